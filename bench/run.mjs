@@ -1,0 +1,68 @@
+// npm run bench: the side-by-side table. See --help, and README.md here for the results file.
+
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { uploadSize } from "./build.mjs";
+import { readRuntime } from "./config.mjs";
+import { machineFacts } from "./machine.mjs";
+import { measureHarness, measureScenario } from "./measure.mjs";
+import { HELP, UsageError, readOptions } from "./options.mjs";
+import { cleanUp, findWorkerd } from "./processes.mjs";
+import { render } from "./report.mjs";
+import { SIZE_TARGET } from "./scenarios.mjs";
+import { startServers } from "./servers.mjs";
+import { sizeTarget, summarise } from "./summary.mjs";
+
+const ROOT = path.dirname(import.meta.dirname);
+
+const progress = (line) => process.stderr.write(`${line}\n`);
+
+async function main() {
+  const options = readOptions(process.argv.slice(2), ROOT);
+  if (options.help) return process.stdout.write(HELP);
+  const workerd = findWorkerd(ROOT);
+  const runtime = readRuntime(ROOT);
+  const machine = machineFacts(workerd);
+  if (options.instructions) {
+    const { countInstructions } = await import("./instructions.mjs");
+    return countInstructions(options, { workerd, runtime, machine, progress });
+  }
+
+  const size = uploadSize(options.build);
+  progress("starting workerd, the origin and the load generator");
+  const names = new Set(["gateway", ...options.scenarios.flatMap(({ entries }) => entries.map(({ server }) => server))]);
+  const running = await startServers(names, { build: options.build, runtime, workerd });
+  const harness = await measureHarness(running, options);
+
+  const scenarios = [];
+  for (const scenario of options.scenarios) {
+    scenarios.push(summarise(scenario, await measureScenario(scenario, running, options, progress)));
+  }
+  const results = {
+    format: 1,
+    machine,
+    options: { rounds: options.rounds, seconds: options.seconds, connections: options.connections },
+    runtime,
+    harness_requests_per_second: harness,
+    upload: size,
+    scenarios,
+    targets: [...scenarios.flatMap(({ targets }) => targets), sizeTarget(size.gzip, SIZE_TARGET)],
+  };
+  const json = `${JSON.stringify(results, null, 2)}\n`;
+  writeFileSync(path.join(import.meta.dirname, "results.json"), json);
+  process.stdout.write(options.json ? json : `${render(results)}\n`);
+  if (options.strict && results.targets.some(({ met }) => met === false)) process.exitCode = 1;
+}
+
+for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]]) {
+  process.once(signal, () => cleanUp().finally(() => process.exit(code)));
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`bench: ${error.message}\n${error instanceof UsageError ? "See npm run bench -- --help\n" : ""}`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+} finally {
+  await cleanUp();
+}

@@ -1,0 +1,90 @@
+// What is measured, as data. A scenario compares its entries with its first one, the baseline.
+//
+// An entry names the server that is loaded, the status it must give, and whether its requests reach
+// the origin: "all" of them, "none", or undefined where the server has no origin. `proves` looks at
+// one answer before the measuring begins and returns what is wrong with it: a number is worth
+// nothing if the stage it is about did not run.
+
+import { UNIQUE } from "./requests.mjs";
+
+const MIB16 = 16 * 1024 * 1024;
+
+const passThrough = (rest) => ({ name: "pass-through", server: "passthrough", expect: 200, origin: "all", ...rest });
+const gateway = (rest) => ({ name: "gateway", server: "gateway", expect: 200, origin: "all", ...rest });
+const constant = (rest) => ({ name: "constant", server: "constant", expect: 200, ...rest });
+
+const cacheStatus = (pattern) => (answer) =>
+  pattern.test(answer.headers["cache-status"] ?? "") ? undefined : `Cache-Status is ${answer.headers["cache-status"]}`;
+
+// Each stage leaves a trace in the answer: the limiter its field, the cache its status.
+const allStages = (answer) =>
+  answer.headers.ratelimit === undefined ? "no RateLimit field: the limiter did not run" : cacheStatus(/^edgeweir; fwd=/)(answer);
+
+export const SCENARIOS = [
+  {
+    name: "uncacheable",
+    title: "GET, small JSON, no-store; all stages on",
+    request: { path: "/v1/plain" },
+    entries: [
+      passThrough(),
+      gateway({ proves: allStages }),
+      gateway({ name: "gateway, LOG_LEVEL=error", server: "quiet", proves: allStages }),
+      constant(),
+    ],
+    targets: [
+      { entry: "gateway", metric: "requests", atLeast: 0.85 },
+      { entry: "gateway", metric: "cpu", atMost: 1.2 },
+    ],
+  },
+  {
+    name: "miss",
+    title: "GET, small JSON, each URL new, stored by the gateway",
+    request: { path: `/v1/store?n=${UNIQUE}` },
+    entries: [passThrough(), gateway({ proves: cacheStatus(/stored/) })],
+  },
+  {
+    name: "hit",
+    title: "GET, small JSON, answered from the cache",
+    request: { path: "/v1/store/hit" },
+    entries: [
+      passThrough(),
+      gateway({ name: "gateway, hit", origin: "none", primed: true, proves: cacheStatus(/^edgeweir; hit/) }),
+      constant(),
+    ],
+  },
+  {
+    name: "refused",
+    title: "refused at once, against the constant answer",
+    request: { path: "/v1/plain" },
+    entries: [
+      constant(),
+      gateway({ name: "gateway, 403 by ip_filter", expect: 403, origin: "none", request: { refused: true } }),
+      gateway({ name: "gateway, 429 by rate_limit", expect: 429, origin: "none", exhausted: true, request: { path: "/v1/limited" } }),
+    ],
+  },
+  {
+    name: "exact",
+    title: "GET, small JSON, each request counted in a Durable Object",
+    request: { path: "/v1/exact" },
+    entries: [passThrough(), gateway({ name: "gateway, exact limit", proves: allStages })],
+  },
+  {
+    name: "download",
+    title: "GET, 16 MiB body",
+    request: { path: "/v1/large" },
+    connections: 4,
+    entries: [passThrough(), gateway()],
+    targets: [{ entry: "gateway", metric: "cpu", atMost: 1.15 }],
+  },
+  {
+    name: "upload",
+    title: "POST, 16 MiB body",
+    request: { method: "POST", path: "/v1/upload", body: MIB16 },
+    connections: 4,
+    entries: [passThrough(), gateway()],
+    targets: [{ entry: "gateway", metric: "cpu", atMost: 1.15 }],
+  },
+];
+
+/** The upload, gzipped. */
+export const SIZE_TARGET = 300 * 1024;

@@ -1,0 +1,174 @@
+// The build: worker-build, then wasm-opt with our own flags, then build/index.js and
+// build/index_bg.wasm. Skipped when nothing that goes into it has changed.
+import { createHash } from "node:crypto";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { uploadSize } from "../../bench/build.mjs";
+import { withLock } from "./lock.mjs";
+import { toolEnv } from "./node.mjs";
+import { buildDir, inRoot, nodeBin, root } from "./paths.mjs";
+import { cloneLock } from "./prepare.mjs";
+import { must } from "./run.mjs";
+import { note, Refusal, seconds } from "./term.mjs";
+
+const OUTPUTS = ["index.js", "index_bg.wasm"];
+const STAMP = "built.json";
+const INPUTS = [
+  "src",
+  "policies",
+  "Cargo.toml",
+  "Cargo.lock",
+  "rust-toolchain.toml",
+  ".cargo",
+  "package-lock.json",
+  "scripts/lib/build.mjs",
+  "scripts/lib/tools.mjs",
+];
+
+/** The features of WebAssembly that rustc and wasm-bindgen emit here and workerd runs, and no more. */
+const FEATURES = [
+  "bulk-memory",
+  "exception-handling",
+  "multivalue",
+  "mutable-globals",
+  "nontrapping-float-to-int",
+  "reference-types",
+  "sign-ext",
+];
+
+function* files(path) {
+  const entries = readdirSync(path, { withFileTypes: true });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const inside = join(path, entry.name);
+    if (entry.isDirectory()) yield* files(inside);
+    else yield inside;
+  }
+}
+
+/** A digest of every file that goes into the build, by name and content. */
+export function inputDigest(base = root, inputs = INPUTS) {
+  const hash = createHash("sha256");
+  for (const name of inputs) {
+    const path = join(base, name);
+    if (!existsSync(path)) continue;
+    let inside;
+    try {
+      inside = [...files(path)];
+    } catch (error) {
+      if (error.code !== "ENOTDIR") throw error;
+      inside = [path];
+    }
+    for (const file of inside) {
+      const content = readFileSync(file);
+      hash.update(`${file.slice(base.length)}\0${content.length}\0`).update(content);
+    }
+  }
+  return hash.digest("hex");
+}
+
+const digest = (path) => createHash("sha256").update(readFileSync(path)).digest("hex");
+
+/** Is what the folder holds the output of these inputs, untouched? */
+export function isBuilt(folder, inputs) {
+  try {
+    const stamp = JSON.parse(readFileSync(join(folder, STAMP), "utf8"));
+    return (
+      stamp.inputs === inputs &&
+      OUTPUTS.every((name) => stamp.outputs[name] === digest(join(folder, name)))
+    );
+  } catch {
+    return false;
+  }
+}
+
+async function compile(programs) {
+  const staging = inRoot("target", "worker");
+  rmSync(staging, { recursive: true, force: true });
+  mkdirSync(inRoot("target"), { recursive: true });
+  const env = {
+    ...toolEnv(),
+    // worker-build downloads from a code host what these do not name.
+    WASM_BINDGEN_BIN: programs["wasm-bindgen"],
+    WASM_OPT_BIN: nodeBin("wasm-opt"),
+    ESBUILD_BIN: nodeBin("esbuild"),
+  };
+  await must(
+    programs["worker-build"],
+    ["--release", "--no-opt", "--out-dir", "target/worker"],
+    { cwd: root, env, label: "worker-build" },
+    new Refusal("The build failed.", "The compiler's message is above."),
+  );
+
+  const optimised = join(staging, "optimised.wasm");
+  const features = ["--mvp-features", ...FEATURES.map((name) => `--enable-${name}`)];
+  await must(
+    nodeBin("wasm-opt"),
+    [join(staging, "index_bg.wasm"), "-O3", ...features, "--output", optimised],
+    { cwd: root, env, label: "wasm-opt" },
+  );
+
+  mkdirSync(buildDir, { recursive: true });
+  rmSync(join(buildDir, STAMP), { force: true });
+  put(join(staging, "index.js"), join(buildDir, "index.js"));
+  put(optimised, join(buildDir, "index_bg.wasm"));
+}
+
+/** A reader never sees half a file. */
+function put(from, to) {
+  copyFileSync(from, `${to}.tmp`);
+  renameSync(`${to}.tmp`, to);
+}
+
+const kib = (bytes) => `${(bytes / 1024).toFixed(1)} KiB`;
+
+/**
+ * Builds where needed and tells the size of the upload.
+ *
+ * @param {Record<string, string>} programs paths of worker-build and wasm-bindgen
+ * @param {{force?: boolean}} [options]
+ */
+export async function build(programs, { force = false } = {}) {
+  if (!existsSync(inRoot("Cargo.toml"))) throw new Refusal("Cargo.toml is missing.");
+  await withLock(
+    cloneLock("build"),
+    async () => {
+      if (!force && isBuilt(buildDir, inputDigest())) {
+        note("The build is up to date.");
+        return;
+      }
+      const started = Date.now();
+      note("Building the gateway, about two minutes the first time …");
+      await compile(programs);
+      // Read again: cargo may have written Cargo.lock.
+      const outputs = Object.fromEntries(OUTPUTS.map((name) => [name, digest(join(buildDir, name))]));
+      const stamp = { inputs: inputDigest(), outputs };
+      writeFileSync(join(buildDir, STAMP), `${JSON.stringify(stamp, null, 2)}\n`);
+      note(`Built (${seconds(Date.now() - started)}).`);
+    },
+    { what: "another build" },
+  );
+  const size = uploadSize(buildDir);
+  note(`Upload: ${kib(size.bytes)}, gzip ${kib(size.gzip)}.`);
+  return size;
+}
+
+/** Refuses an upload over its budget. */
+export function requireBudget(size, limitKib) {
+  if (size.gzip <= limitKib * 1024) {
+    note(`Upload size: gzip ${kib(size.gzip)} of at most ${limitKib} KiB.`);
+    return;
+  }
+  throw new Refusal(
+    `The upload is too large: gzip ${kib(size.gzip)}, at most ${limitKib} KiB.`,
+    "Drop a dependency or a feature of one.",
+  );
+}

@@ -1,0 +1,44 @@
+// The set-up: packages, toolchain, tools. Does only what is missing.
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { withLock } from "./lock.mjs";
+import { again, isPrepared, runsPinnedNode, script } from "./node.mjs";
+import { installPackages } from "./npm.mjs";
+import { cacheDir, root } from "./paths.mjs";
+import { cargoEnv, installToolchain, requireCompiler } from "./rust.mjs";
+import { installTool, toolList } from "./tools.mjs";
+
+/** A lock that belongs to this clone, outside the folders that a set-up replaces. */
+export function cloneLock(name) {
+  const id = createHash("sha256").update(root).digest("hex").slice(0, 16);
+  return join(cacheDir(), "locks", `${name}-${id}`);
+}
+
+/** @param {("workerBuild" | "bindgen" | "deny")[]} tools */
+export async function setUp(tools) {
+  requireCompiler();
+  process.env.PATH = cargoEnv().PATH;
+  await withLock(cloneLock("setup"), async () => {
+    await installPackages();
+    await installToolchain();
+  });
+  return findTools(tools);
+}
+
+/** The tools' programs by name, compiled first where they are missing. */
+export async function findTools(tools) {
+  const list = toolList();
+  const programs = {};
+  for (const name of tools) Object.assign(programs, await installTool(list[name]));
+  return programs;
+}
+
+/**
+ * Sets up, then makes sure that the rest runs under the pinned Node: gives the exit code of the
+ * second process, or undefined in that process, which goes on.
+ */
+export async function prepare(name, args, tools) {
+  if (!isPrepared()) await setUp(tools);
+  if (runsPinnedNode()) return undefined;
+  return again(script(name), args);
+}

@@ -1,0 +1,14 @@
+//! The adapter: the ports of [`crate::platform`] on the runtime, and the
+//! events that it raises. No decision is made here, and no runtime type or
+//! error leaves it.
+
+pub mod binding;
+pub mod counters;
+pub mod event;
+pub mod glue;
+pub mod head;
+pub mod isolate;
+pub mod objects;
+pub mod origin;
+pub mod policy_store;
+pub mod response_store;

@@ -1,0 +1,183 @@
+// The runtime's side of the border. Each function does in one crossing what
+// would be many from Rust: strings are joined here and taken apart there. No
+// decision is made here; texts of edits come from `platform::edits_text`.
+
+const TIMED_OUT = "edgeweir: no answer in time";
+const CACHE_NAME = "edgeweir";
+const ENTRY_FIELD = "weir-entry";
+
+// `cache: "no-store"` keeps the platform's own cache out of the way;
+// `encodeResponseBody: "manual"` leaves a compressed body as it came.
+const FETCH = { cache: "no-store", encodeResponseBody: "manual" };
+
+/** 128 random bits as hex. */
+export function randomSeed() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Method, URL and the wanted fields, a line each; "=" before a value. */
+export function readHead(request, names) {
+  const headers = request.headers;
+  let text = `${request.method}\n${request.url}`;
+  for (const name of names) {
+    const value = headers.get(name);
+    text += value === null ? "\n" : `\n=${value}`;
+  }
+  return text;
+}
+
+/** All field lines, "name:value". */
+export function readFields(message) {
+  let text = "";
+  for (const [name, value] of message.headers) text += `${name}:${value}\n`;
+  return text;
+}
+
+function applyEdits(headers, edits) {
+  if (edits === "") return;
+  for (const edit of edits.split("\n")) {
+    const colon = edit.indexOf(":");
+    switch (edit[0]) {
+      case "-":
+        headers.delete(edit.slice(1));
+        break;
+      case "=":
+        headers.set(edit.slice(1, colon), edit.slice(colon + 1));
+        break;
+      case "+":
+        headers.append(edit.slice(1, colon), edit.slice(colon + 1));
+        break;
+    }
+  }
+}
+
+/** Settles like `promise`, or rejects after so many milliseconds. */
+function within(promise, milliseconds) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(TIMED_OUT)), milliseconds);
+    promise.then(
+      (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    );
+  });
+}
+
+/** Whether an error is ours, for lateness. */
+export function isTimeout(error) {
+  return error instanceof Error && error.message === TIMED_OUT;
+}
+
+/** Sends a request on; its body is handed over natively. */
+export function forward(request, url, edits, firstByte) {
+  const outgoing = new Request(url, request);
+  applyEdits(outgoing.headers, edits);
+  return within(fetch(outgoing, FETCH), firstByte);
+}
+
+/** A native response under an edited head. */
+export function finish(response, edits) {
+  const answer = new Response(response.body, response);
+  applyEdits(answer.headers, edits);
+  return answer;
+}
+
+/** An answer of our own. */
+export function answer(status, edits, body) {
+  const headers = new Headers();
+  applyEdits(headers, edits);
+  return new Response(body === "" ? null : body, { status, headers });
+}
+
+// A name of our own, apart from what the zone's own cache holds.
+let cache;
+async function openCache() {
+  return (cache ??= await caches.open(CACHE_NAME));
+}
+
+/** What is stored under the key, as [entry, response], or nothing. */
+export async function lookup(key) {
+  const stored = await (await openCache()).match(key);
+  if (stored === undefined) return undefined;
+  const entry = stored.headers.get(ENTRY_FIELD);
+  if (entry === null) {
+    await stored.body?.cancel();
+    return undefined;
+  }
+  return [entry, stored];
+}
+
+/** A response of a stored body, or none, under a head of ours. */
+export function revive(stored, status, edits, withBody) {
+  const headers = new Headers();
+  applyEdits(headers, edits);
+  const nullBody = status === 204 || status === 304;
+  const body = withBody && !nullBody ? stored.body : null;
+  // The body is as it came, in whatever encoding the head says.
+  return new Response(body, { status, headers, encodeBody: "manual" });
+}
+
+/**
+ * Splits a response: [what the client gets, the promise of the storing].
+ * Nothing is stored before the whole body has arrived: a body that breaks off
+ * must never be served as whole.
+ */
+export function keep(response, key, entry, limit, lifetime) {
+  if (response.body === null) return [response, put(key, entry, lifetime, null)];
+  const [toClient, toStore] = response.body.tee();
+  const length = response.headers.get("content-length");
+  const storing = collect(toStore, limit).then((body) => {
+    const whole = body !== null && (length === null || body.size === Number(length));
+    return whole ? put(key, entry, lifetime, body) : undefined;
+  });
+  return [new Response(toClient, response), storing];
+}
+
+/** The whole body, or null when it is too large. */
+async function collect(stream, limit) {
+  const reader = stream.getReader();
+  const chunks = [];
+  let size = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return new Blob(chunks);
+    size += value.byteLength;
+    if (size > limit) {
+      await reader.cancel();
+      return null;
+    }
+    chunks.push(value);
+  }
+}
+
+async function put(key, entry, lifetime, body) {
+  const headers = { "cache-control": `max-age=${lifetime}`, [ENTRY_FIELD]: entry };
+  await (await openCache()).put(key, new Response(body, { headers }));
+}
+
+/** Removes what is stored under the keys, one a line. */
+export async function remove(keys) {
+  const cache = await openCache();
+  await Promise.all(keys.split("\n").map((key) => cache.delete(key)));
+}
+
+/** Asks a counter object; gives the text of its answer. */
+export async function takeFrom(namespace, name, field, message, deadline) {
+  const stub = namespace.get(namespace.idFromName(name));
+  const response = await within(stub.fetch("https://limiter.invalid/take", { headers: { [field]: message } }), deadline);
+  return response.headers.get(field) ?? `status ${response.status}`;
+}
+
+/** Value and metadata of a KV key as [text, JSON text], or nothing. */
+export async function readKey(namespace, key, cacheTtl, deadline) {
+  const read = namespace.getWithMetadata(key, { type: "text", cacheTtl });
+  const { value, metadata } = await within(read, deadline);
+  if (value === null) return undefined;
+  return [value, metadata === null ? undefined : JSON.stringify(metadata)];
+}

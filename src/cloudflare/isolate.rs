@@ -1,0 +1,94 @@
+//! What an isolate keeps between requests.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+
+use siphasher::sip128::SipHasher13;
+use worker::Env;
+
+use super::binding::variable;
+use super::glue;
+use super::head::Wanted;
+use crate::gateway::Isolate;
+use crate::observe::record::LogLevel;
+use crate::policy::snapshot::{Fallback, Holder, Snapshot};
+
+thread_local! {
+    static CURRENT: OnceCell<Rc<IsolateState>> = const { OnceCell::new() };
+}
+
+/// What an isolate keeps.
+#[derive(Debug)]
+pub struct IsolateState {
+    /// The policy.
+    pub holder: RefCell<Holder>,
+    /// Where a policy may come from besides the store.
+    pub fallback: Fallback,
+    /// Counters and marks.
+    pub isolate: Isolate,
+    /// Which requests are logged.
+    pub log_level: LogLevel,
+    seed: u128,
+    count: Cell<u64>,
+    wanted: RefCell<Option<(Rc<Snapshot>, Rc<Wanted>)>>,
+}
+
+impl IsolateState {
+    /// The isolate's state, made by its first request: randomness and
+    /// variables are to be had in a request only.
+    #[must_use]
+    pub fn of(env: &Env) -> Rc<Self> {
+        CURRENT.with(|current| Rc::clone(current.get_or_init(|| Rc::new(Self::new(env)))))
+    }
+
+    fn new(env: &Env) -> Self {
+        // Without randomness there would be no isolate at all; the clock is
+        // what is left.
+        let seed = glue::random_seed()
+            .ok()
+            .and_then(|hex| u128::from_str_radix(&hex, 16).ok())
+            .unwrap_or_else(|| u128::from(super::origin::now().millis()));
+        let environment = variable(env, "ENVIRONMENT");
+        let fallback = Fallback::new(
+            environment.as_deref(),
+            variable(env, "POLICY"),
+            variable(env, "POLICY_FALLBACK").as_deref(),
+            crate::DEMO_POLICY,
+        );
+        Self {
+            holder: RefCell::new(Holder::default()),
+            fallback,
+            #[expect(clippy::cast_possible_truncation, reason = "half of the seed")]
+            isolate: Isolate::new(environment.as_deref().unwrap_or("unset"), seed as u64),
+            log_level: LogLevel::parse(&variable(env, "LOG_LEVEL").unwrap_or_default()),
+            seed,
+            count: Cell::new(0),
+            wanted: RefCell::new(None),
+        }
+    }
+
+    /// 128 bits that nobody can foresee and that do not repeat: a keyed hash
+    /// of a counter. A call for randomness each would cost a crossing.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of the seed")]
+    pub fn fresh(&self) -> u128 {
+        let count = self.count.get().wrapping_add(1);
+        self.count.set(count);
+        let hasher = SipHasher13::new_with_keys(self.seed as u64, (self.seed >> 64) as u64);
+        hasher.hash(&count.to_le_bytes()).as_u128()
+    }
+
+    /// The fields that this policy reads in one go.
+    #[must_use]
+    pub fn wanted(&self, snapshot: &Rc<Snapshot>) -> Rc<Wanted> {
+        let mut cached = self.wanted.borrow_mut();
+        match &*cached {
+            Some((of, wanted)) if Rc::ptr_eq(of, snapshot) => Rc::clone(wanted),
+            _ => {
+                let wanted = Rc::new(Wanted::new(snapshot.gateway.wanted_fields.clone()));
+                *cached = Some((Rc::clone(snapshot), Rc::clone(&wanted)));
+                wanted
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The Durable Objects: load, decide, store. The decision lives in the stage
+//! that it serves.
+
+#[expect(missing_docs, reason = "the methods that #[durable_object] adds")]
+pub mod limiter;

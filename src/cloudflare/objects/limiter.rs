@@ -1,0 +1,112 @@
+//! `Limiter`: one shard of the exact counters.
+//!
+//! A count is read from SQLite, decided by [`take`] and written back in one
+//! turn, without an await between: the input gate lets no other request in,
+//! and the output gate holds the answer until the write is durable. So a
+//! count survives eviction, and two requests never spend one token.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use serde::Deserialize;
+use worker::{DurableObject, Env, Request, Response, Result, SqlStorageValue, State, durable_object};
+
+use super::super::origin::now;
+use crate::stages::rate_limit::gcra::{Decision, Tat, take};
+use crate::stages::rate_limit::message::{FIELD, Take, encode_decision};
+
+/// How often counters that say nothing any more are removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// One shard of the exact counters.
+#[durable_object]
+#[derive(Debug)]
+pub struct Limiter {
+    state: State,
+    /// Whether the alarm is known to be set.
+    alarm_set: Cell<bool>,
+}
+
+/// A row. Seconds and nanoseconds apart: SQL integers come as doubles.
+#[derive(Deserialize)]
+struct Row {
+    seconds: u64,
+    nanos: u64,
+    rest: u32,
+    quota: u32,
+}
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+impl DurableObject for Limiter {
+    fn new(state: State, _env: Env) -> Self {
+        Self { state, alarm_set: Cell::new(false) }
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        let message = request.headers().get(FIELD)?.as_deref().and_then(Take::decode);
+        let Some(message) = message else { return Response::error("not a message of this version", 400) };
+        let decision = self.take(&message)?;
+        if !self.alarm_set.replace(true) && self.state.storage().get_alarm().await?.is_none() {
+            self.state.storage().set_alarm(SWEEP_EVERY).await?;
+        }
+        let response = Response::empty()?;
+        response.headers().set(FIELD, &encode_decision(&decision))?;
+        Ok(response)
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        self.create_table()?;
+        let sql = self.state.storage().sql();
+        let seconds = i64::try_from(now().seconds()).unwrap_or(i64::MAX);
+        sql.exec("DELETE FROM counters WHERE seconds < ?", vec![SqlStorageValue::Integer(seconds)])?;
+        let left: Vec<serde_json::Value> = sql.exec("SELECT 1 FROM counters LIMIT 1", None)?.to_array()?;
+        if left.is_empty() {
+            self.alarm_set.set(false);
+        } else {
+            self.state.storage().set_alarm(SWEEP_EVERY).await?;
+        }
+        Response::empty()
+    }
+}
+
+impl Limiter {
+    fn create_table(&self) -> Result<()> {
+        self.state.storage().sql().exec(
+            "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, seconds INTEGER NOT NULL, \
+             nanos INTEGER NOT NULL, rest INTEGER NOT NULL, quota INTEGER NOT NULL) WITHOUT ROWID",
+            None,
+        )?;
+        Ok(())
+    }
+
+    fn take(&self, message: &Take) -> Result<Decision> {
+        let sql = self.state.storage().sql();
+        if !self.alarm_set.get() {
+            self.create_table()?;
+        }
+        let key = SqlStorageValue::String(format!("{:032x}", message.key.0));
+        let rows: Vec<Row> =
+            sql.exec("SELECT seconds, nanos, rest, quota FROM counters WHERE key = ?", vec![key.clone()])?.to_array()?;
+        let before = rows.first().map(|row| Tat {
+            nanos: row.seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(row.nanos),
+            rest: row.rest,
+            of: row.quota,
+        });
+        let (decision, after) = take(&message.quota, before, message.cost, now());
+        if let Some(after) = after.filter(|_| decision.allowed) {
+            let integer = |value: u64| SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX));
+            sql.exec(
+                "INSERT OR REPLACE INTO counters (key, seconds, nanos, rest, quota) VALUES (?, ?, ?, ?, ?)",
+                vec![
+                    key,
+                    integer(after.nanos.wrapping_div(NANOS_PER_SECOND)),
+                    integer(after.nanos.wrapping_rem(NANOS_PER_SECOND)),
+                    integer(after.rest.into()),
+                    integer(after.of.into()),
+                ],
+            )?;
+        }
+        Ok(decision)
+    }
+}

@@ -1,0 +1,63 @@
+//! Stage 2, control: is it for us? What lies under `/_weir/`.
+
+use std::hash::Hasher as _;
+
+use http::Method;
+use serde::Serialize;
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::error::{Reason, Reject};
+use crate::exchange::Answer;
+use crate::policy::manifest::MODULE_VERSION;
+use crate::stages::identity::Identity;
+use crate::stages::rate_limit::CounterKey;
+use crate::stages::respond;
+
+/// Whether a path, in normal form, is ours and never an origin's.
+#[must_use]
+pub fn is_ours(path: &str) -> bool {
+    path == "/_weir" || path.starts_with("/_weir/")
+}
+
+/// How the isolate is.
+#[derive(Clone, Copy, Debug)]
+pub struct Health<'a> {
+    /// Whether it acts on a policy that is not the one it should. Why is not
+    /// public.
+    pub degraded: bool,
+    /// The revision it acts on.
+    pub revision: &'a str,
+}
+
+#[derive(Serialize)]
+struct HealthText<'a> {
+    status: &'a str,
+    version: &'a str,
+    revision: &'a str,
+}
+
+/// Answers a request for us.
+///
+/// # Errors
+/// [`Reason::NoSuchEndpoint`].
+pub fn answer(method: &Method, path: &str, health: &Health<'_>) -> Result<Answer, Reject> {
+    if path != "/_weir/health" || ![Method::GET, Method::HEAD].contains(method) {
+        return Err(Reject::new(Reason::NoSuchEndpoint));
+    }
+    let status = if health.degraded { "degraded" } else { "ok" };
+    Ok(respond::json(200, &HealthText { status, version: MODULE_VERSION, revision: health.revision }))
+}
+
+/// The answer of `/_weir/health` where there is no policy at all.
+#[must_use]
+pub fn without_policy() -> Answer {
+    respond::json(503, &HealthText { status: "unavailable", version: MODULE_VERSION, revision: "none" })
+}
+
+/// The counter of a client's requests for us.
+#[must_use]
+pub fn counter(identity: &Identity) -> CounterKey {
+    let mut hasher = SipHasher13::new_with_keys(0x6564_6765_7765_6972, 0x636f_6e74_726f_6c31);
+    hasher.write(identity.network.to_string().as_bytes());
+    CounterKey(hasher.finish128().as_u128())
+}

@@ -1,0 +1,125 @@
+//! The heads of requests and responses, as values. Bodies stay opaque: they
+//! belong to the platform and pass by untouched.
+
+use std::borrow::Cow;
+
+use http::header::HeaderName;
+use http::Method;
+
+/// The head of a request. On wasm32 a lazy view of the native request, so
+/// that a field no rule asks for is never copied; on the host a plain value.
+pub trait Head {
+    /// The method, as sent.
+    fn method(&self) -> &Method;
+
+    /// The URL as the runtime shows it: scheme, then the Host field unchecked,
+    /// then the target as sent. See [`crate::stages::target`].
+    fn url(&self) -> &str;
+
+    /// The value of a field; several lines are joined by `, `. `None` when
+    /// the field is absent.
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, str>>;
+}
+
+/// A request head as a plain value: what `explain` and the tests use.
+#[derive(Clone, Debug)]
+pub struct PlainHead {
+    /// The method.
+    pub method: Method,
+    /// The URL, as [`Head::url`].
+    pub url: String,
+    /// Field lines in order.
+    pub fields: Vec<(HeaderName, String)>,
+}
+
+impl Head for PlainHead {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
+        join_lines(&self.fields, name)
+    }
+}
+
+/// The combined value of a field (RFC 9110, 5.2): lines joined by `, `.
+#[must_use]
+pub fn join_lines<'a>(fields: &'a [(HeaderName, String)], name: &HeaderName) -> Option<Cow<'a, str>> {
+    let mut lines = fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str());
+    let first = lines.next()?;
+    let mut joined = Cow::Borrowed(first);
+    for line in lines {
+        let joined = joined.to_mut();
+        joined.push_str(", ");
+        joined.push_str(line);
+    }
+    Some(joined)
+}
+
+/// One change to a native head on its way through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Replaces every line of the field.
+    Set(HeaderName, String),
+    /// Adds a line, after those that are there.
+    Append(HeaderName, String),
+    /// Removes every line of the field.
+    Remove(HeaderName),
+}
+
+/// The members of a comma-separated list (RFC 9110, 5.6.1), trimmed, empty
+/// ones left out. Quoted strings are not looked into: use it for lists of
+/// tokens only.
+pub fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(trim).filter(|member| !member.is_empty())
+}
+
+/// Without optional white space (RFC 9110, 5.6.3) at either end.
+#[must_use]
+pub fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
+/// Whether `text` is a token (RFC 9110, 5.6.2).
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// The value of the first cookie with that name in a Cookie field (RFC 6265,
+/// 4.2.1); a value in double quotes is given without them.
+#[must_use]
+pub fn cookie<'a>(field: &'a str, name: &str) -> Option<&'a str> {
+    // Several Cookie lines reach the Worker joined by ", "; a comma cannot
+    // stand in a cookie value (RFC 6265, 4.1.1), so both separate.
+    field.split([';', ',']).map(trim).find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+        (key == name).then_some(value)
+    })
+}
+
+/// An answer of our own: small, whole, made here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Status code, 200 to 599.
+    pub status: u16,
+    /// Field lines.
+    pub fields: Vec<(HeaderName, String)>,
+    /// The body; empty for none.
+    pub body: String,
+}
+
+/// What the client gets.
+#[derive(Debug)]
+pub enum Reply<R> {
+    /// An answer of our own.
+    Answer(Answer),
+    /// A native response with changes to its head; the body is untouched.
+    Native(R, Vec<Edit>),
+}

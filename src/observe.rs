@@ -1,0 +1,3 @@
+//! Stage 16, observe: what happened? One record a request.
+
+pub mod record;

@@ -1,0 +1,159 @@
+//! The policy: one JSON document, one field a stage in journey order, and
+//! its compiled form, the [`Gateway`].
+
+pub mod compile;
+pub mod decode;
+pub mod manifest;
+pub mod snapshot;
+pub mod units;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use self::units::{Name, Span};
+use crate::observe::record::ClientAddress;
+use crate::stages::cache::CacheConfig;
+use crate::stages::canary::CanaryConfig;
+use crate::stages::identity::IdentityConfig;
+use crate::stages::ip_filter::{AddressSetConfig, IpFilterConfig};
+use crate::stages::rate_limit::RateLimitConfig;
+use crate::stages::route::MatchConfig;
+use crate::stages::upstream::UpstreamConfig;
+
+pub use self::compile::{Gateway, Route, compile};
+
+/// The largest document, in bytes.
+pub const DOCUMENT_LIMIT: usize = 1 << 20;
+
+/// The most problems that are listed at once.
+pub const MAX_PROBLEMS: usize = 100;
+
+/// The version of the document's form that this module reads.
+pub const DOCUMENT_VERSION: u32 = 1;
+
+/// The whole document.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The form of the document: 1.
+    pub version: u32,
+    /// How isolates follow a new policy.
+    #[serde(default)]
+    pub refresh: RefreshConfig,
+    /// Who is calling.
+    #[serde(default)]
+    pub identity: IdentityConfig,
+    /// What is written about a request.
+    #[serde(default)]
+    pub observe: ObserveConfig,
+    /// Origins by name.
+    #[serde(default)]
+    pub upstreams: BTreeMap<Name, UpstreamConfig>,
+    /// Prefixes by name.
+    #[serde(default)]
+    pub address_sets: BTreeMap<Name, AddressSetConfig>,
+    /// Entry rules: for every request, routed or not.
+    #[serde(default)]
+    pub ip_filter: Option<IpFilterConfig>,
+    /// Entry limits: for every request, routed or not.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimitConfig>,
+    /// Merged into each route: objects deeply, lists replace.
+    #[serde(default)]
+    pub defaults: StagesConfig,
+    /// Routes; their order means nothing.
+    #[serde(default)]
+    pub routes: Vec<RouteConfig>,
+}
+
+/// `refresh`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RefreshConfig {
+    /// How old a policy may be before a request refreshes it after its
+    /// response, 1s to 1h. Default 30s.
+    pub interval: Span,
+    /// How old it may be before a request waits for a newer one, at least
+    /// `interval`, at most 1d. Default 5m.
+    pub max_stale: Span,
+    /// Where a newer one is read. Default `kv`.
+    pub source: Source,
+}
+
+impl Default for RefreshConfig {
+    fn default() -> Self {
+        Self {
+            interval: Span(std::time::Duration::from_secs(30)),
+            max_stale: Span(std::time::Duration::from_secs(300)),
+            source: Source::Kv,
+        }
+    }
+}
+
+/// Where policies are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The KV namespace `STATE`.
+    #[default]
+    Kv,
+}
+
+/// `observe`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObserveConfig {
+    /// The access log.
+    pub log: LogConfig,
+}
+
+/// `observe.log`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// How much of the client's address is logged. Default `address`.
+    pub client_address: ClientAddress,
+}
+
+/// The stages of a route, as they stand in `defaults`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StagesConfig {
+    /// May it speak here?
+    pub ip_filter: Option<IpFilterConfig>,
+    /// Does it speak too often?
+    pub rate_limit: Option<RateLimitConfig>,
+    /// Which version answers?
+    pub canary: Option<CanaryConfig>,
+    /// Do we have the answer?
+    pub cache: Option<CacheConfig>,
+}
+
+/// `routes[]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    /// Its name in logs; unique.
+    pub id: Name,
+    /// Which requests it takes.
+    #[serde(default, rename = "match")]
+    pub matches: MatchConfig,
+    /// Goes before specificity; the greater wins. Default 0.
+    #[serde(default)]
+    pub priority: i32,
+    /// The upstream that answers, where no canary chooses one.
+    pub upstream: Name,
+    /// May it speak here?
+    #[serde(default)]
+    pub ip_filter: Option<IpFilterConfig>,
+    /// Does it speak too often?
+    #[serde(default)]
+    pub rate_limit: Option<RateLimitConfig>,
+    /// Which version answers?
+    #[serde(default)]
+    pub canary: Option<CanaryConfig>,
+    /// Do we have the answer?
+    #[serde(default)]
+    pub cache: Option<CacheConfig>,
+}

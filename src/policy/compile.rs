@@ -1,0 +1,246 @@
+//! From a document to a [`Gateway`]: read once, checked whole, compiled once.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use http::header::HeaderName;
+use serde_json::Value;
+
+use super::decode::{Problems, decode, join, merge, parse};
+use super::units::Name;
+use super::{DOCUMENT_LIMIT, DOCUMENT_VERSION, Policy, RouteConfig};
+use crate::error::{PolicyError, Problem};
+use crate::observe::record::ClientAddress;
+use crate::stages::cache::{self, CacheStage};
+use crate::stages::canary::CanaryStage;
+use crate::stages::identity::IdentityStage;
+use crate::stages::ip_filter::IpFilterStage;
+use crate::stages::rate_limit::RateLimitStage;
+use crate::stages::route::{Matcher, Router};
+use crate::stages::upstream::{self, Upstream};
+
+/// A compiled policy.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// How old it may be before it is refreshed after a response.
+    pub refresh_interval: Duration,
+    /// How old it may be before a request waits for a refresh.
+    pub max_stale: Duration,
+    /// Stage 1.
+    pub identity: IdentityStage,
+    /// Stage 3, addresses.
+    pub entry_ip_filter: Option<IpFilterStage>,
+    /// Stage 3, limits.
+    pub entry_rate_limit: RateLimitStage,
+    /// Stage 4.
+    pub router: Router,
+    /// The rules of each route, by the router's index.
+    pub routes: Vec<Route>,
+    /// Origins.
+    pub upstreams: Vec<Upstream>,
+    /// How much of an address is logged.
+    pub logged_address: ClientAddress,
+    /// The fields that most requests are asked for; the rest is read when a
+    /// rule wants it.
+    pub wanted_fields: Vec<HeaderName>,
+    /// Whether any route has a cache.
+    pub has_cache: bool,
+}
+
+/// The rules of one route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its name.
+    pub id: String,
+    /// The index of its upstream.
+    pub upstream: usize,
+    /// Stage 5.
+    pub ip_filter: Option<IpFilterStage>,
+    /// Stage 7.
+    pub rate_limit: RateLimitStage,
+    /// Stage 11.
+    pub canary: Option<CanaryStage>,
+    /// Stages 12 and 14.
+    pub cache: Option<CacheStage>,
+}
+
+/// The most routes, and the most upstreams and address sets.
+const LIST_LIMIT: usize = 10_000;
+
+/// Reads, checks and compiles a document.
+///
+/// # Errors
+/// Everything that is wrong with it, at most [`super::MAX_PROBLEMS`] things.
+pub fn compile(text: &str) -> Result<Gateway, PolicyError> {
+    let mut problems = Problems::default();
+    if text.len() > DOCUMENT_LIMIT {
+        problems.add("", format!("{} bytes", text.len()), format!("expected at most {DOCUMENT_LIMIT} bytes"));
+        return Err(PolicyError { problems: problems.into_vec() });
+    }
+    let gateway = parse(text, &mut problems).and_then(|tree| compile_tree(tree, &mut problems));
+    let problems = problems.into_vec();
+    match gateway {
+        Some(gateway) if problems.is_empty() => Ok(gateway),
+        _ if problems.is_empty() => Err(PolicyError { problems: vec![unreadable()] }),
+        _ => Err(PolicyError { problems }),
+    }
+}
+
+/// Unreachable as far as anybody knows: nothing was found wrong, and still
+/// there is no result.
+fn unreadable() -> Problem {
+    Problem { path: String::new(), value: String::new(), expected: "expected a policy document".to_owned() }
+}
+
+fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
+    // Structure first: every problem with its own path. What is wrong is cut
+    // out, so that the checks below still see the rest.
+    let policy: Policy = decode(&mut tree, problems)?;
+    let policy = with_defaults(policy, &tree, problems)?;
+    if policy.version != DOCUMENT_VERSION {
+        problems.add("version", policy.version.to_string(), format!("expected {DOCUMENT_VERSION}"));
+    }
+    Some(build(&policy, problems))
+}
+
+/// Merges `defaults` into each route.
+fn with_defaults(mut policy: Policy, tree: &Value, problems: &mut Problems) -> Option<Policy> {
+    let Some(defaults) = tree.get("defaults") else { return Some(policy) };
+    let routes = tree.get("routes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut merged = Vec::with_capacity(routes.len());
+    for route in routes {
+        let mut whole = defaults.clone();
+        merge(&mut whole, route);
+        let id = route.get("id").and_then(Value::as_str).unwrap_or_default();
+        let mut found = Problems::default();
+        let route: Option<RouteConfig> = decode(&mut whole, &mut found);
+        for problem in found.into_vec() {
+            // Both halves are well formed, so this is rare: they do not fit.
+            let path = join(&format!("routes[\"{id}\"] with \"defaults\""), &problem.path);
+            problems.add(path, problem.value, problem.expected);
+        }
+        merged.push(route?);
+    }
+    policy.routes = merged;
+    Some(policy)
+}
+
+fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
+    check_refresh(policy, problems);
+    for (path, count) in [
+        ("routes", policy.routes.len()),
+        ("upstreams", policy.upstreams.len()),
+        ("address_sets", policy.address_sets.len()),
+    ] {
+        if count > LIST_LIMIT {
+            problems.add(path, count.to_string(), format!("expected at most {LIST_LIMIT}"));
+        }
+    }
+    let identity = policy.identity.compile(problems);
+    let mut upstreams = Vec::with_capacity(policy.upstreams.len());
+    let mut names: BTreeMap<Name, usize> = BTreeMap::new();
+    for (name, upstream) in &policy.upstreams {
+        names.insert(name.clone(), upstreams.len());
+        upstreams.push(upstream.compile(&join("upstreams", name.as_str()), name.as_str(), problems));
+    }
+    let entry_ip_filter =
+        policy.ip_filter.as_ref().map(|filter| filter.compile("ip_filter", &policy.address_sets, problems));
+    let entry_rate_limit =
+        policy.rate_limit.as_ref().map(|limit| limit.compile("rate_limit", "", problems)).unwrap_or_default();
+
+    let mut ids = HashSet::new();
+    let mut matchers: Vec<Matcher> = Vec::with_capacity(policy.routes.len());
+    let mut routes = Vec::with_capacity(policy.routes.len());
+    for (index, route) in policy.routes.iter().enumerate() {
+        let path = format!("routes[{index}]");
+        if !ids.insert(&route.id) {
+            problems.add(join(&path, "id"), format!("\"{}\"", route.id), "expected an id of its own");
+        }
+        matchers.push(route.matches.compile(route.priority, &path, problems));
+        routes.push(build_route(route, &path, policy, &names, problems));
+    }
+    let route_ids: Vec<String> = routes.iter().map(|route| route.id.clone()).collect();
+    let router = Router::new(matchers, &route_ids, problems);
+    let mut gateway = Gateway {
+        refresh_interval: policy.refresh.interval.0,
+        max_stale: policy.refresh.max_stale.0,
+        identity,
+        entry_ip_filter,
+        entry_rate_limit,
+        router,
+        has_cache: routes.iter().any(|route| route.cache.is_some()),
+        routes,
+        upstreams,
+        logged_address: policy.observe.log.client_address,
+        wanted_fields: Vec::new(),
+    };
+    gateway.wanted_fields = wanted_fields(&gateway);
+    gateway
+}
+
+fn build_route(
+    route: &RouteConfig,
+    path: &str,
+    policy: &Policy,
+    upstreams: &BTreeMap<Name, usize>,
+    problems: &mut Problems,
+) -> Route {
+    let upstream = upstreams.get(&route.upstream).copied();
+    if upstream.is_none() {
+        let expected = "expected the name of one of \"upstreams\"";
+        problems.add(join(path, "upstream"), format!("\"{}\"", route.upstream), expected);
+    }
+    Route {
+        id: route.id.0.clone(),
+        upstream: upstream.unwrap_or_default(),
+        ip_filter: route
+            .ip_filter
+            .as_ref()
+            .map(|filter| filter.compile(&join(path, "ip_filter"), &policy.address_sets, problems)),
+        rate_limit: route
+            .rate_limit
+            .as_ref()
+            .map(|limit| limit.compile(&join(path, "rate_limit"), route.id.as_str(), problems))
+            .unwrap_or_default(),
+        canary: route
+            .canary
+            .as_ref()
+            .and_then(|canary| canary.compile(&join(path, "canary"), route.id.as_str(), upstreams, problems)),
+        cache: route.cache.as_ref().and_then(|cache| cache.compile(&join(path, "cache"), problems)),
+    }
+}
+
+fn check_refresh(policy: &Policy, problems: &mut Problems) {
+    let (interval, max_stale) = (policy.refresh.interval.0, policy.refresh.max_stale.0);
+    if !(Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&interval) {
+        problems.add("refresh.interval", format!("{interval:?}"), "expected \"1s\" to \"1h\"");
+    }
+    if max_stale < interval || max_stale > Duration::from_secs(86_400) {
+        let expected = "expected at least \"interval\" and at most \"1d\"";
+        problems.add("refresh.max_stale", format!("{max_stale:?}"), expected);
+    }
+}
+
+/// The fields that are worth reading in one go with the rest of the head.
+fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
+    let mut fields = vec![http::header::HOST];
+    let mut add = |name: HeaderName| {
+        if !fields.contains(&name) {
+            fields.push(name);
+        }
+    };
+    gateway.identity.wanted_fields().into_iter().for_each(&mut add);
+    upstream::REQUEST_FIELDS.into_iter().for_each(&mut add);
+    gateway.router.wanted_fields().for_each(&mut add);
+    gateway.entry_rate_limit.wanted_fields().for_each(&mut add);
+    gateway.routes.iter().flat_map(|route| route.rate_limit.wanted_fields()).for_each(&mut add);
+    if gateway.has_cache {
+        cache::REQUEST_FIELDS.into_iter().for_each(&mut add);
+    }
+    if gateway.routes.iter().any(|route| route.canary.is_some()) {
+        add(http::header::COOKIE);
+    }
+    // A document may name any number; past this, reading on demand is better.
+    fields.truncate(48);
+    fields
+}

@@ -1,0 +1,329 @@
+//! From JSON text to typed values, with every problem at once.
+//!
+//! serde stops at the first error. So on an error the culprit is noted, cut
+//! out of the tree and the rest is decoded again, until it decodes or too
+//! much is wrong. What was cut out is never used: a document with a problem
+//! is refused whole.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
+
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
+
+use super::MAX_PROBLEMS;
+use crate::error::{Problem, clip};
+
+/// Names that the design reserves. They are refused like any unknown name,
+/// but the message says why.
+const RESERVED: [&str; 33] = [
+    "admin", "api_key", "asn", "auth", "bans", "breaker", "claim", "compress", "continents", "cost", "countries",
+    "guard", "health", "jitter", "load_balancing", "metrics", "penalty", "purge", "respond", "retries", "rollout",
+    "secret", "share", "shedding", "sinks", "slos", "source", "status", "stored", "tags", "targets", "validate",
+    "vary",
+];
+
+/// The longest value that a problem repeats, in bytes.
+const VALUE_LIMIT: usize = 100;
+
+/// Collects problems, at most [`MAX_PROBLEMS`] of them.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Notes a problem.
+    pub fn add(&mut self, path: impl Into<String>, value: impl Into<String>, expected: impl Into<String>) {
+        if self.0.len() < MAX_PROBLEMS {
+            self.0.push(Problem { path: path.into(), value: value.into(), expected: expected.into() });
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.len() >= MAX_PROBLEMS
+    }
+
+    /// The problems, in the order they were found.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Problem> {
+        self.0
+    }
+}
+
+/// Reads JSON text; duplicate keys are problems, since readers differ in
+/// which one they take (RFC 8259, 4).
+pub fn parse(text: &str, problems: &mut Problems) -> Option<Value> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let mut duplicates = Vec::new();
+    let tree = TreeSeed { path: String::new(), duplicates: &mut duplicates }
+        .deserialize(&mut reader)
+        .and_then(|value| reader.end().map(|()| value));
+    for path in duplicates {
+        problems.add(path, "", "expected each name once in an object; this one stands there twice");
+    }
+    match tree {
+        Ok(value) => Some(value),
+        Err(error) => {
+            problems.add("", "", format!("expected a JSON document (RFC 8259): {error}"));
+            None
+        }
+    }
+}
+
+/// Builds a tree and notes the paths of duplicate keys.
+struct TreeSeed<'a> {
+    path: String,
+    duplicates: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for TreeSeed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TreeSeed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(TreeSeed {
+            path: format!("{}[{}]", self.path, array.len()),
+            duplicates: self.duplicates,
+        })? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let path = join(&self.path, &key);
+            let value =
+                entries.next_value_seed(TreeSeed { path: path.clone(), duplicates: self.duplicates })?;
+            if object.insert(key, value).is_some() && self.duplicates.len() < MAX_PROBLEMS {
+                self.duplicates.push(path);
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// `path.key`, with a key that is no plain name in brackets and quotes.
+#[must_use]
+pub fn join(path: &str, key: &str) -> String {
+    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    match (path.is_empty(), plain) {
+        (true, true) => key.to_owned(),
+        (false, true) => format!("{path}.{key}"),
+        (_, false) => format!("{path}[{}]", Value::from(clip(key, VALUE_LIMIT))),
+    }
+}
+
+/// A value as a problem repeats it.
+#[must_use]
+pub fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    let short = clip(&text, VALUE_LIMIT);
+    if short.len() == text.len() { text } else { format!("{short}…") }
+}
+
+/// Decodes a tree. On problems they are noted, what is wrong is cut out of
+/// `tree`, and the result is `None` unless the rest decodes.
+pub fn decode<T: DeserializeOwned>(tree: &mut Value, problems: &mut Problems) -> Option<T> {
+    let mut positions = Positions::of(tree);
+    let mut cut = BTreeSet::new();
+    while !problems.is_full() {
+        let error = match serde_path_to_error::deserialize::<_, T>(&*tree) {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let message = error.inner().to_string();
+        let place = Place::find(error.path(), tree, &positions);
+        // A field that is missing because it was cut out is no news.
+        let missing = between(&message, "missing field `", "`").map(|field| join(&place.shown, field));
+        if missing.is_none_or(|path| !cut.contains(&path)) {
+            let (value, expected) = describe(&message, &place);
+            problems.add(place.shown.as_str(), value, expected);
+        }
+        cut.insert(place.shown.clone());
+        if !place.cut(tree, &mut positions) {
+            return None;
+        }
+    }
+    None
+}
+
+/// What stands at the place, and what was expected there.
+fn describe(message: &str, place: &Place) -> (String, String) {
+    if let Some(field) = between(message, "unknown field `", "`") {
+        let known = message.split_once("expected ").map_or("no field", |(_, known)| known).replace('`', "\"");
+        let why = if RESERVED.contains(&field) {
+            "this name is reserved for a later version and does nothing yet; remove it"
+        } else {
+            "there is no such field"
+        };
+        return (place.value.clone(), format!("{why}; expected {known}"));
+    }
+    if let Some(field) = between(message, "missing field `", "`") {
+        return (String::new(), format!("expected the field \"{field}\", which is missing"));
+    }
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) => (place.value.clone(), format!("expected {}", expected.replace('`', "\""))),
+        None => (place.value.clone(), message.to_owned()),
+    }
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.strip_prefix(before)?.split_once(after).map(|(inner, _)| inner)
+}
+
+/// The original index of every array item, in the shape of the tree: cutting
+/// an item out moves the ones behind it, but not their names in messages.
+#[derive(Debug)]
+enum Positions {
+    Leaf,
+    Object(std::collections::BTreeMap<String, Positions>),
+    Array(Vec<(usize, Positions)>),
+}
+
+impl Positions {
+    fn of(tree: &Value) -> Self {
+        match tree {
+            Value::Object(object) => {
+                Self::Object(object.iter().map(|(key, value)| (key.clone(), Self::of(value))).collect())
+            }
+            Value::Array(array) => Self::Array(array.iter().map(Self::of).enumerate().collect()),
+            _ => Self::Leaf,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// A place in the tree.
+#[derive(Debug)]
+struct Place {
+    /// From the root, in terms of the tree as it is now.
+    steps: Vec<Step>,
+    /// From the root, in terms of the tree as it was written.
+    shown: String,
+    /// What stands there.
+    value: String,
+}
+
+impl Place {
+    fn find(path: &Path, tree: &Value, positions: &Positions) -> Self {
+        let mut place = Self { steps: Vec::new(), shown: String::new(), value: String::new() };
+        let (mut node, mut position) = (tree, positions);
+        for segment in path {
+            match (segment, node, position) {
+                (Segment::Map { key } | Segment::Enum { variant: key }, Value::Object(object), Positions::Object(names)) => {
+                    let (Some(next), Some(next_position)) = (object.get(key), names.get(key)) else { break };
+                    place.shown = join(&place.shown, key);
+                    place.steps.push(Step::Key(key.clone()));
+                    (node, position) = (next, next_position);
+                }
+                (Segment::Seq { index }, Value::Array(array), Positions::Array(indices)) => {
+                    let (Some(next), Some((original, next_position))) = (array.get(*index), indices.get(*index)) else {
+                        break;
+                    };
+                    // Writing to a String cannot fail.
+                    let _ = write!(place.shown, "[{original}]");
+                    place.steps.push(Step::Index(*index));
+                    (node, position) = (next, next_position);
+                }
+                _ => break,
+            }
+        }
+        place.value = shown(node);
+        place
+    }
+
+    /// Cuts the place out of the tree; `false` when it is the root.
+    fn cut(&self, tree: &mut Value, positions: &mut Positions) -> bool {
+        let Some((last, parents)) = self.steps.split_last() else { return false };
+        let (mut node, mut position) = (tree, positions);
+        for step in parents {
+            let next = match (step, node, position) {
+                (Step::Key(key), Value::Object(object), Positions::Object(names)) => {
+                    object.get_mut(key).zip(names.get_mut(key))
+                }
+                (Step::Index(index), Value::Array(array), Positions::Array(indices)) => {
+                    array.get_mut(*index).zip(indices.get_mut(*index).map(|(_, inner)| inner))
+                }
+                _ => None,
+            };
+            let Some(next) = next else { return false };
+            (node, position) = next;
+        }
+        match (last, node, position) {
+            (Step::Key(key), Value::Object(object), Positions::Object(names)) => {
+                object.remove(key);
+                names.remove(key);
+                true
+            }
+            (Step::Index(index), Value::Array(array), Positions::Array(indices))
+                if *index < array.len() && *index < indices.len() =>
+            {
+                array.remove(*index);
+                indices.remove(*index);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Merges `over` into `base`: objects deeply, everything else replaces.
+pub fn merge(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key.as_str()).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
+}

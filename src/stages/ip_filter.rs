@@ -1,0 +1,191 @@
+//! Stages 3 and 5, ip_filter: may this address speak?
+//!
+//! 1. Of all prefixes of all enforced rules that contain the address, the
+//!    longest decides; of equally long ones, the one whose rule stands first.
+//! 2. Where none contains it, the default does.
+//! 3. Shadow rules are evaluated beside the enforced ones and never change
+//!    the verdict: the log shows what would have been decided.
+
+pub mod prefix;
+pub mod prefix_map;
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use self::prefix::Prefix;
+use self::prefix_map::PrefixMap;
+use super::Mode;
+use crate::policy::decode::{Problems, join};
+use crate::policy::units::Name;
+
+/// `ip_filter` in the policy: at the top for every request, or in a route.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IpFilterConfig {
+    /// Default `enforce`.
+    pub mode: Mode,
+    /// What happens to an address that no rule names. Default `allow`.
+    pub default: Action,
+    /// Rules; order matters only between equally long prefixes.
+    pub rules: Vec<IpRuleConfig>,
+}
+
+/// `ip_filter.rules[]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IpRuleConfig {
+    /// Its name in logs; unique in its stage.
+    pub id: Name,
+    /// What happens to the addresses it names.
+    pub action: Action,
+    /// Prefixes.
+    #[serde(default)]
+    pub prefixes: Vec<Prefix>,
+    /// Names of address sets.
+    #[serde(default)]
+    pub address_sets: Vec<Name>,
+    /// Default `enforce`.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// `address_sets.NAME` in the policy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressSetConfig {
+    /// Its prefixes.
+    pub prefixes: Vec<Prefix>,
+}
+
+/// What a rule does with an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Lets it pass.
+    #[default]
+    Allow,
+    /// Refuses it.
+    Deny,
+}
+
+impl Action {
+    /// The label in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// The compiled stage.
+#[derive(Clone, Debug)]
+pub struct IpFilterStage {
+    mode: Mode,
+    default: Action,
+    rules: Vec<Rule>,
+    enforced: PrefixMap<usize>,
+    /// Enforced and shadow rules together; only where there is a shadow rule.
+    with_shadow: Option<PrefixMap<usize>>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    id: String,
+    action: Action,
+}
+
+/// What was decided, and by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpVerdict<'a> {
+    /// What happens.
+    pub action: Action,
+    /// The rule that decided; `None` for the default.
+    pub rule: Option<&'a str>,
+    /// Its prefix that matched.
+    pub prefix: Option<Prefix>,
+}
+
+impl IpFilterConfig {
+    /// Checks and compiles.
+    pub fn compile(
+        &self,
+        path: &str,
+        sets: &BTreeMap<Name, AddressSetConfig>,
+        problems: &mut Problems,
+    ) -> IpFilterStage {
+        let mut seen = HashSet::new();
+        let mut enforced = Vec::new();
+        let mut shadow = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            let at = format!("{}[{index}]", join(path, "rules"));
+            if !seen.insert(&rule.id) {
+                problems.add(format!("{at}.id"), format!("\"{}\"", rule.id), "expected an id of its own in the stage");
+            }
+            if rule.prefixes.is_empty() && rule.address_sets.is_empty() {
+                problems.add(at.clone(), "", "expected \"prefixes\" or \"address_sets\"");
+            }
+            let mut prefixes = rule.prefixes.clone();
+            for (position, name) in rule.address_sets.iter().enumerate() {
+                match sets.get(name) {
+                    Some(set) => prefixes.extend(&set.prefixes),
+                    None => problems.add(
+                        format!("{at}.address_sets[{position}]"),
+                        format!("\"{name}\""),
+                        "expected the name of one of \"address_sets\"",
+                    ),
+                }
+            }
+            match rule.mode.within(self.mode) {
+                Mode::Off => {}
+                Mode::Enforce => enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index))),
+                // A shadow stage is evaluated as a whole, see `decide`.
+                Mode::Shadow if self.mode == Mode::Shadow && rule.mode == Mode::Enforce => {
+                    enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index)));
+                }
+                Mode::Shadow => shadow.extend(prefixes.into_iter().map(|prefix| (prefix, index))),
+            }
+        }
+        let with_shadow =
+            (!shadow.is_empty()).then(|| PrefixMap::new(enforced.iter().copied().chain(shadow.iter().copied())));
+        IpFilterStage {
+            mode: self.mode,
+            default: self.default,
+            rules: self.rules.iter().map(|rule| Rule { id: rule.id.0.clone(), action: rule.action }).collect(),
+            enforced: PrefixMap::new(enforced),
+            with_shadow,
+        }
+    }
+}
+
+impl IpFilterStage {
+    /// The mode of the whole stage.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Decides.
+    #[must_use]
+    pub fn decide(&self, address: IpAddr) -> IpVerdict<'_> {
+        self.verdict(&self.enforced, address)
+    }
+
+    /// What would be decided if the shadow rules were enforced; `None` where
+    /// there is no shadow rule.
+    #[must_use]
+    pub fn decide_with_shadow(&self, address: IpAddr) -> Option<IpVerdict<'_>> {
+        self.with_shadow.as_ref().map(|map| self.verdict(map, address))
+    }
+
+    fn verdict(&self, map: &PrefixMap<usize>, address: IpAddr) -> IpVerdict<'_> {
+        let hit = map.longest(address);
+        match hit.and_then(|(prefix, index)| self.rules.get(*index).map(|rule| (prefix, rule))) {
+            Some((prefix, rule)) => IpVerdict { action: rule.action, rule: Some(&rule.id), prefix: Some(prefix) },
+            None => IpVerdict { action: self.default, rule: None, prefix: None },
+        }
+    }
+}

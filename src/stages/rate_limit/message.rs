@@ -1,0 +1,104 @@
+//! What an isolate says to a `Limiter` object, and what it answers.
+//!
+//! Objects run the old code for minutes after a deployment, so a message
+//! carries the version of its form, and a reader refuses one it does not
+//! know. The texts travel in header fields: no body has to be read.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::CounterKey;
+use super::gcra::{Decision, Quota};
+
+/// The field that carries either.
+pub const FIELD: &str = "weir-message";
+
+/// The version that this module writes.
+pub const VERSION: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TakeText {
+    v: u32,
+    key: String,
+    max: u32,
+    window_ms: u64,
+    burst: u32,
+    cost: u32,
+}
+
+/// Count one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Take {
+    /// Whose counter.
+    pub key: CounterKey,
+    /// By which quota.
+    pub quota: Quota,
+    /// How much it costs.
+    pub cost: u32,
+}
+
+impl Take {
+    /// The text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let text = TakeText {
+            v: VERSION,
+            key: format!("{:032x}", self.key.0),
+            max: self.quota.max(),
+            window_ms: crate::time::millis_of(self.quota.window()),
+            burst: self.quota.burst(),
+            cost: self.cost,
+        };
+        // A struct of numbers and a string always serialises.
+        serde_json::to_string(&text).unwrap_or_default()
+    }
+
+    /// From the text; `None` when it is not one this module knows.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let text: TakeText = serde_json::from_str(text).ok()?;
+        let key = (text.v == VERSION && text.key.len() == 32).then_some(text.key)?;
+        Some(Self {
+            key: CounterKey(u128::from_str_radix(&key, 16).ok()?),
+            quota: Quota::new(text.max, Duration::from_millis(text.window_ms), text.burst),
+            cost: text.cost,
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DecisionText {
+    v: u32,
+    allowed: bool,
+    remaining: u32,
+    retry_ms: u64,
+    full_ms: u64,
+}
+
+/// The text of a decision. Spans are rounded up to milliseconds: coming back
+/// then is not too early.
+#[must_use]
+pub fn encode_decision(decision: &Decision) -> String {
+    let up = |span: Duration| u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    let text = DecisionText {
+        v: VERSION,
+        allowed: decision.allowed,
+        remaining: decision.remaining,
+        retry_ms: up(decision.retry_after),
+        full_ms: up(decision.full_after),
+    };
+    serde_json::to_string(&text).unwrap_or_default()
+}
+
+/// From the text of a decision.
+#[must_use]
+pub fn decode_decision(text: &str) -> Option<Decision> {
+    let text: DecisionText = serde_json::from_str(text).ok()?;
+    (text.v == VERSION).then_some(Decision {
+        allowed: text.allowed,
+        remaining: text.remaining,
+        retry_after: Duration::from_millis(text.retry_ms),
+        full_after: Duration::from_millis(text.full_ms),
+    })
+}

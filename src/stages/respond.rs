@@ -1,0 +1,90 @@
+//! Stage 15, respond: what does the client see?
+//!
+//! 1. Our own answers are problem details (RFC 9457) with the request id;
+//!    the cause of a failure is for the log alone.
+//! 2. Nobody stores our own answers.
+//! 3. Hop-by-hop fields of an origin's answer end here.
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+
+use super::upstream::{HOP_BY_HOP, connection_listed};
+use crate::error::Reject;
+use crate::exchange::{Answer, Edit};
+
+#[derive(Serialize)]
+struct ProblemDetails<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+/// A rejection as an answer. A request id is missing only where the request
+/// has not got as far as having one.
+#[must_use]
+pub fn problem(reject: &Reject, request_id: Option<&str>) -> Answer {
+    let status = reject.reason.status();
+    let details = ProblemDetails {
+        kind: format!("urn:edgeweir:problem:{}", reject.reason.as_str()),
+        title: reject.reason.title(),
+        status,
+        detail: reject.detail.as_deref(),
+        request_id,
+    };
+    let mut answer = json(status, &details);
+    if let Some((_, kind)) = answer.fields.iter_mut().find(|(name, _)| *name == CONTENT_TYPE) {
+        "application/problem+json".clone_into(kind);
+    }
+    if let Some(seconds) = reject.retry_after {
+        answer.fields.push((RETRY_AFTER, seconds.to_string()));
+    }
+    answer
+}
+
+/// A JSON answer of our own.
+#[must_use]
+pub fn json(status: u16, value: &impl Serialize) -> Answer {
+    Answer {
+        status,
+        fields: vec![
+            (CONTENT_TYPE, "application/json".to_owned()),
+            (CACHE_CONTROL, "no-store".to_owned()),
+            (HeaderName::from_static("x-content-type-options"), "nosniff".to_owned()),
+        ],
+        // The values are structs of strings and numbers: they serialise.
+        body: serde_json::to_string(value).unwrap_or_default(),
+    }
+}
+
+/// The hop-by-hop fields of an origin's answer. `connection` is its
+/// Connection field. The runtime makes its own Transfer-Encoding.
+pub fn hop_by_hop(connection: Option<&str>, request_id: &HeaderName, edits: &mut Vec<Edit>) {
+    let Some(connection) = connection else { return };
+    edits.extend(HOP_BY_HOP.into_iter().map(Edit::Remove));
+    edits.extend(connection_listed(connection, request_id).map(Edit::Remove));
+}
+
+/// Adds edits to an answer of our own.
+pub fn apply(answer: &mut Answer, edits: Vec<Edit>) {
+    for edit in edits {
+        match edit {
+            Edit::Set(name, value) => {
+                answer.fields.retain(|(field, _)| *field != name);
+                answer.fields.push((name, value));
+            }
+            Edit::Append(name, value) => answer.fields.push((name, value)),
+            Edit::Remove(name) => answer.fields.retain(|(field, _)| *field != name),
+        }
+    }
+}
+
+/// Whether a text can stand in a field value (RFC 9110, 5.5).
+#[must_use]
+pub fn is_field_value(text: &str) -> bool {
+    HeaderValue::from_str(text).is_ok()
+}

@@ -1,0 +1,399 @@
+//! Stage 4, route: which rules apply?
+//!
+//! 1. A route matches a request when its hosts, path, methods and header
+//!    fields all do; what it leaves out matches everything.
+//! 2. The path is matched in its normal form, see [`super::target`].
+//! 3. Of several that match, the most specific wins: priority, then host
+//!    (exact, longest `*.` suffix, any), then the number of literal segments,
+//!    then of parameters, then no final wildcard, then methods, then the
+//!    number of header fields.
+//! 4. Two routes that are equally specific and can match one request are a
+//!    policy error: order in the document decides nothing.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use http::Method;
+use http::header::HeaderName;
+use serde::Deserialize;
+
+use super::target::{EncodedSet, Target, normal_pattern, parse_authority};
+use crate::exchange::{Head, is_token};
+use crate::policy::decode::{Problems, join};
+use crate::policy::units::FieldName;
+
+/// `routes[].match` in the policy.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MatchConfig {
+    /// Host names, exact or with a leading `*.` that stands for one label or
+    /// more; a port narrows it to that port. Default any.
+    pub hosts: Vec<String>,
+    /// Literal segments, `{name}` for any one segment, a final `/*` for any
+    /// rest (also none). Default `/*`.
+    pub path: Option<String>,
+    /// Methods. Default any.
+    pub methods: Vec<String>,
+    /// Header fields that must have exactly this value. Default none.
+    pub headers: HashMap<FieldName, String>,
+    /// Escapes that the path may hold. Default none: a request that holds one
+    /// is refused.
+    pub allow_encoded: Vec<AllowEncoded>,
+}
+
+/// An escape that origins read in more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum AllowEncoded {
+    /// An encoded slash.
+    #[serde(rename = "%2F")]
+    Slash,
+    /// An encoded backslash.
+    #[serde(rename = "%5C")]
+    Backslash,
+    /// An encoded NUL.
+    #[serde(rename = "%00")]
+    Nul,
+}
+
+/// How specific a route is; the greater wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    priority: i32,
+    host: u32,
+    literals: usize,
+    parameters: usize,
+    no_wildcard: bool,
+    methods: bool,
+    headers: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Parameter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    segments: Vec<Segment>,
+    wildcard: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum HostPattern {
+    Any,
+    /// The part behind `*.`.
+    Suffix(String),
+    /// `host` or `host:port`.
+    Exact(String),
+}
+
+/// A compiled `match`.
+#[derive(Clone, Debug)]
+pub struct Matcher {
+    hosts: Vec<HostPattern>,
+    pattern: Pattern,
+    methods: Vec<Method>,
+    headers: Vec<(HeaderName, String)>,
+    priority: i32,
+    /// Escapes that the path may hold.
+    pub allowed: EncodedSet,
+}
+
+/// The longest pattern, in segments.
+const SEGMENT_LIMIT: usize = 64;
+
+impl MatchConfig {
+    /// Checks and compiles.
+    pub fn compile(&self, priority: i32, path: &str, problems: &mut Problems) -> Matcher {
+        let at = join(path, "match");
+        let mut hosts: Vec<HostPattern> = Vec::new();
+        for (index, host) in self.hosts.iter().enumerate() {
+            match parse_host_pattern(host) {
+                Some(pattern) if hosts.contains(&pattern) => {
+                    problems.add(format!("{at}.hosts[{index}]"), format!("{host:?}"), "expected each host once");
+                }
+                Some(pattern) => hosts.push(pattern),
+                None => problems.add(
+                    format!("{at}.hosts[{index}]"),
+                    format!("{host:?}"),
+                    "expected a host name such as \"api.example.com\", \"*.example.com\" or \"example.com:8443\"",
+                ),
+            }
+        }
+        if hosts.is_empty() {
+            hosts.push(HostPattern::Any);
+        }
+        let text = self.path.as_deref().unwrap_or("/*");
+        let pattern = parse_pattern(text).unwrap_or_else(|expected| {
+            problems.add(format!("{at}.path"), format!("{text:?}"), expected);
+            Pattern { segments: Vec::new(), wildcard: true }
+        });
+        let mut methods: Vec<Method> = Vec::new();
+        for (index, method) in self.methods.iter().enumerate() {
+            match Method::from_bytes(method.as_bytes()) {
+                Ok(parsed) if is_token(method) && method.to_ascii_uppercase() == *method && !methods.contains(&parsed) => {
+                    methods.push(parsed);
+                }
+                _ => problems.add(
+                    format!("{at}.methods[{index}]"),
+                    format!("{method:?}"),
+                    "expected a method in capitals such as \"GET\", each once",
+                ),
+            }
+        }
+        let mut headers: Vec<_> = self.headers.iter().map(|(name, value)| (name.0.clone(), value.clone())).collect();
+        headers.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+        let allowed = self.allow_encoded.iter().fold(EncodedSet::default(), |set, encoded| {
+            set.and(match encoded {
+                AllowEncoded::Slash => EncodedSet::SLASH,
+                AllowEncoded::Backslash => EncodedSet::BACKSLASH,
+                AllowEncoded::Nul => EncodedSet::NUL,
+            })
+        });
+        Matcher { hosts, pattern, methods, headers, priority, allowed }
+    }
+}
+
+fn parse_host_pattern(text: &str) -> Option<HostPattern> {
+    if let Some(suffix) = text.strip_prefix("*.") {
+        let (host, port) = parse_authority(suffix)?;
+        return (port.is_none() && !suffix.contains(':')).then_some(HostPattern::Suffix(host));
+    }
+    let (host, port) = parse_authority(text)?;
+    Some(HostPattern::Exact(port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))))
+}
+
+fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {
+    const EXPECTED: &str = "expected a path such as \"/v1/users/{id}\" or \"/static/*\": it begins with a slash, \
+        \"*\" stands only at the end, \"{name}\" is a whole segment, and it has no query and no dot segments";
+    let (body, wildcard) = match text.strip_suffix("/*") {
+        Some(body) => (body, true),
+        None => (text, false),
+    };
+    let mut segments = Vec::new();
+    for part in body.strip_prefix('/').unwrap_or_default().split('/').filter(|part| !part.is_empty()) {
+        let name = part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        segments.push(match name {
+            Some(name) if is_token(name) => Segment::Parameter,
+            Some(_) => return Err(EXPECTED),
+            None if part.contains(['{', '}', '*', '?']) => return Err(EXPECTED),
+            None => {
+                let normal = normal_pattern(&format!("/{part}")).ok_or(EXPECTED)?;
+                Segment::Literal(normal.strip_prefix('/').unwrap_or_default().to_owned())
+            }
+        });
+    }
+    let rooted = body.starts_with('/') || (body.is_empty() && wildcard);
+    if !rooted || segments.len() > SEGMENT_LIMIT {
+        return Err(EXPECTED);
+    }
+    Ok(Pattern { segments, wildcard })
+}
+
+impl Pattern {
+    fn matches(&self, path: &str) -> bool {
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        for segment in &self.segments {
+            let fits = match (segment, parts.next()) {
+                (Segment::Literal(literal), Some(part)) => literal == part,
+                (Segment::Parameter, Some(_)) => true,
+                (_, None) => false,
+            };
+            if !fits {
+                return false;
+            }
+        }
+        self.wildcard || parts.next().is_none()
+    }
+
+    /// Whether some path matches both.
+    fn overlaps(&self, other: &Self) -> bool {
+        let clash = self.segments.iter().zip(&other.segments).any(|pair| match pair {
+            (Segment::Literal(own), Segment::Literal(others)) => own != others,
+            _ => false,
+        });
+        let reach = |from: &Self, to: &Self| from.wildcard || from.segments.len() >= to.segments.len();
+        !clash && reach(self, other) && reach(other, self)
+    }
+
+    fn literals(&self) -> usize {
+        self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count()
+    }
+}
+
+impl Matcher {
+    fn rank(&self, host: &HostPattern) -> Rank {
+        let literals = self.pattern.literals();
+        Rank {
+            priority: self.priority,
+            host: match host {
+                HostPattern::Any => 0,
+                HostPattern::Suffix(suffix) => u32::try_from(suffix.len()).unwrap_or(u32::MAX).saturating_add(1),
+                HostPattern::Exact(host) if host.contains(':') && !host.ends_with(']') => u32::MAX,
+                HostPattern::Exact(_) => u32::MAX.saturating_sub(1),
+            },
+            literals,
+            parameters: self.pattern.segments.len().saturating_sub(literals),
+            no_wildcard: !self.pattern.wildcard,
+            methods: !self.methods.is_empty(),
+            headers: self.headers.len(),
+        }
+    }
+
+    fn matches(&self, path: &str, head: &impl Head) -> bool {
+        self.pattern.matches(path)
+            && (self.methods.is_empty() || self.methods.contains(head.method()))
+            && self.headers.iter().all(|(name, value)| head.field(name).is_some_and(|field| field == *value))
+    }
+
+    /// Whether some request matches both; asked of equally specific ones.
+    fn overlaps(&self, other: &Self) -> bool {
+        let methods = self.methods.is_empty()
+            || other.methods.is_empty()
+            || self.methods.iter().any(|method| other.methods.contains(method));
+        let headers = self
+            .headers
+            .iter()
+            .all(|(name, value)| other.headers.iter().all(|(field, others)| field != name || value == others));
+        methods && headers && self.pattern.overlaps(&other.pattern)
+    }
+}
+
+/// All routes' matchers, indexed by host.
+#[derive(Clone, Debug, Default)]
+pub struct Router {
+    matchers: Vec<Matcher>,
+    /// `host` or `host:port` to routes, most specific first, as below.
+    exact: HashMap<String, Vec<(Rank, usize)>>,
+    /// What follows `*.` to routes.
+    suffix: HashMap<String, Vec<(Rank, usize)>>,
+    /// Routes for any host.
+    any: Vec<(Rank, usize)>,
+}
+
+impl Router {
+    /// Builds the index; `ids` name the routes in problems.
+    pub fn new(matchers: Vec<Matcher>, ids: &[String], problems: &mut Problems) -> Self {
+        let mut by_host: HashMap<HostPattern, Vec<(Rank, usize)>> = HashMap::new();
+        for (index, matcher) in matchers.iter().enumerate() {
+            for host in &matcher.hosts {
+                by_host.entry(host.clone()).or_default().push((matcher.rank(host), index));
+            }
+        }
+        let mut ambiguous = Vec::new();
+        for routes in by_host.values_mut() {
+            routes.sort_by_key(|(rank, index)| (Reverse(*rank), *index));
+            for group in routes.chunk_by(|a, b| a.0 == b.0) {
+                find_overlaps(group, &matchers, &mut ambiguous);
+            }
+        }
+        ambiguous.sort_unstable();
+        ambiguous.dedup();
+        for (earlier, later) in ambiguous {
+            let name = |index: usize| ids.get(index).map(String::as_str).unwrap_or_default();
+            problems.add(
+                format!("routes[{later}].match"),
+                format!("\"{}\"", name(later)),
+                format!(
+                    "expected one most specific route for every request; this one and \"{}\" (routes[{earlier}]) are \
+                     equally specific and can match the same request: change one, or give it a \"priority\"",
+                    name(earlier)
+                ),
+            );
+        }
+        let mut router = Self { matchers, ..Self::default() };
+        for (host, routes) in by_host {
+            match host {
+                HostPattern::Any => router.any = routes,
+                HostPattern::Suffix(suffix) => drop(router.suffix.insert(suffix, routes)),
+                HostPattern::Exact(host) => drop(router.exact.insert(host, routes)),
+            }
+        }
+        router
+    }
+
+    /// The fields that matching reads.
+    pub fn wanted_fields(&self) -> impl Iterator<Item = HeaderName> + '_ {
+        self.matchers.iter().flat_map(|matcher| matcher.headers.iter().map(|(name, _)| name.clone()))
+    }
+
+    /// The matcher with that index.
+    #[must_use]
+    pub fn matcher(&self, index: usize) -> Option<&Matcher> {
+        self.matchers.get(index)
+    }
+
+    /// The most specific route that matches, by index.
+    #[must_use]
+    pub fn find(&self, target: &Target<'_>, head: &impl Head) -> Option<usize> {
+        let mut best: Option<(Rank, usize)> = None;
+        let mut consider = |routes: &[(Rank, usize)]| {
+            let found = routes
+                .iter()
+                .find(|(_, index)| self.matcher(*index).is_some_and(|matcher| matcher.matches(&target.path, head)));
+            if let Some(found) = found
+                && best.is_none_or(|best| found.0 > best.0)
+            {
+                best = Some(*found);
+            }
+        };
+        if !self.exact.is_empty() {
+            if target.port.is_some()
+                && let Some(routes) = self.exact.get(&target.authority())
+            {
+                consider(routes);
+            }
+            if let Some(routes) = self.exact.get(&target.host) {
+                consider(routes);
+            }
+        }
+        if !self.suffix.is_empty() {
+            let mut rest = target.host.as_str();
+            while let Some((_, suffix)) = rest.split_once('.') {
+                if let Some(routes) = self.suffix.get(suffix) {
+                    consider(routes);
+                }
+                rest = suffix;
+            }
+        }
+        consider(&self.any);
+        best.map(|(_, index)| index)
+    }
+}
+
+/// Pairs of one group of equally specific routes that overlap. Routes that
+/// begin with different literals cannot, so only those that begin alike, or
+/// with a parameter, are compared.
+fn find_overlaps(group: &[(Rank, usize)], matchers: &[Matcher], ambiguous: &mut Vec<(usize, usize)>) {
+    let first = |index: usize| match matchers.get(index).and_then(|matcher| matcher.pattern.segments.first()) {
+        Some(Segment::Literal(literal)) => Some(literal.as_str()),
+        _ => None,
+    };
+    let mut compare = |a: usize, b: usize| {
+        if let (Some(one), Some(other)) = (matchers.get(a), matchers.get(b))
+            && a != b
+            && ambiguous.len() < crate::policy::MAX_PROBLEMS
+            && one.overlaps(other)
+        {
+            ambiguous.push((a.min(b), a.max(b)));
+        }
+    };
+    let mut by_first: HashMap<Option<&str>, Vec<usize>> = HashMap::new();
+    for (_, index) in group {
+        by_first.entry(first(*index)).or_default().push(*index);
+    }
+    let open = by_first.get(&None).cloned().unwrap_or_default();
+    for (literal, indices) in &by_first {
+        for (position, a) in indices.iter().enumerate() {
+            for b in indices.iter().skip(position.saturating_add(1)) {
+                compare(*a, *b);
+            }
+            if literal.is_some() {
+                for b in &open {
+                    compare(*a, *b);
+                }
+            }
+        }
+    }
+}

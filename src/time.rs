@@ -1,0 +1,104 @@
+//! A point in time as a value. There is no clock here: the adapter reads the
+//! runtime's clock and passes the reading on.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+///
+/// The runtime's clock has millisecond resolution, so this is all there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(u64);
+
+const MILLIS_PER_DAY: u64 = 86_400_000;
+
+impl Timestamp {
+    /// From milliseconds since the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// From a JavaScript `Date.now()`; what is not a number becomes 0.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub fn from_js(millis: f64) -> Self {
+        // `as` saturates, and turns NaN into 0.
+        Self(millis as u64)
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        self.0.wrapping_div(1000)
+    }
+
+    /// Nanoseconds since the epoch.
+    #[must_use]
+    pub fn nanos(self) -> u128 {
+        u128::from(self.0).saturating_mul(1_000_000)
+    }
+
+    /// This moment and `span` more; saturates at the end of time.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis_of(span)))
+    }
+
+    /// How long ago `earlier` was; zero when it is not in the past.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Whole milliseconds of a duration, saturating.
+#[must_use]
+pub fn millis_of(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-01-01T00:00:00.000Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = civil(self.0.wrapping_div(MILLIS_PER_DAY));
+        let rest = self.0.wrapping_rem(MILLIS_PER_DAY);
+        let (seconds, millis) = (rest.wrapping_div(1000), rest.wrapping_rem(1000));
+        let (minutes, second) = (seconds.wrapping_div(60), seconds.wrapping_rem(60));
+        let (hour, minute) = (minutes.wrapping_div(60), minutes.wrapping_rem(60));
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
+}
+
+/// The proleptic Gregorian date of a day count since 1970-01-01.
+///
+/// The year is taken to begin in March, so that the leap day is its last and
+/// months have a regular length (H. Hinnant, "chrono-compatible low-level date
+/// algorithms", `civil_from_days`).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days.saturating_add(719_468);
+    let era = shifted.wrapping_div(146_097);
+    let day_of_era = shifted.wrapping_rem(146_097);
+    let leaps = (day_of_era.wrapping_div(1_460))
+        .wrapping_add(day_of_era.wrapping_div(146_096))
+        .wrapping_sub(day_of_era.wrapping_div(36_524));
+    let year_of_era = day_of_era.wrapping_sub(leaps).wrapping_div(365);
+    let day_of_year = day_of_era.wrapping_sub(
+        (year_of_era.wrapping_mul(365))
+            .wrapping_add(year_of_era.wrapping_div(4))
+            .wrapping_sub(year_of_era.wrapping_div(100)),
+    );
+    let month_from_march = day_of_year.wrapping_mul(5).wrapping_add(2).wrapping_div(153);
+    let day = day_of_year
+        .wrapping_sub(month_from_march.wrapping_mul(153).wrapping_add(2).wrapping_div(5))
+        .wrapping_add(1);
+    let month = if month_from_march < 10 { month_from_march.wrapping_add(3) } else { month_from_march.wrapping_sub(9) };
+    let year = year_of_era.wrapping_add(era.wrapping_mul(400)).wrapping_add(u64::from(month <= 2));
+    (year, month, day)
+}
