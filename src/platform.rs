@@ -27,7 +27,11 @@ pub trait Clock {
 pub trait Counters {
     /// Counts one request within the deadline. On failure the rule's
     /// `on_failure` decides.
-    fn take(&self, take: &Take, deadline: Duration) -> impl Future<Output = Result<Decision, PlatformError>>;
+    fn take(
+        &self,
+        take: &Take,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Decision, PlatformError>>;
 }
 
 /// The origin, and the native messages that pass between it and the client.
@@ -59,11 +63,19 @@ pub trait Origin {
 pub trait ResponseStore: Origin {
     /// What is stored under the key: the text of its head, and its body as a
     /// native response.
-    fn lookup(&self, key: &str) -> impl Future<Output = Result<Option<(String, Self::Response)>, PlatformError>>;
+    fn lookup(
+        &self,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<(String, Self::Response)>, PlatformError>>;
 
     /// A response with a stored body (or none) under a head of ours.
-    fn revive(&self, stored: Self::Response, status: u16, fields: &[(HeaderName, String)], with_body: bool)
-    -> Self::Response;
+    fn revive(
+        &self,
+        stored: Self::Response,
+        status: u16,
+        fields: &[(HeaderName, String)],
+        with_body: bool,
+    ) -> Self::Response;
 
     /// Keeps a response: it streams to the client, and is stored behind its
     /// back once it is known to be whole and at most `limit` bytes. `head` are
@@ -83,7 +95,9 @@ impl<T: Clock + Counters + ResponseStore> Platform for T {}
 pub trait PolicyStore {
     /// The manifest's text and the text of its metadata; `None` when the
     /// store holds none. On failure the last good policy stays.
-    fn read_active(&self) -> impl Future<Output = Result<Option<(String, Option<String>)>, PlatformError>>;
+    fn read_active(
+        &self,
+    ) -> impl Future<Output = Result<Option<(String, Option<String>)>, PlatformError>>;
 }
 
 /// A list of changes as one text, for adapters that hand them over whole:

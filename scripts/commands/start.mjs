@@ -86,7 +86,7 @@ async function serve({ port, originPort, policy }) {
     while (running.length > 0) await running.pop().close();
   };
   const stopped = new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, resolve);
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, resolve);
     whenAbandoned(resolve);
   });
   try {

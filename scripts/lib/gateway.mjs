@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { buildDir, inRoot } from "./paths.mjs";
 
 const HOST = "127.0.0.1";
+const SIGNALS = ["SIGINT", "SIGTERM"];
 const KNOWN = ["compatibilityDate", "compatibilityFlags", "bindings", "kvNamespaces", "durableObjects"];
 
 /** The demo policy with the origins of this run; undefined where the built-in one fits as it is. */
@@ -42,6 +43,7 @@ export async function startGateway({ port, policy, onLine }) {
     path: join(buildDir, name),
     contents: readFileSync(join(buildDir, name)),
   });
+  const ours = Object.fromEntries(SIGNALS.map((signal) => [signal, process.listeners(signal)]));
   const runtime = new Miniflare({
     host: HOST,
     port: 0,
@@ -64,6 +66,12 @@ export async function startGateway({ port, policy, onLine }) {
   } catch (error) {
     await runtime.dispose();
     throw error;
+  }
+  // miniflare would leave at once, and leave its temporary folders behind; our caller closes it.
+  for (const signal of SIGNALS) {
+    for (const listener of process.listeners(signal)) {
+      if (!ours[signal].includes(listener)) process.off(signal, listener);
+    }
   }
   return { url: `http://${HOST}:${port}`, close: () => runtime.dispose() };
 }

@@ -35,8 +35,8 @@ export function runsPinnedNode(version = process.version) {
 /**
  * Runs this same command again under the pinned Node and gives its exit code.
  *
- * Ctrl-C reaches both processes: this one only waits. A signal sent to this one alone is passed on,
- * and the channel between the two tells the other one if this one is killed.
+ * A signal is passed on and this process waits; the channel between the two tells the other one if
+ * this one is killed. (Ctrl-C reaches both, so the other one may hear it twice.)
  */
 export function again(script, args) {
   const child = spawn(nodeBin("node"), [script, ...args], {
@@ -44,8 +44,7 @@ export function again(script, args) {
     env: { ...toolEnv(), [PREPARED]: root },
     stdio: ["inherit", "inherit", "inherit", "ipc"],
   });
-  process.on("SIGINT", () => {});
-  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   whenAbandoned(() => child.kill("SIGTERM"));
   return new Promise((resolve, reject) => {
     child.once("error", reject);

@@ -16,7 +16,9 @@ pub const LIMITER: &str = "LIMITER";
 #[must_use]
 pub fn get(env: &Env, name: &str) -> Option<JsValue> {
     let env: &JsValue = env.as_ref();
-    js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().filter(|value| !value.is_undefined() && !value.is_null())
+    js_sys::Reflect::get(env, &JsValue::from_str(name))
+        .ok()
+        .filter(|value| !value.is_undefined() && !value.is_null())
 }
 
 /// A variable; `None` when it is not there or empty. A JSON variable is given

@@ -6,9 +6,11 @@ const TIMED_OUT = "edgeweir: no answer in time";
 const CACHE_NAME = "edgeweir";
 const ENTRY_FIELD = "weir-entry";
 
-// `cache: "no-store"` keeps the platform's own cache out of the way;
-// `encodeResponseBody: "manual"` leaves a compressed body as it came.
-const FETCH = { cache: "no-store", encodeResponseBody: "manual" };
+// `cf` is what `cache: "no-store"` comes down to: the platform's own cache is
+// out of the way. Said with `cache`, the runtime would also add Cache-Control
+// and Pragma to what the client sent. `encodeResponseBody: "manual"` leaves a
+// compressed body as it came.
+const FETCH = { cf: { cacheTtl: -1, cacheLevel: "bypass" }, encodeResponseBody: "manual" };
 
 /** 128 random bits as hex. */
 export function randomSeed() {

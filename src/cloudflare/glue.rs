@@ -24,7 +24,12 @@ extern "C" {
 
     /// Sends a request on.
     #[wasm_bindgen(catch)]
-    pub fn forward(request: &Request, url: &str, edits: &str, first_byte: u32) -> Result<Promise, JsValue>;
+    pub fn forward(
+        request: &Request,
+        url: &str,
+        edits: &str,
+        first_byte: u32,
+    ) -> Result<Promise, JsValue>;
 
     /// A response under an edited head.
     #[wasm_bindgen(catch)]
@@ -40,11 +45,22 @@ extern "C" {
 
     /// A response of a stored body.
     #[wasm_bindgen(catch)]
-    pub fn revive(stored: &Response, status: u16, edits: &str, with_body: bool) -> Result<Response, JsValue>;
+    pub fn revive(
+        stored: &Response,
+        status: u16,
+        edits: &str,
+        with_body: bool,
+    ) -> Result<Response, JsValue>;
 
     /// Splits a response for the client and the store.
     #[wasm_bindgen(catch)]
-    pub fn keep(response: &Response, key: &str, entry: &str, limit: f64, lifetime: f64) -> Result<Array, JsValue>;
+    pub fn keep(
+        response: &Response,
+        key: &str,
+        entry: &str,
+        limit: f64,
+        lifetime: f64,
+    ) -> Result<Array, JsValue>;
 
     /// Removes what is stored.
     #[wasm_bindgen]
@@ -52,7 +68,13 @@ extern "C" {
 
     /// Asks a counter object.
     #[wasm_bindgen(js_name = takeFrom)]
-    pub fn take_from(namespace: &JsValue, name: &str, field: &str, message: &str, deadline: u32) -> Promise;
+    pub fn take_from(
+        namespace: &JsValue,
+        name: &str,
+        field: &str,
+        message: &str,
+        deadline: u32,
+    ) -> Promise;
 
     /// Reads a KV key.
     #[wasm_bindgen(js_name = readKey)]

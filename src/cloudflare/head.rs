@@ -23,7 +23,10 @@ impl Wanted {
     /// For these fields.
     #[must_use]
     pub fn new(names: Vec<HeaderName>) -> Self {
-        let native = names.iter().map(|name| wasm_bindgen::JsValue::from_str(name.as_str())).collect();
+        let native = names
+            .iter()
+            .map(|name| wasm_bindgen::JsValue::from_str(name.as_str()))
+            .collect();
         Self { names, native }
     }
 }
@@ -56,11 +59,21 @@ impl EdgeHead {
                 // The runtime has checked that it is a token.
                 0 => method = Method::from_bytes(line.as_bytes()).unwrap_or_default(),
                 1 => url = (start, end),
-                _ => values.push(line.starts_with('=').then_some((start.saturating_add(1), end))),
+                _ => values.push(
+                    line.starts_with('=')
+                        .then_some((start.saturating_add(1), end)),
+                ),
             }
             start = end.saturating_add(1);
         }
-        Self { request, method, text, url, values, wanted }
+        Self {
+            request,
+            method,
+            text,
+            url,
+            values,
+            wanted,
+        }
     }
 
     /// The native request.
@@ -86,6 +99,11 @@ impl Head for EdgeHead {
             return self.text.get(start..end).map(Cow::Borrowed);
         }
         // A name that the runtime refuses is a field that is not there.
-        self.request.headers().get(name.as_str()).ok().flatten().map(Cow::Owned)
+        self.request
+            .headers()
+            .get(name.as_str())
+            .ok()
+            .flatten()
+            .map(Cow::Owned)
     }
 }

@@ -29,7 +29,10 @@ impl<'a> Edge<'a> {
     /// For one request.
     #[must_use]
     pub const fn new(env: &'a Env) -> Self {
-        Self { env, deferred: RefCell::new(Vec::new()) }
+        Self {
+            env,
+            deferred: RefCell::new(Vec::new()),
+        }
     }
 
     /// The work that goes on after the response.
@@ -55,12 +58,25 @@ impl Origin for Edge<'_> {
     type Request = EdgeHead;
     type Response = Response;
 
-    async fn fetch(&self, request: &EdgeHead, upstream: &UpstreamRequest) -> Result<Response, PlatformError> {
+    async fn fetch(
+        &self,
+        request: &EdgeHead,
+        upstream: &UpstreamRequest,
+    ) -> Result<Response, PlatformError> {
         let failed = |error| failure(Dependency::Origin, &error);
         let edits = edits_text(&upstream.edits);
-        let promise =
-            glue::forward(request.native(), &upstream.url, &edits, timer(upstream.first_byte)).map_err(failed)?;
-        JsFuture::from(promise).await.map_err(failed)?.dyn_into().map_err(failed)
+        let promise = glue::forward(
+            request.native(),
+            &upstream.url,
+            &edits,
+            timer(upstream.first_byte),
+        )
+        .map_err(failed)?;
+        JsFuture::from(promise)
+            .await
+            .map_err(failed)?
+            .dyn_into()
+            .map_err(failed)
     }
 
     fn status(&self, response: &Response) -> u16 {
@@ -75,7 +91,12 @@ impl Origin for Edge<'_> {
         glue::read_fields(response)
             .split('\n')
             .filter_map(|line| line.split_once(':'))
-            .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value.to_owned())))
+            .filter_map(|(name, value)| {
+                Some((
+                    HeaderName::from_bytes(name.as_bytes()).ok()?,
+                    value.to_owned(),
+                ))
+            })
             .collect()
     }
 }

@@ -27,10 +27,19 @@ pub struct KvPolicyStore {
 
 impl PolicyStore for KvPolicyStore {
     async fn read_active(&self) -> Result<Option<(String, Option<String>)>, PlatformError> {
-        let Some(namespace) = &self.namespace else { return Ok(None) };
+        let Some(namespace) = &self.namespace else {
+            return Ok(None);
+        };
         let promise = glue::read_key(namespace, ACTIVE_KEY, CACHE_TTL, timer(self.deadline));
-        let found = JsFuture::from(promise).await.map_err(|error| failure(Dependency::PolicyStore, &error))?;
-        let Some(pair) = found.dyn_ref::<Array>() else { return Ok(None) };
-        Ok(pair.get(0).as_string().map(|value| (value, pair.get(1).as_string())))
+        let found = JsFuture::from(promise)
+            .await
+            .map_err(|error| failure(Dependency::PolicyStore, &error))?;
+        let Some(pair) = found.dyn_ref::<Array>() else {
+            return Ok(None);
+        };
+        Ok(pair
+            .get(0)
+            .as_string()
+            .map(|value| (value, pair.get(1).as_string())))
     }
 }

@@ -22,7 +22,9 @@ impl ResponseStore for Edge<'_> {
         let found = JsFuture::from(glue::lookup(key))
             .await
             .map_err(|error| failure(Dependency::ResponseStore, &error))?;
-        let Some(pair) = found.dyn_ref::<Array>() else { return Ok(None) };
+        let Some(pair) = found.dyn_ref::<Array>() else {
+            return Ok(None);
+        };
         let entry = pair.get(0).as_string();
         let response = pair.get(1).dyn_into::<Response>().ok();
         Ok(entry.zip(response))
@@ -35,7 +37,10 @@ impl ResponseStore for Edge<'_> {
         fields: &[(HeaderName, String)],
         with_body: bool,
     ) -> Response {
-        let edits: Vec<Edit> = fields.iter().map(|(name, value)| Edit::Append(name.clone(), value.clone())).collect();
+        let edits: Vec<Edit> = fields
+            .iter()
+            .map(|(name, value)| Edit::Append(name.clone(), value.clone()))
+            .collect();
         // A head that was stored was a head, so it can be one again; if not,
         // the client gets the runtime's error for a response without a body.
         glue::revive(&stored, status, &edits_text(&edits), with_body).unwrap_or(stored)
@@ -43,15 +48,23 @@ impl ResponseStore for Edge<'_> {
 
     #[expect(clippy::cast_precision_loss, reason = "both are far below 2^53")]
     fn keep(&self, response: Response, key: &str, entry: &str, limit: u64) -> Response {
-        let Some(lifetime) = Entry::decode(entry).map(|entry| entry.lifetime.saturating_sub(entry.initial_age)) else {
+        let Some(lifetime) =
+            Entry::decode(entry).map(|entry| entry.lifetime.saturating_sub(entry.initial_age))
+        else {
             return response;
         };
-        let Ok(parts) = glue::keep(&response, key, entry, limit as f64, lifetime as f64) else { return response };
-        self.deferred.borrow_mut().extend(parts.get(1).dyn_into::<Promise>());
+        let Ok(parts) = glue::keep(&response, key, entry, limit as f64, lifetime as f64) else {
+            return response;
+        };
+        self.deferred
+            .borrow_mut()
+            .extend(parts.get(1).dyn_into::<Promise>());
         parts.get(0).dyn_into().unwrap_or(response)
     }
 
     fn remove(&self, keys: Vec<String>) {
-        self.deferred.borrow_mut().push(glue::remove(&keys.join("\n")));
+        self.deferred
+            .borrow_mut()
+            .push(glue::remove(&keys.join("\n")));
     }
 }

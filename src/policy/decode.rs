@@ -18,9 +18,38 @@ use crate::error::{Problem, clip};
 /// Names that the design reserves. They are refused like any unknown name,
 /// but the message says why.
 const RESERVED: [&str; 33] = [
-    "admin", "api_key", "asn", "auth", "bans", "breaker", "claim", "compress", "continents", "cost", "countries",
-    "guard", "health", "jitter", "load_balancing", "metrics", "penalty", "purge", "respond", "retries", "rollout",
-    "secret", "share", "shedding", "sinks", "slos", "source", "status", "stored", "tags", "targets", "validate",
+    "admin",
+    "api_key",
+    "asn",
+    "auth",
+    "bans",
+    "breaker",
+    "claim",
+    "compress",
+    "continents",
+    "cost",
+    "countries",
+    "guard",
+    "health",
+    "jitter",
+    "load_balancing",
+    "metrics",
+    "penalty",
+    "purge",
+    "respond",
+    "retries",
+    "rollout",
+    "secret",
+    "share",
+    "shedding",
+    "sinks",
+    "slos",
+    "source",
+    "status",
+    "stored",
+    "tags",
+    "targets",
+    "validate",
     "vary",
 ];
 
@@ -33,9 +62,18 @@ pub struct Problems(Vec<Problem>);
 
 impl Problems {
     /// Notes a problem.
-    pub fn add(&mut self, path: impl Into<String>, value: impl Into<String>, expected: impl Into<String>) {
+    pub fn add(
+        &mut self,
+        path: impl Into<String>,
+        value: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
         if self.0.len() < MAX_PROBLEMS {
-            self.0.push(Problem { path: path.into(), value: value.into(), expected: expected.into() });
+            self.0.push(Problem {
+                path: path.into(),
+                value: value.into(),
+                expected: expected.into(),
+            });
         }
     }
 
@@ -43,6 +81,13 @@ impl Problems {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Adds problems, their paths changed.
+    pub fn append(&mut self, others: Self, path: impl Fn(&str) -> String) {
+        for problem in others.0 {
+            self.add(path(&problem.path), problem.value, problem.expected);
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -61,16 +106,27 @@ impl Problems {
 pub fn parse(text: &str, problems: &mut Problems) -> Option<Value> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let mut duplicates = Vec::new();
-    let tree = TreeSeed { path: String::new(), duplicates: &mut duplicates }
-        .deserialize(&mut reader)
-        .and_then(|value| reader.end().map(|()| value));
+    let tree = TreeSeed {
+        path: String::new(),
+        duplicates: &mut duplicates,
+    }
+    .deserialize(&mut reader)
+    .and_then(|value| reader.end().map(|()| value));
     for path in duplicates {
-        problems.add(path, "", "expected each name once in an object; this one stands there twice");
+        problems.add(
+            path,
+            "",
+            "expected each name once in an object; this one stands there twice",
+        );
     }
     match tree {
         Ok(value) => Some(value),
         Err(error) => {
-            problems.add("", "", format!("expected a JSON document (RFC 8259): {error}"));
+            problems.add(
+                "",
+                "",
+                format!("expected a JSON document (RFC 8259): {error}"),
+            );
             None
         }
     }
@@ -136,8 +192,10 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let path = join(&self.path, &key);
-            let value =
-                entries.next_value_seed(TreeSeed { path: path.clone(), duplicates: self.duplicates })?;
+            let value = entries.next_value_seed(TreeSeed {
+                path: path.clone(),
+                duplicates: self.duplicates,
+            })?;
             if object.insert(key, value).is_some() && self.duplicates.len() < MAX_PROBLEMS {
                 self.duplicates.push(path);
             }
@@ -149,7 +207,10 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
 /// `path.key`, with a key that is no plain name in brackets and quotes.
 #[must_use]
 pub fn join(path: &str, key: &str) -> String {
-    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let plain = !key.is_empty()
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     match (path.is_empty(), plain) {
         (true, true) => key.to_owned(),
         (false, true) => format!("{path}.{key}"),
@@ -162,23 +223,32 @@ pub fn join(path: &str, key: &str) -> String {
 pub fn shown(value: &Value) -> String {
     let text = value.to_string();
     let short = clip(&text, VALUE_LIMIT);
-    if short.len() == text.len() { text } else { format!("{short}…") }
+    if short.len() == text.len() {
+        text
+    } else {
+        format!("{short}…")
+    }
 }
 
 /// Decodes a tree. On problems they are noted, what is wrong is cut out of
-/// `tree`, and the result is `None` unless the rest decodes.
-pub fn decode<T: DeserializeOwned>(tree: &mut Value, problems: &mut Problems) -> Option<T> {
+/// `tree`, and the result is `None` unless the rest decodes. With it come the
+/// positions that what is left had in the tree as it was written.
+pub fn decode<T: DeserializeOwned>(
+    tree: &mut Value,
+    problems: &mut Problems,
+) -> Option<(T, Positions)> {
     let mut positions = Positions::of(tree);
     let mut cut = BTreeSet::new();
     while !problems.is_full() {
         let error = match serde_path_to_error::deserialize::<_, T>(&*tree) {
-            Ok(value) => return Some(value),
+            Ok(value) => return Some((value, positions)),
             Err(error) => error,
         };
         let message = error.inner().to_string();
         let place = Place::find(error.path(), tree, &positions);
         // A field that is missing because it was cut out is no news.
-        let missing = between(&message, "missing field `", "`").map(|field| join(&place.shown, field));
+        let missing =
+            between(&message, "missing field `", "`").map(|field| join(&place.shown, field));
         if missing.is_none_or(|path| !cut.contains(&path)) {
             let (value, expected) = describe(&message, &place);
             problems.add(place.shown.as_str(), value, expected);
@@ -194,7 +264,10 @@ pub fn decode<T: DeserializeOwned>(tree: &mut Value, problems: &mut Problems) ->
 /// What stands at the place, and what was expected there.
 fn describe(message: &str, place: &Place) -> (String, String) {
     if let Some(field) = between(message, "unknown field `", "`") {
-        let known = message.split_once("expected ").map_or("no field", |(_, known)| known).replace('`', "\"");
+        let known = message
+            .split_once("expected ")
+            .map_or("no field", |(_, known)| known)
+            .replace('`', "\"");
         let why = if RESERVED.contains(&field) {
             "this name is reserved for a later version and does nothing yet; remove it"
         } else {
@@ -203,33 +276,96 @@ fn describe(message: &str, place: &Place) -> (String, String) {
         return (place.value.clone(), format!("{why}; expected {known}"));
     }
     if let Some(field) = between(message, "missing field `", "`") {
-        return (String::new(), format!("expected the field \"{field}\", which is missing"));
+        return (
+            String::new(),
+            format!("expected the field \"{field}\", which is missing"),
+        );
     }
     match message.rsplit_once(", expected ") {
-        Some((_, expected)) => (place.value.clone(), format!("expected {}", expected.replace('`', "\""))),
+        Some((_, expected)) => {
+            let expected = match expected {
+                "u8" => "a whole number from 0 to 255".to_owned(),
+                "u32" => "a whole number from 0 to 4294967295".to_owned(),
+                "i32" => "a whole number from -2147483648 to 2147483647".to_owned(),
+                other => other.replace('`', "\""),
+            };
+            (place.value.clone(), format!("expected {expected}"))
+        }
         None => (place.value.clone(), message.to_owned()),
     }
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    text.strip_prefix(before)?.split_once(after).map(|(inner, _)| inner)
+    text.strip_prefix(before)?
+        .split_once(after)
+        .map(|(inner, _)| inner)
 }
 
 /// The original index of every array item, in the shape of the tree: cutting
 /// an item out moves the ones behind it, but not their names in messages.
 #[derive(Debug)]
-enum Positions {
+pub enum Positions {
+    /// Neither array nor object.
     Leaf,
+    /// By key.
     Object(std::collections::BTreeMap<String, Positions>),
+    /// By the index that is left, with the original one.
     Array(Vec<(usize, Positions)>),
 }
 
 impl Positions {
+    /// A path in the tree that is left as the path that it had as written.
+    #[must_use]
+    pub fn original(&self, path: &str) -> String {
+        let mut original = String::new();
+        let mut position = Some(self);
+        let mut rest = path;
+        while !rest.is_empty() {
+            let end = rest
+                .char_indices()
+                .skip(1)
+                .find(|(_, next)| matches!(next, '.' | '['))
+                .map_or(rest.len(), |(at, _)| at);
+            let Some((step, next)) = rest.split_at_checked(end) else {
+                break;
+            };
+            rest = next;
+            let index = step
+                .strip_prefix('[')
+                .and_then(|step| step.strip_suffix(']'))
+                .map(str::parse::<usize>);
+            position = match (position, index) {
+                (Some(Self::Array(items)), Some(Ok(index))) => match items.get(index) {
+                    Some((written, inner)) => {
+                        // Writing to a String cannot fail.
+                        let _ = write!(original, "[{written}]");
+                        Some(inner)
+                    }
+                    None => None,
+                },
+                (Some(Self::Object(names)), None) => {
+                    original.push_str(step);
+                    names.get(step.strip_prefix('.').unwrap_or(step))
+                }
+                _ => {
+                    // A value, or a name in quotes: nothing below it is a list
+                    // that could have moved.
+                    original.push_str(step);
+                    None
+                }
+            };
+        }
+        original
+    }
+
     fn of(tree: &Value) -> Self {
         match tree {
-            Value::Object(object) => {
-                Self::Object(object.iter().map(|(key, value)| (key.clone(), Self::of(value))).collect())
-            }
+            Value::Object(object) => Self::Object(
+                object
+                    .iter()
+                    .map(|(key, value)| (key.clone(), Self::of(value)))
+                    .collect(),
+            ),
             Value::Array(array) => Self::Array(array.iter().map(Self::of).enumerate().collect()),
             _ => Self::Leaf,
         }
@@ -255,18 +391,31 @@ struct Place {
 
 impl Place {
     fn find(path: &Path, tree: &Value, positions: &Positions) -> Self {
-        let mut place = Self { steps: Vec::new(), shown: String::new(), value: String::new() };
+        let mut place = Self {
+            steps: Vec::new(),
+            shown: String::new(),
+            value: String::new(),
+        };
         let (mut node, mut position) = (tree, positions);
         for segment in path {
             match (segment, node, position) {
-                (Segment::Map { key } | Segment::Enum { variant: key }, Value::Object(object), Positions::Object(names)) => {
-                    let (Some(next), Some(next_position)) = (object.get(key), names.get(key)) else { break };
+                (
+                    Segment::Map { key } | Segment::Enum { variant: key },
+                    Value::Object(object),
+                    Positions::Object(names),
+                ) => {
+                    let (Some(next), Some(next_position)) = (object.get(key), names.get(key))
+                    else {
+                        break;
+                    };
                     place.shown = join(&place.shown, key);
                     place.steps.push(Step::Key(key.clone()));
                     (node, position) = (next, next_position);
                 }
                 (Segment::Seq { index }, Value::Array(array), Positions::Array(indices)) => {
-                    let (Some(next), Some((original, next_position))) = (array.get(*index), indices.get(*index)) else {
+                    let (Some(next), Some((original, next_position))) =
+                        (array.get(*index), indices.get(*index))
+                    else {
                         break;
                     };
                     // Writing to a String cannot fail.
@@ -283,16 +432,18 @@ impl Place {
 
     /// Cuts the place out of the tree; `false` when it is the root.
     fn cut(&self, tree: &mut Value, positions: &mut Positions) -> bool {
-        let Some((last, parents)) = self.steps.split_last() else { return false };
+        let Some((last, parents)) = self.steps.split_last() else {
+            return false;
+        };
         let (mut node, mut position) = (tree, positions);
         for step in parents {
             let next = match (step, node, position) {
                 (Step::Key(key), Value::Object(object), Positions::Object(names)) => {
                     object.get_mut(key).zip(names.get_mut(key))
                 }
-                (Step::Index(index), Value::Array(array), Positions::Array(indices)) => {
-                    array.get_mut(*index).zip(indices.get_mut(*index).map(|(_, inner)| inner))
-                }
+                (Step::Index(index), Value::Array(array), Positions::Array(indices)) => array
+                    .get_mut(*index)
+                    .zip(indices.get_mut(*index).map(|(_, inner)| inner)),
                 _ => None,
             };
             let Some(next) = next else { return false };

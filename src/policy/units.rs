@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http::header::HeaderName;
 use crate::stages::ip_filter::prefix::Prefix;
+use http::header::HeaderName;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
 /// A JSON string of a scalar type of ours.
@@ -50,7 +50,8 @@ pub struct Span(pub Duration);
 const LONGEST_SPAN: Duration = Duration::from_secs(366 * 86_400);
 
 impl FromText for Span {
-    const EXPECTED: &'static str = "a duration of at most 366d such as \"250ms\", \"60s\", \"15m\", \"2h\" or \"1d\"";
+    const EXPECTED: &'static str =
+        "a duration of at most 366d such as \"250ms\", \"60s\", \"15m\", \"2h\" or \"1d\"";
 
     fn from_text(text: &str) -> Option<Self> {
         let (digits, unit) = number_and_unit(text)?;
@@ -118,7 +119,9 @@ impl FromText for Name {
 
     fn from_text(text: &str) -> Option<Self> {
         let good = (1..=64).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
         good.then(|| Self(text.to_owned()))
     }
 }
@@ -127,9 +130,9 @@ impl FromText for Name {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FieldName(pub HeaderName);
 
-
 impl FromText for FieldName {
-    const EXPECTED: &'static str = "the name of a header field of at most 128 characters such as \"X-Request-Id\"";
+    const EXPECTED: &'static str =
+        "the name of a header field of at most 128 characters such as \"X-Request-Id\"";
 
     fn from_text(text: &str) -> Option<Self> {
         let name = HeaderName::from_str(text).ok()?;
@@ -190,7 +193,8 @@ impl Visitor<'_> for PercentVisitor {
         let whole = hundredths.round();
         // 0.29 * 100.0 is 28.999999999999996: compare within the error of one
         // multiplication, which two decimals cannot reach.
-        if (0.0..=f64::from(HUNDRED_PERCENT)).contains(&whole) && (hundredths - whole).abs() < 1e-6 {
+        if (0.0..=f64::from(HUNDRED_PERCENT)).contains(&whole) && (hundredths - whole).abs() < 1e-6
+        {
             Ok(Percent(whole as u32))
         } else {
             Err(E::invalid_value(Unexpected::Float(value), &self))

@@ -123,7 +123,11 @@ impl IpFilterConfig {
         for (index, rule) in self.rules.iter().enumerate() {
             let at = format!("{}[{index}]", join(path, "rules"));
             if !seen.insert(&rule.id) {
-                problems.add(format!("{at}.id"), format!("\"{}\"", rule.id), "expected an id of its own in the stage");
+                problems.add(
+                    format!("{at}.id"),
+                    format!("\"{}\"", rule.id),
+                    "expected an id of its own in the stage",
+                );
             }
             if rule.prefixes.is_empty() && rule.address_sets.is_empty() {
                 problems.add(at.clone(), "", "expected \"prefixes\" or \"address_sets\"");
@@ -141,7 +145,9 @@ impl IpFilterConfig {
             }
             match rule.mode.within(self.mode) {
                 Mode::Off => {}
-                Mode::Enforce => enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index))),
+                Mode::Enforce => {
+                    enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index)))
+                }
                 // A shadow stage is evaluated as a whole, see `decide`.
                 Mode::Shadow if self.mode == Mode::Shadow && rule.mode == Mode::Enforce => {
                     enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index)));
@@ -149,12 +155,19 @@ impl IpFilterConfig {
                 Mode::Shadow => shadow.extend(prefixes.into_iter().map(|prefix| (prefix, index))),
             }
         }
-        let with_shadow =
-            (!shadow.is_empty()).then(|| PrefixMap::new(enforced.iter().copied().chain(shadow.iter().copied())));
+        let with_shadow = (!shadow.is_empty())
+            .then(|| PrefixMap::new(enforced.iter().copied().chain(shadow.iter().copied())));
         IpFilterStage {
             mode: self.mode,
             default: self.default,
-            rules: self.rules.iter().map(|rule| Rule { id: rule.id.0.clone(), action: rule.action }).collect(),
+            rules: self
+                .rules
+                .iter()
+                .map(|rule| Rule {
+                    id: rule.id.0.clone(),
+                    action: rule.action,
+                })
+                .collect(),
             enforced: PrefixMap::new(enforced),
             with_shadow,
         }
@@ -178,14 +191,24 @@ impl IpFilterStage {
     /// there is no shadow rule.
     #[must_use]
     pub fn decide_with_shadow(&self, address: IpAddr) -> Option<IpVerdict<'_>> {
-        self.with_shadow.as_ref().map(|map| self.verdict(map, address))
+        self.with_shadow
+            .as_ref()
+            .map(|map| self.verdict(map, address))
     }
 
     fn verdict(&self, map: &PrefixMap<usize>, address: IpAddr) -> IpVerdict<'_> {
         let hit = map.longest(address);
         match hit.and_then(|(prefix, index)| self.rules.get(*index).map(|rule| (prefix, rule))) {
-            Some((prefix, rule)) => IpVerdict { action: rule.action, rule: Some(&rule.id), prefix: Some(prefix) },
-            None => IpVerdict { action: self.default, rule: None, prefix: None },
+            Some((prefix, rule)) => IpVerdict {
+                action: rule.action,
+                rule: Some(&rule.id),
+                prefix: Some(prefix),
+            },
+            None => IpVerdict {
+                action: self.default,
+                rule: None,
+                prefix: None,
+            },
         }
     }
 }

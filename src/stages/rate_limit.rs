@@ -193,7 +193,11 @@ impl RateLimitConfig {
         for (index, rule) in self.rules.iter().enumerate() {
             let at = format!("{}[{index}]", join(path, "rules"));
             if !seen.insert(&rule.id) {
-                problems.add(format!("{at}.id"), format!("\"{}\"", rule.id), "expected an id of its own in the stage");
+                problems.add(
+                    format!("{at}.id"),
+                    format!("\"{}\"", rule.id),
+                    "expected an id of its own in the stage",
+                );
             }
             let compiled = rule.compile(&at, scope, self.mode, self.on_failure, problems);
             if compiled.mode != Mode::Off {
@@ -220,16 +224,54 @@ impl LimitRuleConfig {
             }
         };
         let burst = self.burst.unwrap_or(self.max);
-        within("max", self.max.into(), 1, MOST.into(), "expected a number from 1 to 1000000000");
-        within("burst", burst.into(), 1, MOST.into(), "expected a number from 1 to 1000000000");
+        within(
+            "max",
+            self.max.into(),
+            1,
+            MOST.into(),
+            "expected a number from 1 to 1000000000",
+        );
+        within(
+            "burst",
+            burst.into(),
+            1,
+            MOST.into(),
+            "expected a number from 1 to 1000000000",
+        );
         let window = crate::time::millis_of(self.window.0);
-        within("window", window, 1_000, 31 * 86_400_000, "milliseconds; expected \"1s\" to \"31d\"");
-        let deadline = self.deadline.map_or(Duration::from_millis(250), |span| span.0);
+        within(
+            "window",
+            window,
+            1_000,
+            31 * 86_400_000,
+            "milliseconds; expected \"1s\" to \"31d\"",
+        );
+        let deadline = self
+            .deadline
+            .map_or(Duration::from_millis(250), |span| span.0);
         let millis = crate::time::millis_of(deadline);
-        within("deadline", millis, 10, 10_000, "milliseconds; expected \"10ms\" to \"10s\"");
+        within(
+            "deadline",
+            millis,
+            10,
+            10_000,
+            "milliseconds; expected \"10ms\" to \"10s\"",
+        );
         let message = self.message.as_ref().map_or(0, String::len);
-        within("message", message as u64, 0, 1_000, "bytes; expected at most 1000");
-        within("key", self.key.len() as u64, 1, 8, "parts; expected 1 to 8 of \"client\" and {\"header\": \"NAME\"}");
+        within(
+            "message",
+            message as u64,
+            0,
+            1_000,
+            "bytes; expected at most 1000",
+        );
+        within(
+            "key",
+            self.key.len() as u64,
+            1,
+            8,
+            "parts; expected 1 to 8 of \"client\" and {\"header\": \"NAME\"}",
+        );
         LimitRule {
             id: self.id.0.clone(),
             mode: self.mode.within(stage),
@@ -241,7 +283,12 @@ impl LimitRuleConfig {
             // Names hold no slash, so no two rules share a scope.
             scope: format!("{scope}/{}/gcra/{window}", self.id),
             key: self.key.clone(),
-            policy_field: format!("\"{}\";q={};w={}", self.id, self.max, window.div_ceil(1_000)),
+            policy_field: format!(
+                "\"{}\";q={};w={}",
+                self.id,
+                self.max,
+                window.div_ceil(1_000)
+            ),
         }
     }
 }
@@ -249,10 +296,13 @@ impl LimitRuleConfig {
 impl RateLimitStage {
     /// The fields that the keys read.
     pub fn wanted_fields(&self) -> impl Iterator<Item = HeaderName> + '_ {
-        self.rules.iter().flat_map(|rule| &rule.key).filter_map(|part| match part {
-            KeyPart::Client => None,
-            KeyPart::Header(name) => Some(name.0.clone()),
-        })
+        self.rules
+            .iter()
+            .flat_map(|rule| &rule.key)
+            .filter_map(|part| match part {
+                KeyPart::Client => None,
+                KeyPart::Header(name) => Some(name.0.clone()),
+            })
     }
 }
 
@@ -288,9 +338,18 @@ impl LimitRule {
     pub fn fields(&self, decision: &Decision) -> [Edit; 2] {
         let mut state = String::new();
         // Writing to a String cannot fail.
-        let _ = write!(state, "\"{}\";r={};t={}", self.id, decision.remaining, seconds_up(decision.full_after));
+        let _ = write!(
+            state,
+            "\"{}\";r={};t={}",
+            self.id,
+            decision.remaining,
+            seconds_up(decision.full_after)
+        );
         [
-            Edit::Set(HeaderName::from_static("ratelimit-policy"), self.policy_field.clone()),
+            Edit::Set(
+                HeaderName::from_static("ratelimit-policy"),
+                self.policy_field.clone(),
+            ),
             Edit::Set(HeaderName::from_static("ratelimit"), state),
         ]
     }
@@ -299,5 +358,6 @@ impl LimitRule {
 /// Whole seconds, rounded up: coming back after this long is not too early.
 #[must_use]
 pub fn seconds_up(span: Duration) -> u64 {
-    span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0))
+    span.as_secs()
+        .saturating_add(u64::from(span.subsec_nanos() > 0))
 }

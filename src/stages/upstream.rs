@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use serde::Deserialize;
 
@@ -107,9 +107,25 @@ const OVERRIDES: [HeaderName; 7] = [
 pub fn reserved_field(name: &HeaderName) -> Option<&str> {
     let taken = HOP_BY_HOP.contains(name)
         || OVERRIDES.contains(name)
-        || [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, CDN_LOOP, TRACEPARENT, TRACESTATE]
-            .contains(name)
-        || [HOST, COOKIE, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE, CACHE_CONTROL].contains(name);
+        || [
+            FORWARDED,
+            X_FORWARDED_FOR,
+            X_FORWARDED_HOST,
+            X_FORWARDED_PROTO,
+            CDN_LOOP,
+            TRACEPARENT,
+            TRACESTATE,
+        ]
+        .contains(name)
+        || [
+            HOST,
+            COOKIE,
+            CONTENT_LENGTH,
+            CONTENT_TYPE,
+            UPGRADE,
+            CACHE_CONTROL,
+        ]
+        .contains(name);
     taken.then_some(name.as_str())
 }
 
@@ -129,12 +145,23 @@ impl UpstreamConfig {
             }
             Some(origin.unwrap_or_default())
         };
-        let first_byte = self.timeouts.first_byte.map_or(Duration::from_secs(30), |span| span.0);
+        let first_byte = self
+            .timeouts
+            .first_byte
+            .map_or(Duration::from_secs(30), |span| span.0);
         if !(Duration::from_millis(10)..=Duration::from_secs(600)).contains(&first_byte) {
             let at = join(&join(path, "timeouts"), "first_byte");
-            problems.add(at, format!("{first_byte:?}"), "expected \"10ms\" to \"10m\"");
+            problems.add(
+                at,
+                format!("{first_byte:?}"),
+                "expected \"10ms\" to \"10m\"",
+            );
         }
-        Upstream { name: name.to_owned(), origin, first_byte }
+        Upstream {
+            name: name.to_owned(),
+            origin,
+            first_byte,
+        }
     }
 }
 
@@ -161,15 +188,24 @@ pub const REQUEST_FIELDS: [HeaderName; 3] = [CONNECTION, UPGRADE, CDN_LOOP];
 pub fn refuse_loop(head: &impl Head, cdn_id: &str) -> Result<(), Reject> {
     let seen = head.field(&CDN_LOOP).is_some_and(|field| {
         // RFC 8586, 2: cdn-info is an id, then parameters.
-        list(&field).any(|info| trim(info.split(';').next().unwrap_or_default()).eq_ignore_ascii_case(cdn_id))
+        list(&field).any(|info| {
+            trim(info.split(';').next().unwrap_or_default()).eq_ignore_ascii_case(cdn_id)
+        })
     });
-    if seen { Err(Reject::new(Reason::Loop)) } else { Ok(()) }
+    if seen {
+        Err(Reject::new(Reason::Loop))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the request asks for a WebSocket (RFC 6455, 4.1).
 #[must_use]
 pub fn is_websocket(head: &impl Head) -> bool {
-    head.method() == Method::GET && head.field(&UPGRADE).is_some_and(|field| list(&field).any(|name| name.eq_ignore_ascii_case("websocket")))
+    head.method() == Method::GET
+        && head
+            .field(&UPGRADE)
+            .is_some_and(|field| list(&field).any(|name| name.eq_ignore_ascii_case("websocket")))
 }
 
 impl Upstream {
@@ -189,19 +225,31 @@ impl Upstream {
         };
         let mut edits = removals(head, &stage.request_id_field);
         forwarded_edits(head, target, &authority, identity, stage, &mut edits);
-        edits.push(Edit::Set(stage.request_id_field.clone(), identity.request_id.clone()));
+        edits.push(Edit::Set(
+            stage.request_id_field.clone(),
+            identity.request_id.clone(),
+        ));
         edits.push(Edit::Set(TRACEPARENT, identity.trace.traceparent()));
         if !identity.trace.continued {
             edits.push(Edit::Remove(TRACESTATE));
         }
         edits.push(Edit::Append(CDN_LOOP, stage.cdn_id.clone()));
-        UpstreamRequest { url, edits, first_byte: self.first_byte }
+        UpstreamRequest {
+            url,
+            edits,
+            first_byte: self.first_byte,
+        }
     }
 }
 
 /// The fields that end here.
 fn removals(head: &impl Head, request_id: &HeaderName) -> Vec<Edit> {
-    let mut edits: Vec<Edit> = HOP_BY_HOP.iter().chain(&OVERRIDES).cloned().map(Edit::Remove).collect();
+    let mut edits: Vec<Edit> = HOP_BY_HOP
+        .iter()
+        .chain(&OVERRIDES)
+        .cloned()
+        .map(Edit::Remove)
+        .collect();
     if !is_websocket(head) {
         edits.push(Edit::Remove(UPGRADE));
     }
@@ -214,11 +262,16 @@ fn removals(head: &impl Head, request_id: &HeaderName) -> Vec<Edit> {
 /// The fields that a Connection field names. Naming a field that is meant
 /// for every recipient is an error of the sender (RFC 9110, 7.6.1), and a
 /// known way to make proxies drop what the origin relies on, so those stay.
-pub fn connection_listed<'a>(field: &'a str, request_id: &'a HeaderName) -> impl Iterator<Item = HeaderName> + 'a {
+pub fn connection_listed<'a>(
+    field: &'a str,
+    request_id: &'a HeaderName,
+) -> impl Iterator<Item = HeaderName> + 'a {
     list(field)
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .filter(move |name| {
-            let kept = reserved_field(name).is_some() || name == request_id || name.as_str().starts_with("cf-");
+            let kept = reserved_field(name).is_some()
+                || name == request_id
+                || name.as_str().starts_with("cf-");
             !kept
         })
 }
@@ -233,19 +286,34 @@ fn forwarded_edits(
     edits: &mut Vec<Edit>,
 ) {
     let peer = identity.peer;
-    let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
+    let node = if peer.is_ipv6() {
+        format!("\"[{peer}]\"")
+    } else {
+        peer.to_string()
+    };
     let element = format!("for={node};host=\"{authority}\";proto={}", target.scheme);
     // From our own hop: what it says about the first hop stands, and the hop
     // itself is added to the chain. From anybody else: nothing stands.
-    let chain = if identity.trusted_peer { Some(stage.chain_field()) } else { None };
-    let before = |name: &HeaderName| chain.as_ref().filter(|field| *field == name).and_then(|_| head.field(name));
+    let chain = if identity.trusted_peer {
+        Some(stage.chain_field())
+    } else {
+        None
+    };
+    let before = |name: &HeaderName| {
+        chain
+            .as_ref()
+            .filter(|field| *field == name)
+            .and_then(|_| head.field(name))
+    };
     let extend = |name: HeaderName, own: String| match before(&name) {
         Some(value) => Edit::Set(name, format!("{value}, {own}")),
         None => Edit::Set(name, own),
     };
     edits.push(extend(X_FORWARDED_FOR, peer.to_string()));
     edits.push(extend(FORWARDED, element));
-    let said = |name: &HeaderName| identity.trusted_peer && head.field(name).is_some_and(|value| !value.is_empty());
+    let said = |name: &HeaderName| {
+        identity.trusted_peer && head.field(name).is_some_and(|value| !value.is_empty())
+    };
     if !said(&X_FORWARDED_HOST) {
         edits.push(Edit::Set(X_FORWARDED_HOST, authority.to_owned()));
     }

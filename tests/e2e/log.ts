@@ -14,7 +14,7 @@ export interface Access {
   verdict: string;
   reason?: string;
   status: number;
-  stages?: Stage[] | Record<string, Stage>;
+  stages?: Stage[];
   cache?: string;
   variant?: string;
   upstream?: string;
@@ -26,7 +26,7 @@ export interface Access {
 }
 
 export interface Stage {
-  stage?: string;
+  stage: string;
   verdict: string;
   rule?: string;
   prefix?: string;
@@ -113,8 +113,9 @@ export class Log {
 function parse(message: string): Access | undefined {
   if (!message.startsWith("{")) return undefined;
   try {
-    const line: unknown = JSON.parse(message);
-    return typeof line === "object" && line !== null && "schema" in line ? (line as Access) : undefined;
+    const line = JSON.parse(message) as Record<string, unknown>;
+    // Lines about the gateway itself name an event.
+    return "schema" in line && !("event" in line) ? (line as unknown as Access) : undefined;
   } catch {
     return undefined;
   }

@@ -8,7 +8,7 @@ import path from "node:path";
 import { Miniflare, type WorkerOptions } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import { Log } from "./log.ts";
-import { exchange, type Fields, type RawResponse, type RequestOptions } from "./raw.ts";
+import { exchange, HOST, type Fields, type RawResponse, type RequestOptions } from "./raw.ts";
 import type { Store } from "./store.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
@@ -35,6 +35,10 @@ export interface GatewayOptions {
   persist?: string;
   /** A store that can be told to fail, in the place of the KV namespace. */
   store?: Store;
+  /** Whole URLs reach the Worker as they are written, as those of the platform's own front do. By
+   * default workerd makes them from Host and target: it resolves plain dot segments on the way, and
+   * answers 500 itself where the two make no URL. */
+  verbatim?: boolean;
   /** A Durable Object class that can be told to fail, in the place of the real one. */
   limiter?: "stand-in";
 }
@@ -44,6 +48,8 @@ export interface FetchOptions extends RequestOptions {
   client?: string | null;
   /** Which isolate, from 0. */
   isolate?: number;
+  /** The scheme, where URLs are verbatim; `http` by default. */
+  scheme?: "http" | "https";
 }
 
 /** How the stand-in for the Limiter behaves. */
@@ -75,6 +81,17 @@ export function manifest(
 ): { value: string; metadata: { sequence: number; hash: string } } {
   const value = JSON.stringify({ format: 1, sequence, revision, module: VERSION, policy });
   return { value, metadata: { sequence, hash: createHash("sha256").update(value).digest("hex") } };
+}
+
+/** A policy before one origin, with these routes and whatever else is at the top. */
+export function policy(origin: string, routes: object[], more: Record<string, object> = {}): object {
+  const { upstreams, ...rest } = more;
+  return { version: 1, upstreams: { app: { origin }, ...upstreams }, routes, ...rest };
+}
+
+/** A route to that origin by path, with these stages. */
+export function route(id: string, path: string, more: object = {}): object {
+  return { id, match: { path }, upstream: "app", ...more };
 }
 
 export class Gateway {
@@ -124,11 +141,12 @@ export class Gateway {
 
   /** Sends a request with a client address, as the platform in front of a Worker does. */
   fetch(target: string, options: FetchOptions = {}): Promise<RawResponse> {
-    const { client = CLIENT, isolate = 0, fields = [] } = options;
+    const { client = CLIENT, isolate = 0, fields = [], host = HOST, scheme = "http" } = options;
     const port = this.ports[isolate];
     if (port === undefined) throw new Error(`there is no isolate ${isolate}`);
     const address: Fields = client === null ? [] : [["CF-Connecting-IP", client]];
-    return exchange(port, target, { ...options, fields: [...address, ...fields] });
+    const written = this.#options.verbatim ? `${scheme}://${host}${target}` : target;
+    return exchange(port, written, { ...options, host, fields: [...address, ...fields] });
   }
 
   /** Publishes a policy, as sequence and revision say. */
@@ -149,12 +167,23 @@ export class Gateway {
     await (await this.#mf.getKVNamespace("STATE")).delete("active");
   }
 
-  /** Drops the memory of every Limiter object, as the platform does with idle ones; gives their number. */
+  /** Drops the memory of every running Limiter object, as the platform does with idle ones; gives
+   * their number. */
   async evictLimiters(): Promise<number> {
     const name = workerName(0);
     const ids = await this.#mf.listDurableObjectIds("Limiter", name);
-    for (const id of ids) await this.#mf.unsafeEvictDurableObject(name, "Limiter", { id });
-    return ids.length;
+    let evicted = 0;
+    for (const id of ids) {
+      const eviction = this.#mf.unsafeEvictDurableObject(name, "Limiter", { id });
+      evicted += await eviction.then(
+        () => 1,
+        (error: Error) => {
+          if (!error.message.includes("not currently running")) throw error;
+          return 0;
+        },
+      );
+    }
+    return evicted;
   }
 
   /** Tells the stand-in for the Limiter how to fail. */
@@ -173,30 +202,31 @@ export class Gateway {
 
 const workerName = (index: number): string => (index === 0 ? "edgeweir" : `edgeweir-${index + 1}`);
 
-/** The same module once for each isolate; the first one owns the objects. */
-function gatewayWorkers(options: GatewayOptions): WorkerOptions[] {
-  const { workerOptions, main } = unstable_getMiniflareWorkerOptions(
-    path.join(ROOT, "wrangler.toml"),
-    options.env,
-  );
+/** What wrangler.toml says, as miniflare takes it, and where the built module is. */
+export function settings(env?: GatewayOptions["env"]) {
+  const { workerOptions, main } = unstable_getMiniflareWorkerOptions(path.join(ROOT, "wrangler.toml"), env);
   if (main === undefined || !existsSync(main)) {
     throw new Error("The gateway is not built: run `npm run build` first.");
   }
-  const { compatibilityDate, compatibilityFlags, modulesRules, bindings, kvNamespaces, durableObjects } =
-    workerOptions;
+  const { compatibilityDate = "", compatibilityFlags = [], modulesRules, bindings } = workerOptions;
+  const { kvNamespaces, durableObjects, zone } = workerOptions;
+  return { main, compatibilityDate, compatibilityFlags, modulesRules, bindings, kvNamespaces, durableObjects, zone };
+}
+
+/** The same module once for each isolate; the first one owns the objects. */
+function gatewayWorkers(options: GatewayOptions): WorkerOptions[] {
+  const { main, bindings, kvNamespaces, durableObjects, ...rest } = settings(options.env);
   const vars = Object.entries({ ...bindings, ...options.vars }).filter(([, value]) => value !== undefined);
   return Array.from({ length: options.isolates ?? 1 }, (_, index) => ({
+    ...rest,
     name: workerName(index),
     modules: true,
     modulesRoot: path.dirname(main),
     scriptPath: main,
-    modulesRules,
-    compatibilityDate,
-    compatibilityFlags,
     bindings: Object.fromEntries(vars),
     kvNamespaces: options.store ? { STATE: options.store.binding } : kvNamespaces,
     durableObjects: objects(durableObjects, index, options),
-    unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
+    unsafeDirectSockets: [{ host: "127.0.0.1", port: 0, proxy: options.verbatim ?? false }],
   })) as WorkerOptions[];
 }
 

@@ -94,6 +94,8 @@ export class Origin {
     const origin = new Origin(server);
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
+    // A test that fails half-way is over; nothing waits for the origin.
+    server.unref();
     return origin;
   }
 

@@ -6,6 +6,9 @@ import { connect, type Socket } from "node:net";
 /** Field lines in the order of the wire. */
 export type Fields = [name: string, value: string][];
 
+/** The Host field where a test does not care. */
+export const HOST = "gateway.test";
+
 /** How long one read or one whole exchange may take, unless a test says otherwise. */
 const PATIENCE = 10_000;
 
@@ -59,7 +62,7 @@ export interface RequestOptions {
 
 /** The head of a request as bytes. Latin-1, so that every byte can be written as a character. */
 export function head(target: string, options: RequestOptions = {}): Buffer {
-  const { method = "GET", host = "gateway.test", fields = [], body, chunked } = options;
+  const { method = "GET", host = HOST, fields = [], body, chunked } = options;
   const lines = [`${method} ${target} HTTP/1.1`];
   if (host !== null) lines.push(`Host: ${host}`);
   for (const [name, value] of fields) lines.push(`${name}: ${value}`);

@@ -31,6 +31,7 @@ export class Store {
     const store = new Store(createServer());
     store.#server.listen(0, "127.0.0.1");
     await once(store.#server, "listening");
+    store.#server.unref();
     return store;
   }
 

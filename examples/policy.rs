@@ -1,0 +1,102 @@
+//! Checks a policy document, or makes the manifest that the gateway reads
+//! from KV. Run by `npm run deploy`, and by hand:
+//!
+//! ```sh
+//! cargo run --example policy -- check policies/staging.json
+//! cargo run --example policy -- manifest policies/staging.json --sequence 1 --revision r1
+//! ```
+
+use std::process::ExitCode;
+
+use edgeweir::policy::compile;
+use edgeweir::policy::manifest::Manifest;
+
+const USAGE: &str = "\
+Usage:
+  policy check FILE                                          lists every problem; exit code 1 when there is one
+  policy manifest FILE [--sequence N] [--revision NAME] [--metadata]
+                                                             prints the value of the KV key \"active\", or its metadata";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Usage(problem)) => {
+            eprintln!("error: {problem}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Policy(problems)) => {
+            eprintln!("{problems}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Failure {
+    Usage(String),
+    Policy(String),
+}
+
+fn run(arguments: &[String]) -> Result<String, Failure> {
+    let usage = |problem: &str| Failure::Usage(problem.to_owned());
+    if arguments.iter().any(|argument| argument == "--help") {
+        return Ok(USAGE.to_owned());
+    }
+    let (command, rest) = arguments
+        .split_first()
+        .ok_or_else(|| usage("expected a command"))?;
+    let (file, options) = rest.split_first().ok_or_else(|| usage("expected a file"))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::Policy(format!("{file}: {error}")))?;
+    let gateway = compile(&text).map_err(|error| {
+        let lines: Vec<String> = error
+            .problems
+            .iter()
+            .map(|problem| format!("{file}: {problem}"))
+            .collect();
+        Failure::Policy(lines.join("\n"))
+    })?;
+    match command.as_str() {
+        "check" if options.is_empty() => Ok(format!(
+            "{file}: good; {} routes, {} upstreams",
+            gateway.routes.len(),
+            gateway.upstreams.len()
+        )),
+        "manifest" => manifest(text, options),
+        _ => Err(usage("expected \"check FILE\" or \"manifest FILE\"")),
+    }
+}
+
+fn manifest(policy: String, options: &[String]) -> Result<String, Failure> {
+    let mut manifest = Manifest {
+        sequence: 1,
+        revision: "r1".to_owned(),
+        policy,
+    };
+    let mut metadata = false;
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        let mut value = || {
+            options
+                .next()
+                .ok_or_else(|| Failure::Usage(format!("{option} expects a value")))
+        };
+        match option.as_str() {
+            "--metadata" => metadata = true,
+            "--revision" => manifest.revision.clone_from(value()?),
+            "--sequence" => {
+                manifest.sequence = value()?
+                    .parse()
+                    .map_err(|_| Failure::Usage("--sequence expects a number".to_owned()))?;
+            }
+            _ => return Err(Failure::Usage(format!("unknown option {option}"))),
+        }
+    }
+    let (value, meta) = manifest.encode().map_err(Failure::Policy)?;
+    // What is written is read once here, by the reader that will read it.
+    Manifest::parse(&value, Some(&meta)).map_err(Failure::Policy)?;
+    Ok(if metadata { meta } else { value })
+}

@@ -1,0 +1,425 @@
+//! The ports on memory: a clock that is set, an origin that is scripted,
+//! counters and a response store that work or fail as told, and a log of
+//! everything that was asked of them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use edgeweir::error::{Dependency, PlatformError};
+use edgeweir::exchange::{Edit, PlainHead, Reply, join_lines};
+use edgeweir::gateway::{Isolate, handle};
+use edgeweir::observe::record::Record;
+use edgeweir::platform::{Clock, Counters, Origin, PolicyStore, ResponseStore};
+use edgeweir::policy::compile;
+use edgeweir::policy::snapshot::Snapshot;
+use edgeweir::stages::rate_limit::CounterKey;
+use edgeweir::stages::rate_limit::gcra::{Decision, Tat, take};
+use edgeweir::stages::rate_limit::message::Take;
+use edgeweir::stages::upstream::UpstreamRequest;
+use edgeweir::time::Timestamp;
+use http::Method;
+use http::header::{HOST, HeaderName};
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use serde_json::Value;
+
+/// 2026-01-01T00:00:00Z, where the tests' clocks begin.
+pub const START: u64 = 1_767_225_600_000;
+
+/// Polls a future until it is ready. Nothing here waits for anything outside.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..10_000 {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+    }
+    panic!("the future is never ready");
+}
+
+/// Pending once, so that journeys of one isolate interleave at every port.
+struct Turn(bool);
+
+impl Future for Turn {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Runs two futures side by side.
+pub fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
+    let (mut a, mut b) = (Box::pin(a), Box::pin(b));
+    let (mut from_a, mut from_b) = (None, None);
+    block_on(std::future::poll_fn(move |context| {
+        if from_a.is_none()
+            && let Poll::Ready(output) = a.as_mut().poll(context)
+        {
+            from_a = Some(output);
+        }
+        if from_b.is_none()
+            && let Poll::Ready(output) = b.as_mut().poll(context)
+        {
+            from_b = Some(output);
+        }
+        if from_a.is_some() && from_b.is_some() {
+            return Poll::Ready((from_a.take().unwrap(), from_b.take().unwrap()));
+        }
+        Poll::Pending
+    }))
+}
+
+/// Checks a property over generated values, from a fixed seed.
+pub fn check<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    if let Err(error) = runner.run(&strategy, test) {
+        panic!("{error}");
+    }
+}
+
+/// How a dependency fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Fails,
+    TimesOut,
+}
+
+impl Fault {
+    fn error(self, dependency: Dependency) -> PlatformError {
+        match self {
+            Self::Fails => PlatformError::failed(dependency, "broken on purpose"),
+            Self::TimesOut => PlatformError::timed_out(dependency, "late on purpose"),
+        }
+    }
+}
+
+/// A request as the origin gets it: the client's fields with all edits made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub method: Method,
+    pub url: String,
+    pub fields: Vec<(HeaderName, String)>,
+    pub first_byte: Duration,
+}
+
+impl Sent {
+    pub fn field(&self, name: &str) -> Option<String> {
+        join_lines(&self.fields, &name.parse().unwrap()).map(std::borrow::Cow::into_owned)
+    }
+}
+
+/// A response: the origin's, or the one that the client sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub fields: Vec<(HeaderName, String)>,
+    pub body: String,
+}
+
+impl Response {
+    pub fn new(status: u16) -> Self {
+        Self { status, fields: Vec::new(), body: "from the origin".to_owned() }
+    }
+
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.fields.push((name.parse().unwrap(), value.to_owned()));
+        self
+    }
+
+    pub fn body(mut self, body: &str) -> Self {
+        body.clone_into(&mut self.body);
+        self
+    }
+
+    pub fn field(&self, name: &str) -> Option<String> {
+        join_lines(&self.fields, &name.parse().unwrap()).map(std::borrow::Cow::into_owned)
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+/// What a response store was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreEvent {
+    Lookup(String),
+    Keep { key: String, limit: u64 },
+    Remove(Vec<String>),
+}
+
+type Script = Box<dyn Fn(&Sent) -> Response>;
+
+/// Everything a journey needs, on memory.
+pub struct FakePlatform {
+    pub clock: Cell<u64>,
+    script: RefCell<Script>,
+    /// How long the origin takes.
+    pub origin_takes: Cell<u64>,
+    /// How long a counter takes.
+    pub counter_takes: Cell<u64>,
+    pub origin_fault: Cell<Option<Fault>>,
+    pub counter_fault: Cell<Option<Fault>>,
+    pub store_fault: Cell<Option<Fault>>,
+    pub sent: RefCell<Vec<Sent>>,
+    pub takes: RefCell<Vec<(Take, Duration)>>,
+    pub store_events: RefCell<Vec<StoreEvent>>,
+    pub stored: RefCell<BTreeMap<String, (String, String)>>,
+    counts: RefCell<HashMap<CounterKey, Tat>>,
+}
+
+impl Default for FakePlatform {
+    fn default() -> Self {
+        Self {
+            clock: Cell::new(START),
+            script: RefCell::new(Box::new(|_| Response::new(200))),
+            origin_takes: Cell::new(0),
+            counter_takes: Cell::new(0),
+            origin_fault: Cell::new(None),
+            counter_fault: Cell::new(None),
+            store_fault: Cell::new(None),
+            sent: RefCell::default(),
+            takes: RefCell::default(),
+            store_events: RefCell::default(),
+            stored: RefCell::default(),
+            counts: RefCell::default(),
+        }
+    }
+}
+
+impl FakePlatform {
+    /// The origin answers like this from now on.
+    pub fn origin(&self, script: impl Fn(&Sent) -> Response + 'static) {
+        *self.script.borrow_mut() = Box::new(script);
+    }
+
+    pub fn advance(&self, millis: u64) {
+        self.clock.set(self.clock.get() + millis);
+    }
+}
+
+impl Clock for FakePlatform {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.get())
+    }
+}
+
+impl Counters for FakePlatform {
+    async fn take(&self, wanted: &Take, deadline: Duration) -> Result<Decision, PlatformError> {
+        Turn(false).await;
+        self.advance(self.counter_takes.get());
+        self.takes.borrow_mut().push((*wanted, deadline));
+        if let Some(fault) = self.counter_fault.get() {
+            return Err(fault.error(Dependency::Counter));
+        }
+        let mut counts = self.counts.borrow_mut();
+        let (decision, state) = take(&wanted.quota, counts.get(&wanted.key).copied(), wanted.cost, self.now());
+        if let Some(state) = state {
+            counts.insert(wanted.key, state);
+        }
+        Ok(decision)
+    }
+}
+
+impl Origin for FakePlatform {
+    type Request = PlainHead;
+    type Response = Response;
+
+    async fn fetch(&self, request: &PlainHead, upstream: &UpstreamRequest) -> Result<Response, PlatformError> {
+        Turn(false).await;
+        let mut fields = request.fields.clone();
+        edit(&mut fields, &upstream.edits);
+        // `fetch` takes Host from the URL.
+        fields.retain(|(name, _)| *name != HOST);
+        let sent = Sent {
+            method: request.method.clone(),
+            url: upstream.url.clone(),
+            fields,
+            first_byte: upstream.first_byte,
+        };
+        self.sent.borrow_mut().push(sent.clone());
+        self.advance(self.origin_takes.get());
+        match self.origin_fault.get() {
+            Some(fault) => Err(fault.error(Dependency::Origin)),
+            None => Ok((self.script.borrow())(&sent)),
+        }
+    }
+
+    fn status(&self, response: &Response) -> u16 {
+        response.status
+    }
+
+    fn field(&self, response: &Response, name: &HeaderName) -> Option<String> {
+        join_lines(&response.fields, name).map(std::borrow::Cow::into_owned)
+    }
+
+    fn fields(&self, response: &Response) -> Vec<(HeaderName, String)> {
+        response.fields.clone()
+    }
+}
+
+impl ResponseStore for FakePlatform {
+    async fn lookup(&self, key: &str) -> Result<Option<(String, Response)>, PlatformError> {
+        Turn(false).await;
+        self.store_events.borrow_mut().push(StoreEvent::Lookup(key.to_owned()));
+        if let Some(fault) = self.store_fault.get() {
+            return Err(fault.error(Dependency::ResponseStore));
+        }
+        Ok(self.stored.borrow().get(key).map(|(entry, body)| (entry.clone(), Response::new(200).body(body))))
+    }
+
+    fn revive(
+        &self,
+        stored: Response,
+        status: u16,
+        fields: &[(HeaderName, String)],
+        with_body: bool,
+    ) -> Response {
+        let body = if with_body { stored.body } else { String::new() };
+        Response { status, fields: fields.to_vec(), body }
+    }
+
+    fn keep(&self, response: Response, key: &str, entry: &str, limit: u64) -> Response {
+        self.store_events.borrow_mut().push(StoreEvent::Keep { key: key.to_owned(), limit });
+        if response.body.len() as u64 <= limit && self.store_fault.get().is_none() {
+            self.stored.borrow_mut().insert(key.to_owned(), (entry.to_owned(), response.body.clone()));
+        }
+        response
+    }
+
+    fn remove(&self, keys: Vec<String>) {
+        for key in &keys {
+            self.stored.borrow_mut().remove(key);
+        }
+        self.store_events.borrow_mut().push(StoreEvent::Remove(keys));
+    }
+}
+
+/// Makes changes as the runtime does.
+pub fn edit(fields: &mut Vec<(HeaderName, String)>, edits: &[Edit]) {
+    for change in edits {
+        match change {
+            Edit::Set(name, value) => {
+                fields.retain(|(field, _)| field != name);
+                fields.push((name.clone(), value.clone()));
+            }
+            Edit::Append(name, value) => fields.push((name.clone(), value.clone())),
+            Edit::Remove(name) => fields.retain(|(field, _)| field != name),
+        }
+    }
+}
+
+/// A request from 192.0.2.1 to `https://app.example`, changed as needed.
+pub fn request(method: &str, target: &str) -> PlainHead {
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
+    let fields = vec![(HOST, "app.example".to_owned())];
+    PlainHead { method, url: format!("https://app.example{target}"), fields }.with("CF-Connecting-IP", "192.0.2.1")
+}
+
+pub fn get(target: &str) -> PlainHead {
+    request("GET", target)
+}
+
+pub trait With {
+    /// Adds a field line.
+    fn with(self, name: &str, value: &str) -> Self;
+    /// Comes from another address.
+    fn from(self, address: &str) -> Self;
+    /// Goes to another host.
+    fn to(self, scheme: &str, host: &str) -> Self;
+}
+
+impl With for PlainHead {
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.fields.push((name.parse().unwrap(), value.to_owned()));
+        self
+    }
+
+    fn from(mut self, address: &str) -> Self {
+        self.fields.retain(|(name, _)| name.as_str() != "cf-connecting-ip");
+        self.with("CF-Connecting-IP", address)
+    }
+
+    fn to(mut self, scheme: &str, host: &str) -> Self {
+        let old = join_lines(&self.fields, &HOST).unwrap().into_owned();
+        let target = self.url.split_once("://").unwrap().1[old.len()..].to_owned();
+        self.url = format!("{scheme}://{host}{target}");
+        self.fields.retain(|(name, _)| *name != HOST);
+        self.fields.insert(0, (HOST, host.to_owned()));
+        self
+    }
+}
+
+/// A gateway in an isolate.
+pub struct Gate {
+    pub platform: FakePlatform,
+    pub isolate: Isolate,
+    pub snapshot: Snapshot,
+    pub degraded: bool,
+    sent: Cell<u128>,
+}
+
+impl Gate {
+    pub fn new(policy: &Value) -> Self {
+        let gateway = compile(&policy.to_string()).unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            platform: FakePlatform::default(),
+            isolate: Isolate::new("test", 7),
+            snapshot: Snapshot { gateway, revision: "r1".to_owned(), sequence: Some(1) },
+            degraded: false,
+            sent: Cell::new(0),
+        }
+    }
+
+    /// Sends a request; gives what the client sees and what is logged.
+    pub fn send(&self, head: &PlainHead) -> (Response, Record) {
+        block_on(self.sending(head))
+    }
+
+    pub async fn sending(&self, head: &PlainHead) -> (Response, Record) {
+        self.sent.set(self.sent.get() + 1);
+        let fresh = (0xfeed_u128 << 112) | self.sent.get();
+        let (reply, record) =
+            handle(&self.snapshot, self.degraded, &self.isolate, &self.platform, head, fresh).await;
+        let response = match reply {
+            Reply::Answer(answer) => Response { status: answer.status, fields: answer.fields, body: answer.body },
+            Reply::Native(mut response, edits) => {
+                edit(&mut response.fields, &edits);
+                response
+            }
+        };
+        (response, record)
+    }
+
+    /// The only request that reached the origin.
+    pub fn the_sent(&self) -> Sent {
+        let sent = self.platform.sent.borrow();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        sent[0].clone()
+    }
+
+    pub fn sent_count(&self) -> usize {
+        self.platform.sent.borrow().len()
+    }
+}
+
+/// A policy store that shows what it is told to, in order; then nothing new.
+#[derive(Default)]
+pub struct FakeStore {
+    pub reads: RefCell<VecDeque<Result<Option<(String, Option<String>)>, PlatformError>>>,
+    pub count: Cell<u32>,
+}
+
+impl PolicyStore for FakeStore {
+    async fn read_active(&self) -> Result<Option<(String, Option<String>)>, PlatformError> {
+        Turn(false).await;
+        self.count.set(self.count.get() + 1);
+        self.reads.borrow_mut().pop_front().unwrap_or(Ok(None))
+    }
+}

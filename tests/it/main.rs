@@ -1,0 +1,35 @@
+//! The host tests: every stage by itself, and the whole journey over a
+//! platform in memory with a settable clock and faults. Modules are named as
+//! in `src/`.
+//!
+//! Properties run on a generator with a fixed seed, so a run can be repeated.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    reason = "a test that cannot go on fails"
+)]
+
+mod cache;
+mod canary;
+mod counter_table;
+mod exchange;
+mod fake;
+mod gateway;
+mod gcra;
+mod identity;
+mod ip_filter;
+mod manifest;
+mod message;
+mod policy;
+mod record;
+mod respond;
+mod route;
+mod snapshot;
+mod target;
+mod time;
+mod upstream;
