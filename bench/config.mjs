@@ -38,7 +38,13 @@ export function writeGateway(directory, { build, policy, logLevel, cachePort }, 
   const objects = path.join(directory, "objects");
   mkdirSync(objects);
 
-  const manifest = JSON.stringify({ format: 1, sequence: 1, revision: "bench", module: "0.1.0", policy });
+  const manifest = JSON.stringify({
+    format: 1,
+    sequence: 1,
+    revision: "bench",
+    module: "0.1.0",
+    policy,
+  });
   const hash = createHash("sha256").update(manifest).digest("hex");
   const bindings = `
         (name = "STATE", kvNamespace = "kv"),
@@ -55,7 +61,12 @@ export function writeGateway(directory, { build, policy, logLevel, cachePort }, 
   return write(directory, runtime, [
     INTERNET,
     gateway,
-    script("kv", "kv.js", { MANIFEST: manifest, METADATA: JSON.stringify({ sequence: 1, hash }) }, runtime),
+    script(
+      "kv",
+      "kv.js",
+      { MANIFEST: manifest, METADATA: JSON.stringify({ sequence: 1, hash }) },
+      runtime,
+    ),
     `(name = "cache", external = (address = "127.0.0.1:${cachePort}", http = ()))`,
     `(name = "objects", disk = (path = ${text(objects)}, writable = true))`,
   ]);

@@ -3,7 +3,8 @@
 // Requests/s and CPU time vary by a quarter on a shared machine; instructions repeat within a few
 // per cent, so they are what to look at while optimising. User space only, and workerd runs some
 // fifty times slower. V8 is kept to one thread and one seed, or its compiler and collector would
-// land in one sample and not in the next.
+// land in one sample and not in the next. On one thread it would also never get round to optimising
+// WebAssembly: without Liftoff, its baseline compiler, code is optimised when it is first called.
 
 import { execFile } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, readdirSync } from "node:fs";
@@ -17,6 +18,7 @@ import { median } from "./summary.mjs";
 
 const WARM_UP = 1500; // requests until V8 has compiled what it will compile
 const SAMPLE = 500;
+const V8_FLAGS = ["--single-threaded", "--random-seed=1", "--no-liftoff"];
 const START_MS = 180_000;
 const CONTROL_MS = 60_000;
 
@@ -29,7 +31,9 @@ export async function countInstructions(options, { workerd, runtime, machine, pr
     throw new Error("--instructions needs valgrind (callgrind_control is not on the PATH)");
   }
   // Without a choice: the scenario that the targets are about.
-  const scenarios = options.partial ? options.scenarios : options.scenarios.filter(({ name }) => name === "uncacheable");
+  const scenarios = options.partial
+    ? options.scenarios
+    : options.scenarios.filter(({ name }) => name === "uncacheable");
   const results = [];
   for (const scenario of scenarios) {
     const rows = [];
@@ -38,7 +42,8 @@ export async function countInstructions(options, { workerd, runtime, machine, pr
     }
     results.push({ name: scenario.name, title: scenario.title, rows });
   }
-  if (options.json) return process.stdout.write(`${JSON.stringify({ machine, scenarios: results }, null, 2)}\n`);
+  if (options.json)
+    return process.stdout.write(`${JSON.stringify({ machine, scenarios: results }, null, 2)}\n`);
   process.stdout.write(`${results.flatMap(renderScenario).join("\n")}\n`);
 }
 
@@ -47,10 +52,15 @@ export async function countEntry(scenario, entry, options, { workerd, runtime, p
   const request = { ...scenario.request, ...entry.request };
   const running = await startServers([entry.server], {
     build: options.build,
-    runtime: { ...runtime, v8Flags: ["--single-threaded", "--random-seed=1"] },
+    runtime: { ...runtime, v8Flags: V8_FLAGS },
     workerd,
-    prefix: (folder) => ["valgrind", "--tool=callgrind", "--smc-check=all-non-file", `--callgrind-out-file=${folder}/callgrind.out`],
-    startMs: START_MS,
+    prefix: (folder) => [
+      "valgrind",
+      "--tool=callgrind",
+      "--smc-check=all-non-file",
+      `--callgrind-out-file=${folder}/callgrind.out`,
+    ],
+    timeoutMs: START_MS,
   });
   const { port, pid } = running.servers[entry.server];
   const plan = {
@@ -70,7 +80,9 @@ export async function countEntry(scenario, entry, options, { workerd, runtime, p
     await running.load.ask({ plan: { ...plan, count: SAMPLE } });
     await run("callgrind_control", ["-d", String(pid)], { timeout: CONTROL_MS });
     samples.push(readTotal(newestDump(running.folder)) / SAMPLE);
-    progress(`${scenario.name}, ${entry.name}: ${Math.round(samples.at(-1)).toLocaleString("en-GB")} instructions a request`);
+    progress(
+      `${scenario.name}, ${entry.name}: ${Math.round(samples.at(-1)).toLocaleString("en-GB")} instructions a request`,
+    );
   }
   if (options.keep !== undefined) {
     mkdirSync(options.keep, { recursive: true });
@@ -82,7 +94,9 @@ export async function countEntry(scenario, entry, options, { workerd, runtime, p
 }
 
 function newestDump(folder) {
-  const dumps = readdirSync(folder).map((name) => /^callgrind\.out\.(\d+)$/.exec(name)).filter(Boolean);
+  const dumps = readdirSync(folder)
+    .map((name) => /^callgrind\.out\.(\d+)$/.exec(name))
+    .filter(Boolean);
   if (dumps.length === 0) throw new Error("callgrind wrote no dump");
   const newest = dumps.reduce((a, b) => (Number(a[1]) > Number(b[1]) ? a : b));
   return path.join(folder, newest[0]);

@@ -9,7 +9,10 @@ const SETTLE_MS = 300;
 
 export async function measureScenario(scenario, running, options, progress) {
   const connections = Math.min(options.connections, scenario.connections ?? Infinity);
-  const entries = scenario.entries.map((entry) => ({ ...entry, request: { ...scenario.request, ...entry.request } }));
+  const entries = scenario.entries.map((entry) => ({
+    ...entry,
+    request: { ...scenario.request, ...entry.request },
+  }));
   for (const entry of entries) await proveEntry(entry, running);
   for (const entry of entries) await load(entry, running, { connections, seconds: options.warmUp });
 
@@ -19,29 +22,38 @@ export async function measureScenario(scenario, running, options, progress) {
     const order = [...entries.keys()];
     if (round % 2 === 1) order.reverse();
     for (const index of order) {
-      samples[index].push(await load(entries[index], running, { connections, seconds: options.seconds }));
+      samples[index].push(
+        await load(entries[index], running, { connections, seconds: options.seconds }),
+      );
     }
     progress(`${scenario.name}: round ${round + 1} of ${options.rounds}`);
   }
-  return { connections, entries: entries.map((entry, index) => ({ entry, samples: samples[index] })) };
+  return {
+    connections,
+    entries: entries.map((entry, index) => ({ entry, samples: samples[index] })),
+  };
 }
 
 /** Looks at one answer of an entry: is it what the scenario is about? */
-export async function proveEntry(entry, { servers, origin, cookie }) {
+export async function proveEntry(entry, { servers, origin, cookie, timeoutMs }) {
   const { port } = servers[entry.server];
-  const answer = async () => send(port, entry.request, cookie);
+  const answer = async () => send(port, entry.request, { cookie, timeoutMs });
   if (entry.primed) {
     await answer();
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
   }
-  if (entry.exhausted) await sendForEachClient(port, entry.request, cookie);
+  if (entry.exhausted) await sendForEachClient(port, entry.request, { cookie, timeoutMs });
   const got = await answer();
-  let wrong = got.status === entry.expect ? entry.proves?.(got) : `status is ${got.status}, not ${entry.expect}`;
+  let wrong =
+    got.status === entry.expect
+      ? entry.proves?.(got)
+      : `status is ${got.status}, not ${entry.expect}`;
   if (wrong === undefined && entry.expect === 200 && entry.origin !== undefined) {
     const direct = await send(origin.ready, entry.request);
     if (!direct.body.equals(got.body)) wrong = "the body differs from the origin's";
   }
-  if (wrong !== undefined) throw new Error(`${entry.name}: ${wrong}\n${got.body.toString("utf8").slice(0, 500)}`);
+  if (wrong !== undefined)
+    throw new Error(`${entry.name}: ${wrong}\n${got.body.toString("utf8").slice(0, 500)}`);
 }
 
 /** One stretch of load on one entry, with the CPU that each process used meanwhile. */
@@ -66,9 +78,12 @@ async function load(entry, { servers, origin, load: generator, cookie }, { conne
   const reached = originAfter.requests - originBefore.requests;
   const expected = entry.origin === "all" ? result.completed : 0;
   if (reached !== expected) {
-    throw new Error(`${entry.name}: ${reached} requests reached the origin, expected ${expected} of ${result.completed}`);
+    throw new Error(
+      `${entry.name}: ${reached} requests reached the origin, expected ${expected} of ${result.completed}`,
+    );
   }
-  const originCpu = originAfter.cpu.user + originAfter.cpu.system - originBefore.cpu.user - originBefore.cpu.system;
+  const originCpu =
+    originAfter.cpu.user + originAfter.cpu.system - originBefore.cpu.user - originBefore.cpu.system;
   return {
     requests: result.completed,
     seconds: result.seconds,
@@ -76,7 +91,6 @@ async function load(entry, { servers, origin, load: generator, cookie }, { conne
     cpuMicros: cpuBefore === null ? null : ((cpuAfter - cpuBefore) * 1e6) / result.completed,
     latencyMs: result.latency,
     chunkedShare: result.chunked / result.completed,
-    bodyBytes: result.bodyBytes,
     // Shares of one core.
     generatorLoad: result.cpu / result.seconds,
     originLoad: originCpu / 1e6 / result.seconds,
@@ -85,8 +99,16 @@ async function load(entry, { servers, origin, load: generator, cookie }, { conne
 }
 
 /** What the load generator and the origin reach with nothing between them. */
-export async function measureHarness({ origin, load: generator, cookie }, { connections, seconds }) {
-  const plan = { port: origin.ready, connections, requests: heads({ path: "/v1/plain" }, cookie), expect: 200 };
+export async function measureHarness(
+  { origin, load: generator, cookie },
+  { connections, seconds },
+) {
+  const plan = {
+    port: origin.ready,
+    connections,
+    requests: heads({ path: "/v1/plain" }, cookie),
+    expect: 200,
+  };
   await generator.ask({ plan: { ...plan, seconds: 0.5 } });
   const result = await generator.ask({ plan: { ...plan, seconds } });
   return result.completed / result.seconds;

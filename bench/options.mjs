@@ -64,12 +64,14 @@ export class UsageError extends Error {}
 
 function number(text, name, least, most) {
   const value = Number(text);
-  if (!(value >= least && value <= most)) throw new UsageError(`--${name} is ${text}: expected a number from ${least} to ${most}`);
+  if (!(value >= least && value <= most))
+    throw new UsageError(`--${name} is ${text}: expected a number from ${least} to ${most}`);
   return value;
 }
 
 function integer(text, name, least, most) {
   const value = number(text, name, least, most);
-  if (!Number.isInteger(value)) throw new UsageError(`--${name} is ${text}: expected a whole number`);
+  if (!Number.isInteger(value))
+    throw new UsageError(`--${name} is ${text}: expected a whole number`);
   return value;
 }

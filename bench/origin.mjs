@@ -37,7 +37,9 @@ function render() {
   answers = {
     plain: json("200 OK", SMALL, "Cache-Control: no-store\r\n"),
     store: json("200 OK", SMALL, 'Cache-Control: public, max-age=3600\r\nETag: "1"\r\n'),
-    large: Buffer.from(head("200 OK", "application/octet-stream", LARGE, "Cache-Control: no-store\r\n")),
+    large: Buffer.from(
+      head("200 OK", "application/octet-stream", LARGE, "Cache-Control: no-store\r\n"),
+    ),
     received: json("200 OK", '{"received":true}', "Cache-Control: no-store\r\n"),
     short: json("400 Bad Request", '{"received":false}', "Cache-Control: no-store\r\n"),
     unknown: json("404 Not Found", "{}", "Cache-Control: no-store\r\n"),

@@ -49,7 +49,11 @@ export class Helper {
 
   static async start(script) {
     const helper = new Helper();
-    const child = track(fork(path.join(import.meta.dirname, script), { stdio: ["ignore", "ignore", "inherit", "ipc"] }));
+    const child = track(
+      fork(path.join(import.meta.dirname, script), {
+        stdio: ["ignore", "ignore", "inherit", "ipc"],
+      }),
+    );
     helper.#child = child;
     helper.ready = await new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`${script} did not start`)), START_MS);
@@ -61,7 +65,8 @@ export class Helper {
       });
     });
     child.once("exit", () => {
-      for (const { reject } of helper.#waiting.values()) reject(new Error(`${script} ended in mid-run`));
+      for (const { reject } of helper.#waiting.values())
+        reject(new Error(`${script} ended in mid-run`));
     });
     return helper;
   }
@@ -109,9 +114,14 @@ export async function startWorkerd(binary, config, prefix = [], startMs = START_
     complaint = (complaint + data).slice(-4000);
   });
   const port = await new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`workerd did not listen in time\n${complaint}`)), startMs);
+    const timer = setTimeout(
+      () => reject(new Error(`workerd did not listen in time\n${complaint}`)),
+      startMs,
+    );
     child.once("error", reject);
-    child.once("exit", (code) => reject(new Error(`workerd ended with code ${code}\n${complaint}`)));
+    child.once("exit", (code) =>
+      reject(new Error(`workerd ended with code ${code}\n${complaint}`)),
+    );
     let control = "";
     child.stdio[3].on("data", (data) => {
       control += data;

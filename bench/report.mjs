@@ -8,31 +8,52 @@ export function render(results) {
     `taken within a round. CPU: user and system time of the workerd process${machine.cpu_measured ? "" : ": not measured, this platform has no /proc"}.`,
     "The gateway's process includes its Durable Objects; the stand-in for the location's cache is a process of its own.",
   ];
-  if (harness !== undefined) {
-    lines.push(`Load generator and origin with nothing between them: ${whole(harness)} requests/s.`);
+  lines.push(`Load generator and origin with nothing between them: ${whole(harness)} requests/s.`);
+  if (machine.load_average_at_start > machine.cores / 2) {
+    lines.push(
+      `Load average ${machine.load_average_at_start.toFixed(1)} at the start: other work ran beside, so mind the ratios of CPU, not requests/s.`,
+    );
   }
   for (const scenario of results.scenarios) {
-    lines.push("", `${scenario.name}: ${scenario.title} (${scenario.connections} connections)`, ...table(scenario.rows));
+    lines.push(
+      "",
+      `${scenario.name}: ${scenario.title} (${scenario.connections} connections)`,
+      ...table(scenario.rows),
+    );
   }
-  if (upload !== undefined) {
-    lines.push("", `upload: ${kib(upload.gzip)} KiB gzip, ${kib(upload.bytes)} KiB plain, ${upload.modules.length} modules`);
-  }
-  if (results.targets.length > 0) lines.push("", "targets", ...results.targets.map(targetLine));
+  lines.push(
+    "",
+    `the upload: ${kib(upload.gzip)} KiB gzip, ${kib(upload.bytes)} KiB plain, ${upload.modules.length} modules`,
+  );
+  lines.push("", "targets", ...results.targets.map(targetLine));
   return lines.join("\n");
 }
 
 const whole = (value) => (value === null ? "-" : Math.round(value).toLocaleString("en-GB"));
 const kib = (bytes) => (bytes / 1024).toFixed(1);
-const fixed = (value, digits) => (value === null || value === undefined ? "-" : value.toFixed(digits));
+const fixed = (value, digits) =>
+  value === null || value === undefined ? "-" : value.toFixed(digits);
 const percent = (value) => (value === null ? "-" : `${Math.round(value * 100)} %`);
 
 const COLUMNS = [
   ["", (row) => row.entry],
-  ["requests/s", (row) => (row.requests_per_second < 1000 ? fixed(row.requests_per_second, 1) : whole(row.requests_per_second))],
+  [
+    "requests/s",
+    (row) =>
+      row.requests_per_second < 1000
+        ? fixed(row.requests_per_second, 1)
+        : whole(row.requests_per_second),
+  ],
   ["ratio", (row) => fixed(row.ratio.requests.median, 2)],
   ["CPU µs/req", (row) => whole(row.cpu_us_per_request)],
   ["ratio", (row) => fixed(row.ratio.cpu?.median, 2)],
-  ["(least-most)", (row) => (row.ratio.cpu === null ? "-" : `${fixed(row.ratio.cpu.least, 2)}-${fixed(row.ratio.cpu.most, 2)}`)],
+  [
+    "(least-most)",
+    (row) =>
+      row.ratio.cpu === null
+        ? "-"
+        : `${fixed(row.ratio.cpu.least, 2)}-${fixed(row.ratio.cpu.most, 2)}`,
+  ],
   ["p50 ms", (row) => fixed(row.latency_ms.p50, 2)],
   ["p99 ms", (row) => fixed(row.latency_ms.p99, 2)],
   ["workerd", (row) => percent(row.core_share.server)],
@@ -41,10 +62,17 @@ const COLUMNS = [
 ];
 
 function table(rows) {
-  const cells = [COLUMNS.map(([title]) => title), ...rows.map((row) => COLUMNS.map(([, value]) => value(row)))];
+  const cells = [
+    COLUMNS.map(([title]) => title),
+    ...rows.map((row) => COLUMNS.map(([, value]) => value(row))),
+  ];
   const widths = COLUMNS.map((_, column) => Math.max(...cells.map((line) => line[column].length)));
   return cells.map((line) =>
-    line.map((cell, column) => (column === 0 ? `  ${cell.padEnd(widths[column])}` : cell.padStart(widths[column]))).join("  "),
+    line
+      .map((cell, column) =>
+        column === 0 ? `  ${cell.padEnd(widths[column])}` : cell.padStart(widths[column]),
+      )
+      .join("  "),
   );
 }
 

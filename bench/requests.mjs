@@ -32,7 +32,9 @@ function fields({ body = 0 }, client, cookie) {
 export function heads(request, cookie) {
   const { method = "GET", path, refused = false } = request;
   return (refused ? REFUSED : CLIENTS).map((client) => {
-    const lines = Object.entries(fields(request, client, cookie)).map(([name, value]) => `${name}: ${value}\r\n`);
+    const lines = Object.entries(fields(request, client, cookie)).map(
+      ([name, value]) => `${name}: ${value}\r\n`,
+    );
     return `${method} ${path} HTTP/1.1\r\n${lines.join("")}\r\n`;
   });
 }
@@ -40,12 +42,12 @@ export function heads(request, cookie) {
 let serial = 0;
 
 /** Sends one request for each client in turn: afterwards a limit of one is used up for all of them. */
-export async function sendForEachClient(port, request, cookie) {
-  for (const client of CLIENTS) await send(port, request, cookie, client);
+export async function sendForEachClient(port, request, options) {
+  for (const client of CLIENTS) await send(port, request, { ...options, client });
 }
 
 /** Sends one request and returns { status, headers, body }: the body as a Buffer. */
-export function send(port, request, cookie, client) {
+export function send(port, request, { cookie, client, timeoutMs = 20_000 } = {}) {
   const { method = "GET", path, body = 0, refused = false } = request;
   serial += 1;
   // A name that no request of the load generator has, which counts from one.
@@ -53,17 +55,23 @@ export function send(port, request, cookie, client) {
   const headers = fields(request, client ?? (refused ? REFUSED : CLIENTS)[0], cookie);
   return new Promise((resolve, reject) => {
     const outgoing = http.request(
-      { host: "127.0.0.1", port, method, path: target, headers, agent: false, timeout: 20_000 },
+      { host: "127.0.0.1", port, method, path: target, headers, agent: false, timeout: timeoutMs },
       async (incoming) => {
         try {
           const parts = await incoming.toArray();
-          resolve({ status: incoming.statusCode, headers: incoming.headers, body: Buffer.concat(parts) });
+          resolve({
+            status: incoming.statusCode,
+            headers: incoming.headers,
+            body: Buffer.concat(parts),
+          });
         } catch (error) {
           reject(error);
         }
       },
     );
-    outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer to ${method} ${target} in 20 s`)));
+    outgoing.on("timeout", () =>
+      outgoing.destroy(new Error(`no answer to ${method} ${target} in ${timeoutMs / 1000} s`)),
+    );
     outgoing.on("error", reject);
     outgoing.end(body > 0 ? Buffer.alloc(body) : undefined);
   });

@@ -30,18 +30,28 @@ async function main() {
 
   const size = uploadSize(options.build);
   progress("starting workerd, the origin and the load generator");
-  const names = new Set(["gateway", ...options.scenarios.flatMap(({ entries }) => entries.map(({ server }) => server))]);
+  const names = new Set([
+    "gateway",
+    ...options.scenarios.flatMap(({ entries }) => entries.map(({ server }) => server)),
+  ]);
   const running = await startServers(names, { build: options.build, runtime, workerd });
   const harness = await measureHarness(running, options);
 
   const scenarios = [];
   for (const scenario of options.scenarios) {
-    scenarios.push(summarise(scenario, await measureScenario(scenario, running, options, progress)));
+    scenarios.push(
+      summarise(scenario, await measureScenario(scenario, running, options, progress)),
+    );
   }
   const results = {
     format: 1,
     machine,
-    options: { rounds: options.rounds, seconds: options.seconds, connections: options.connections },
+    options: {
+      rounds: options.rounds,
+      seconds: options.seconds,
+      connections: options.connections,
+      scenarios: scenarios.map(({ name }) => name),
+    },
     runtime,
     harness_requests_per_second: harness,
     upload: size,
@@ -54,14 +64,19 @@ async function main() {
   if (options.strict && results.targets.some(({ met }) => met === false)) process.exitCode = 1;
 }
 
-for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]]) {
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+]) {
   process.once(signal, () => cleanUp().finally(() => process.exit(code)));
 }
 
 try {
   await main();
 } catch (error) {
-  process.stderr.write(`bench: ${error.message}\n${error instanceof UsageError ? "See npm run bench -- --help\n" : ""}`);
+  process.stderr.write(
+    `bench: ${error.message}\n${error instanceof UsageError ? "See npm run bench -- --help\n" : ""}`,
+  );
   process.exitCode = error instanceof UsageError ? 2 : 1;
 } finally {
   await cleanUp();

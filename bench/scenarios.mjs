@@ -9,16 +9,32 @@ import { UNIQUE } from "./requests.mjs";
 
 const MIB16 = 16 * 1024 * 1024;
 
-const passThrough = (rest) => ({ name: "pass-through", server: "passthrough", expect: 200, origin: "all", ...rest });
-const gateway = (rest) => ({ name: "gateway", server: "gateway", expect: 200, origin: "all", ...rest });
+const passThrough = (rest) => ({
+  name: "pass-through",
+  server: "passthrough",
+  expect: 200,
+  origin: "all",
+  ...rest,
+});
+const gateway = (rest) => ({
+  name: "gateway",
+  server: "gateway",
+  expect: 200,
+  origin: "all",
+  ...rest,
+});
 const constant = (rest) => ({ name: "constant", server: "constant", expect: 200, ...rest });
 
 const cacheStatus = (pattern) => (answer) =>
-  pattern.test(answer.headers["cache-status"] ?? "") ? undefined : `Cache-Status is ${answer.headers["cache-status"]}`;
+  pattern.test(answer.headers["cache-status"] ?? "")
+    ? undefined
+    : `Cache-Status is ${answer.headers["cache-status"]}`;
 
 // Each stage leaves a trace in the answer: the limiter its field, the cache its status.
 const allStages = (answer) =>
-  answer.headers.ratelimit === undefined ? "no RateLimit field: the limiter did not run" : cacheStatus(/^edgeweir; fwd=/)(answer);
+  answer.headers.ratelimit === undefined
+    ? "no RateLimit field: the limiter did not run"
+    : cacheStatus(/^edgeweir; fwd=/)(answer);
 
 export const SCENARIOS = [
   {
@@ -48,7 +64,12 @@ export const SCENARIOS = [
     request: { path: "/v1/store/hit" },
     entries: [
       passThrough(),
-      gateway({ name: "gateway, hit", origin: "none", primed: true, proves: cacheStatus(/^edgeweir; hit/) }),
+      gateway({
+        name: "gateway, hit",
+        origin: "none",
+        primed: true,
+        proves: cacheStatus(/^edgeweir; hit/),
+      }),
       constant(),
     ],
   },
@@ -58,8 +79,19 @@ export const SCENARIOS = [
     request: { path: "/v1/plain" },
     entries: [
       constant(),
-      gateway({ name: "gateway, 403 by ip_filter", expect: 403, origin: "none", request: { refused: true } }),
-      gateway({ name: "gateway, 429 by rate_limit", expect: 429, origin: "none", exhausted: true, request: { path: "/v1/limited" } }),
+      gateway({
+        name: "gateway, 403 by ip_filter",
+        expect: 403,
+        origin: "none",
+        request: { refused: true },
+      }),
+      gateway({
+        name: "gateway, 429 by rate_limit",
+        expect: 429,
+        origin: "none",
+        exhausted: true,
+        request: { path: "/v1/limited" },
+      }),
     ],
   },
   {

@@ -19,26 +19,56 @@ function ratio(samples, baseline, field) {
 export function summarise(scenario, { connections, entries }) {
   const baseline = entries[0].samples;
   const rows = entries.map(({ entry, samples }) => {
-    const middle = (field) => (samples.some((sample) => sample[field] === null) ? null : median(samples.map((sample) => sample[field])));
+    const middle = (field) =>
+      samples.some((sample) => sample[field] === null)
+        ? null
+        : median(samples.map((sample) => sample[field]));
     return {
       entry: entry.name,
       status: entry.expect,
       requests_per_second: middle("requestsPerSecond"),
       cpu_us_per_request: middle("cpuMicros"),
       latency_ms: Object.fromEntries(
-        Object.keys(samples[0].latencyMs).map((name) => [name, median(samples.map((sample) => sample.latencyMs[name]))]),
+        Object.keys(samples[0].latencyMs).map((name) => [
+          name,
+          median(samples.map((sample) => sample.latencyMs[name])),
+        ]),
       ),
-      ratio: { requests: ratio(samples, baseline, "requestsPerSecond"), cpu: ratio(samples, baseline, "cpuMicros") },
+      ratio: {
+        requests: ratio(samples, baseline, "requestsPerSecond"),
+        cpu: ratio(samples, baseline, "cpuMicros"),
+      },
       chunked_share: middle("chunkedShare"),
-      core_share: { server: middle("serverLoad"), generator: middle("generatorLoad"), origin: middle("originLoad") },
-      samples: samples.map(({ requests, seconds, cpuMicros }) => ({ requests, seconds, cpu_us_per_request: cpuMicros })),
+      core_share: {
+        server: middle("serverLoad"),
+        generator: middle("generatorLoad"),
+        origin: middle("originLoad"),
+      },
+      samples: samples.map(({ requests, seconds, cpuMicros }) => ({
+        requests,
+        seconds,
+        cpu_us_per_request: cpuMicros,
+      })),
     };
   });
   const targets = (scenario.targets ?? []).map((target) => {
-    const value = rows.find((row) => row.entry === target.entry).ratio[target.metric]?.median ?? null;
-    return judge({ what: `${scenario.name}: ${target.metric} of ${target.entry} against ${rows[0].entry}`, value, ...bound(target), unit: "ratio" });
+    const value =
+      rows.find((row) => row.entry === target.entry).ratio[target.metric]?.median ?? null;
+    return judge({
+      what: `${scenario.name}: ${target.metric} of ${target.entry} against ${rows[0].entry}`,
+      value,
+      ...bound(target),
+      unit: "ratio",
+    });
   });
-  return { name: scenario.name, title: scenario.title, connections, baseline: rows[0].entry, rows, targets };
+  return {
+    name: scenario.name,
+    title: scenario.title,
+    connections,
+    baseline: rows[0].entry,
+    rows,
+    targets,
+  };
 }
 
 export function sizeTarget(bytes, most) {

@@ -45,18 +45,11 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
     if arguments.iter().any(|argument| argument == "--help") {
         return Ok(USAGE.to_owned());
     }
-    let (command, rest) = arguments
-        .split_first()
-        .ok_or_else(|| usage("expected a command"))?;
+    let (command, rest) = arguments.split_first().ok_or_else(|| usage("expected a command"))?;
     let (file, options) = rest.split_first().ok_or_else(|| usage("expected a file"))?;
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::Policy(format!("{file}: {error}")))?;
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::Policy(format!("{file}: {error}")))?;
     let gateway = compile(&text).map_err(|error| {
-        let lines: Vec<String> = error
-            .problems
-            .iter()
-            .map(|problem| format!("{file}: {problem}"))
-            .collect();
+        let lines: Vec<String> = error.problems.iter().map(|problem| format!("{file}: {problem}")).collect();
         Failure::Policy(lines.join("\n"))
     })?;
     match command.as_str() {
@@ -71,26 +64,17 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
 }
 
 fn manifest(policy: String, options: &[String]) -> Result<String, Failure> {
-    let mut manifest = Manifest {
-        sequence: 1,
-        revision: "r1".to_owned(),
-        policy,
-    };
+    let mut manifest = Manifest { sequence: 1, revision: "r1".to_owned(), policy };
     let mut metadata = false;
     let mut options = options.iter();
     while let Some(option) = options.next() {
-        let mut value = || {
-            options
-                .next()
-                .ok_or_else(|| Failure::Usage(format!("{option} expects a value")))
-        };
+        let mut value = || options.next().ok_or_else(|| Failure::Usage(format!("{option} expects a value")));
         match option.as_str() {
             "--metadata" => metadata = true,
             "--revision" => manifest.revision.clone_from(value()?),
             "--sequence" => {
-                manifest.sequence = value()?
-                    .parse()
-                    .map_err(|_| Failure::Usage("--sequence expects a number".to_owned()))?;
+                manifest.sequence =
+                    value()?.parse().map_err(|_| Failure::Usage("--sequence expects a number".to_owned()))?;
             }
             _ => return Err(Failure::Usage(format!("unknown option {option}"))),
         }

@@ -45,27 +45,13 @@ pub fn answer(method: &Method, path: &str, health: &Health<'_>) -> Result<Answer
         return Err(Reject::new(Reason::NoSuchEndpoint));
     }
     let status = if health.degraded { "degraded" } else { "ok" };
-    Ok(respond::json(
-        200,
-        &HealthText {
-            status,
-            version: MODULE_VERSION,
-            revision: health.revision,
-        },
-    ))
+    Ok(respond::json(200, &HealthText { status, version: MODULE_VERSION, revision: health.revision }))
 }
 
 /// The answer of `/_weir/health` where there is no policy at all.
 #[must_use]
 pub fn without_policy() -> Answer {
-    respond::json(
-        503,
-        &HealthText {
-            status: "unavailable",
-            version: MODULE_VERSION,
-            revision: "none",
-        },
-    )
+    respond::json(503, &HealthText { status: "unavailable", version: MODULE_VERSION, revision: "none" })
 }
 
 /// The counter of a client's requests for us.

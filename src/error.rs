@@ -100,10 +100,7 @@ impl Reason {
     pub const fn is_failure(self) -> bool {
         matches!(
             self,
-            Self::CounterUnavailable
-                | Self::NoPolicy
-                | Self::UpstreamUnreachable
-                | Self::UpstreamTimeout
+            Self::CounterUnavailable | Self::NoPolicy | Self::UpstreamUnreachable | Self::UpstreamTimeout
         )
     }
 }
@@ -125,12 +122,7 @@ impl Reject {
     /// A rejection with nothing to add.
     #[must_use]
     pub const fn new(reason: Reason) -> Self {
-        Self {
-            reason,
-            detail: None,
-            retry_after: None,
-            cause: None,
-        }
+        Self { reason, detail: None, retry_after: None, cause: None }
     }
 
     /// Tells the client more.
@@ -199,20 +191,13 @@ impl PlatformError {
     /// A dependency that failed.
     #[must_use]
     pub fn failed(dependency: Dependency, cause: impl AsRef<str>) -> Self {
-        Self {
-            dependency,
-            timed_out: false,
-            cause: clip(cause.as_ref(), CAUSE_LIMIT).to_owned(),
-        }
+        Self { dependency, timed_out: false, cause: clip(cause.as_ref(), CAUSE_LIMIT).to_owned() }
     }
 
     /// A dependency that did not answer in time.
     #[must_use]
     pub fn timed_out(dependency: Dependency, cause: impl AsRef<str>) -> Self {
-        Self {
-            timed_out: true,
-            ..Self::failed(dependency, cause)
-        }
+        Self { timed_out: true, ..Self::failed(dependency, cause) }
     }
 }
 
@@ -238,11 +223,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = if self.path.is_empty() {
-            "(document)"
-        } else {
-            &self.path
-        };
+        let path = if self.path.is_empty() { "(document)" } else { &self.path };
         if self.value.is_empty() {
             write!(f, "{path}: {}", self.expected)
         } else {

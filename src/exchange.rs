@@ -48,14 +48,8 @@ impl Head for PlainHead {
 
 /// The combined value of a field (RFC 9110, 5.2): lines joined by `, `.
 #[must_use]
-pub fn join_lines<'a>(
-    fields: &'a [(HeaderName, String)],
-    name: &HeaderName,
-) -> Option<Cow<'a, str>> {
-    let mut lines = fields
-        .iter()
-        .filter(|(field, _)| field == name)
-        .map(|(_, value)| value.as_str());
+pub fn join_lines<'a>(fields: &'a [(HeaderName, String)], name: &HeaderName) -> Option<Cow<'a, str>> {
+    let mut lines = fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str());
     let first = lines.next()?;
     let mut joined = Cow::Borrowed(first);
     for line in lines {
@@ -81,10 +75,7 @@ pub enum Edit {
 /// ones left out. Quoted strings are not looked into: use it for lists of
 /// tokens only.
 pub fn list(value: &str) -> impl Iterator<Item = &str> {
-    value
-        .split(',')
-        .map(trim)
-        .filter(|member| !member.is_empty())
+    value.split(',').map(trim).filter(|member| !member.is_empty())
 }
 
 /// Without optional white space (RFC 9110, 5.6.3) at either end.
@@ -97,9 +88,7 @@ pub fn trim(text: &str) -> &str {
 #[must_use]
 pub fn is_token(text: &str) -> bool {
     !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// The value of the first cookie with that name in a Cookie field (RFC 6265,
@@ -110,10 +99,7 @@ pub fn cookie<'a>(field: &'a str, name: &str) -> Option<&'a str> {
     // stand in a cookie value (RFC 6265, 4.1.1), so both separate.
     field.split([';', ',']).map(trim).find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
-        let value = value
-            .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'))
-            .unwrap_or(value);
+        let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
         (key == name).then_some(value)
     })
 }

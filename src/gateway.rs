@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use http::Method;
 use http::header::HeaderName;
 
-use crate::error::{PlatformError, Reason, Reject};
+use crate::error::{Dependency, PlatformError, Reason, Reject};
 use crate::exchange::{Edit, Head, Reply};
 use crate::observe::record::{ClientAddress, Record, StageRecord, Verdict};
 use crate::platform::Platform;
@@ -20,9 +20,7 @@ use crate::stages::ip_filter::{Action, IpFilterStage};
 use crate::stages::rate_limit::gcra::{Decision, Quota};
 use crate::stages::rate_limit::message::Take;
 use crate::stages::rate_limit::table::CounterTable;
-use crate::stages::rate_limit::{
-    CounterKey, Counting, LimitRule, OnFailure, RateLimitStage, seconds_up,
-};
+use crate::stages::rate_limit::{CounterKey, Counting, LimitRule, OnFailure, RateLimitStage, seconds_up};
 use crate::stages::target::{Target, parse};
 use crate::stages::{Mode, respond, upstream};
 use crate::time::{Timestamp, millis_of};
@@ -129,10 +127,7 @@ impl<P: Platform> Journey<'_, P> {
             && control::is_ours(&target.path)
         {
             self.control_limit(&identity, arrived)?;
-            let health = control::Health {
-                degraded,
-                revision: &self.snapshot.revision,
-            };
+            let health = control::Health { degraded, revision: &self.snapshot.revision };
             return control::answer(self.head.method(), &target.path, &health).map(Reply::Answer);
         }
 
@@ -142,29 +137,19 @@ impl<P: Platform> Journey<'_, P> {
         if let Some(filter) = &gateway.entry_ip_filter {
             self.ip_filter("entry.ip_filter", filter, &identity)?;
         }
-        self.rate_limit(
-            "entry.rate_limit",
-            &gateway.entry_rate_limit,
-            &identity,
-            arrived,
-        )
-        .await?;
+        self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity, arrived).await?;
 
         // 4 route: by the normal form of what will be sent, never by what was
         // written; an escape that origins read in two ways has to be allowed.
         let target = target?;
         let index = gateway.router.find(&target, self.head);
-        let allowed = index
-            .and_then(|index| gateway.router.matcher(index))
-            .map(|matcher| matcher.allowed);
+        let allowed = index.and_then(|index| gateway.router.matcher(index)).map(|matcher| matcher.allowed);
         if !target.encoded.within(allowed.unwrap_or_default()) {
-            return Err(Reject::new(Reason::InvalidTarget).detail(
-                "The path holds an encoded slash, backslash or NUL, which is not allowed here.",
-            ));
+            return Err(Reject::new(Reason::InvalidTarget)
+                .detail("The path holds an encoded slash, backslash or NUL, which is not allowed here."));
         }
-        let route = index
-            .and_then(|index| gateway.routes.get(index))
-            .ok_or_else(|| Reject::new(Reason::NoRoute))?;
+        let route =
+            index.and_then(|index| gateway.routes.get(index)).ok_or_else(|| Reject::new(Reason::NoRoute))?;
         self.record.route = Some(route.id.clone());
         // A loop costs every hop of it, so it ends before anything is spent.
         upstream::refuse_loop(self.head, &gateway.identity.cdn_id)?;
@@ -176,13 +161,7 @@ impl<P: Platform> Journey<'_, P> {
 
         // 7 rate_limit: after the filter, so that the refused use up nobody's
         // quota; before the cache, so that hits count too.
-        self.rate_limit(
-            "rate_limit",
-            &route.rate_limit,
-            &identity,
-            self.platform.now(),
-        )
-        .await?;
+        self.rate_limit("rate_limit", &route.rate_limit, &identity, self.platform.now()).await?;
 
         // 11 canary: before the cache, since the variant is part of its key.
         let (upstream, variant) = self.canary(route, &identity, target.scheme == "https");
@@ -190,10 +169,7 @@ impl<P: Platform> Journey<'_, P> {
         // 12 cache: after every check, so that a stored answer is no way
         // around one.
         let lookup = match &route.cache {
-            Some(stage) => {
-                self.lookup(stage, route, upstream, variant, &target)
-                    .await?
-            }
+            Some(stage) => self.lookup(stage, route, upstream, variant, &target).await?,
             None => CacheState::Off,
         };
         let state = match lookup {
@@ -235,11 +211,8 @@ impl<P: Platform> Journey<'_, P> {
             }
             Err(reject) => {
                 self.record.reason = Some(reject.reason.as_str());
-                self.record.verdict = if reject.reason.is_failure() {
-                    Verdict::Failed
-                } else {
-                    Verdict::Refused
-                };
+                self.record.verdict =
+                    if reject.reason.is_failure() { Verdict::Failed } else { Verdict::Refused };
                 let mut answer = respond::problem(&reject, request_id.as_deref());
                 self.record.error = reject.cause;
                 self.record.status = answer.status;
@@ -307,11 +280,7 @@ impl<P: Platform> Journey<'_, P> {
             let (decision, failure) = match rule.counting {
                 Counting::Local => (self.count_locally(key, rule, now), None),
                 Counting::Exact => {
-                    let take = Take {
-                        key,
-                        quota: rule.quota,
-                        cost: 1,
-                    };
+                    let take = Take { key, quota: rule.quota, cost: 1 };
                     let answer = self.platform.take(&take, rule.deadline).await;
                     // The clock moves while waiting.
                     now = self.platform.now();
@@ -330,12 +299,7 @@ impl<P: Platform> Journey<'_, P> {
     }
 
     fn count_locally(&self, key: CounterKey, rule: &LimitRule, now: Timestamp) -> Option<Decision> {
-        Some(
-            self.isolate
-                .counters
-                .borrow_mut()
-                .take(key, &rule.quota, now),
-        )
+        Some(self.isolate.counters.borrow_mut().take(key, &rule.quota, now))
     }
 
     fn conclude_limit(
@@ -365,26 +329,20 @@ impl<P: Platform> Journey<'_, P> {
         }
         let Some(decision) = decision else {
             return match (rule.on_failure, failure) {
-                (OnFailure::Closed, Some(error)) => Err(Reject::new(Reason::CounterUnavailable)
-                    .retry_after(1)
-                    .cause(&error)),
+                (OnFailure::Closed, Some(error)) => {
+                    Err(Reject::new(Reason::CounterUnavailable).retry_after(1).cause(&error))
+                }
                 _ => Ok(()),
             };
         };
         // A refusal speaks for itself; else the one with the least left does.
-        if refused
-            || self
-                .strictest
-                .as_ref()
-                .is_none_or(|(least, _)| decision.remaining < *least)
-        {
+        if refused || self.strictest.as_ref().is_none_or(|(least, _)| decision.remaining < *least) {
             self.strictest = Some((decision.remaining, rule.fields(&decision)));
         }
         if !refused {
             return Ok(());
         }
-        let reject =
-            Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after).max(1));
+        let reject = Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after).max(1));
         Err(match &rule.message {
             Some(message) => reject.detail(message.clone()),
             None => reject,
@@ -421,26 +379,10 @@ impl<P: Platform> Journey<'_, P> {
         (choice.variant.upstream, Some(&choice.variant.name))
     }
 
-    fn key(
-        &self,
-        route: &Route,
-        upstream: usize,
-        variant: Option<&str>,
-        target: &Target<'_>,
-    ) -> String {
-        let upstream = self
-            .gateway
-            .upstreams
-            .get(upstream)
-            .map_or("", |upstream| upstream.name.as_str());
+    fn key(&self, route: &Route, upstream: usize, variant: Option<&str>, target: &Target<'_>) -> String {
+        let upstream = self.gateway.upstreams.get(upstream).map_or("", |upstream| upstream.name.as_str());
         let url = (target.scheme, &*target.authority(), target.as_sent);
-        cache::key(
-            &self.isolate.environment,
-            &route.id,
-            upstream,
-            variant.unwrap_or_default(),
-            url,
-        )
+        cache::key(&self.isolate.environment, &route.id, upstream, variant.unwrap_or_default(), url)
     }
 
     async fn lookup(
@@ -451,24 +393,11 @@ impl<P: Platform> Journey<'_, P> {
         variant: Option<&str>,
         target: &Target<'_>,
     ) -> Result<CacheState<P::Response>, Reject> {
-        let plan = cache::plan(
-            self.head,
-            route
-                .canary
-                .as_ref()
-                .and_then(|canary| canary.cookie_name()),
-        );
+        let plan = cache::plan(self.head, route.canary.as_ref().and_then(|canary| canary.cookie_name()));
         let key = self.key(route, upstream, variant, target);
         let forward = match plan.skip {
             Some(skip) => skip,
-            None if self
-                .isolate
-                .unstorable
-                .borrow()
-                .is_marked(&key, self.platform.now()) =>
-            {
-                Forward::UriMiss
-            }
+            None if self.isolate.unstorable.borrow().is_marked(&key, self.platform.now()) => Forward::UriMiss,
             None => match self.platform.lookup(&key).await {
                 Ok(Some((text, stored))) => match self.serve(&plan, &text, stored) {
                     Ok(reply) => return Ok(CacheState::Hit(reply)),
@@ -487,41 +416,23 @@ impl<P: Platform> Journey<'_, P> {
             self.record.cache = Some(forward.as_str());
             return Err(Reject::new(Reason::NotCached));
         }
-        Ok(CacheState::Miss {
-            plan,
-            key,
-            forward,
-            stage: *stage,
-        })
+        Ok(CacheState::Miss { plan, key, forward, stage: *stage })
     }
 
     /// An answer from what is stored, if it serves.
-    fn serve(
-        &mut self,
-        plan: &Plan,
-        text: &str,
-        stored: P::Response,
-    ) -> Result<Reply<P::Response>, Forward> {
+    fn serve(&mut self, plan: &Plan, text: &str, stored: P::Response) -> Result<Reply<P::Response>, Forward> {
         let entry = cache::entry::Entry::decode(text).ok_or(Forward::UriMiss)?;
-        let (age, ttl, not_modified) =
-            match cache::judge(plan, self.head, &entry, self.platform.now()) {
-                Lookup::Fresh {
-                    age,
-                    ttl,
-                    not_modified,
-                } => (age, ttl, not_modified),
-                Lookup::Miss(forward) => return Err(forward),
-            };
+        let (age, ttl, not_modified) = match cache::judge(plan, self.head, &entry, self.platform.now()) {
+            Lookup::Fresh { age, ttl, not_modified } => (age, ttl, not_modified),
+            Lookup::Miss(forward) => return Err(forward),
+        };
         let fields = cache::hit_fields(&entry, age, not_modified);
         let status = if not_modified { 304 } else { entry.status };
         let with_body = !not_modified && self.head.method() != Method::HEAD;
         self.record.verdict = Verdict::Cached;
         self.record.cache = Some("hit");
         let response = self.platform.revive(stored, status, &fields, with_body);
-        Ok(Reply::Native(
-            response,
-            vec![Edit::Set(CACHE_STATUS, cache::hit_status(ttl))],
-        ))
+        Ok(Reply::Native(response, vec![Edit::Set(CACHE_STATUS, cache::hit_status(ttl))]))
     }
 
     fn note_store_failure(&mut self, error: &PlatformError) {
@@ -542,32 +453,26 @@ impl<P: Platform> Journey<'_, P> {
         identity: &Identity,
     ) -> Result<(P::Response, Timestamp), Reject> {
         // A checked policy has no index that leads nowhere.
-        let upstream = self
-            .gateway
-            .upstreams
-            .get(upstream)
-            .ok_or_else(|| Reject::new(Reason::NoRoute))?;
+        let upstream = self.gateway.upstreams.get(upstream).ok_or_else(|| Reject::new(Reason::NoRoute))?;
         self.record.upstream = Some(upstream.name.clone());
         let request = upstream.request(self.head, target, identity, &self.gateway.identity);
         let sent = self.platform.now();
         let answer = self.platform.fetch(self.head, &request).await;
         self.record.upstream_ms = Some(millis_of(self.platform.now().since(sent)));
         let response = answer.map_err(|error| {
-            let reason = if error.timed_out {
-                Reason::UpstreamTimeout
-            } else {
-                Reason::UpstreamUnreachable
-            };
+            let reason = if error.timed_out { Reason::UpstreamTimeout } else { Reason::UpstreamUnreachable };
             Reject::new(reason).cause(&error)
         })?;
+        let status = self.platform.status(&response);
+        self.record.upstream_status = Some(status);
+        if !upstream::is_acceptable(status, upstream::is_websocket(self.head)) {
+            let cause = format!("the origin answered with status {status}, which is not a final one");
+            let error = PlatformError::failed(Dependency::Origin, cause);
+            return Err(Reject::new(Reason::UpstreamUnreachable).cause(&error));
+        }
         self.record.verdict = Verdict::Forwarded;
-        self.record.upstream_status = Some(self.platform.status(&response));
         let connection = self.platform.field(&response, &http::header::CONNECTION);
-        respond::hop_by_hop(
-            connection.as_deref(),
-            &self.gateway.identity.request_id_field,
-            &mut self.edits,
-        );
+        respond::hop_by_hop(connection.as_deref(), &self.gateway.identity.request_id_field, &mut self.edits);
         Ok((response, sent))
     }
 
@@ -582,13 +487,7 @@ impl<P: Platform> Journey<'_, P> {
         if cache::is_unsafe(self.head.method()) && (200..400).contains(&status) {
             self.invalidate(target);
         }
-        let CacheState::Miss {
-            plan,
-            key,
-            forward,
-            stage,
-        } = state
-        else {
+        let CacheState::Miss { plan, key, forward, stage } = state else {
             return response;
         };
         self.record.cache = Some(forward.as_str());
@@ -601,10 +500,7 @@ impl<P: Platform> Journey<'_, P> {
         let (response, outcome) = match entry {
             Ok(entry) => {
                 self.isolate.unstorable.borrow_mut().unmark(&key);
-                (
-                    self.platform.keep(response, &key, &entry, stage.max_body),
-                    Ok(()),
-                )
+                (self.platform.keep(response, &key, &entry, stage.max_body), Ok(()))
             }
             Err(reason) => {
                 // Only what the origin said counts: what the request did not
@@ -615,10 +511,7 @@ impl<P: Platform> Journey<'_, P> {
                 (response, Err(reason))
             }
         };
-        self.edits.push(Edit::Set(
-            CACHE_STATUS,
-            cache::forward_status(forward, status, outcome),
-        ));
+        self.edits.push(Edit::Set(CACHE_STATUS, cache::forward_status(forward, status, outcome)));
         response
     }
 
@@ -641,13 +534,7 @@ impl<P: Platform> Journey<'_, P> {
         let gone: Vec<HeaderName> = self
             .edits
             .iter()
-            .filter_map(|edit| {
-                if let Edit::Remove(name) = edit {
-                    Some(name.clone())
-                } else {
-                    None
-                }
-            })
+            .filter_map(|edit| if let Edit::Remove(name) = edit { Some(name.clone()) } else { None })
             .collect();
         fields.retain(|(name, _)| {
             !upstream::HOP_BY_HOP.contains(name) && !gone.contains(name) && *name != CACHE_STATUS
@@ -663,11 +550,8 @@ impl<P: Platform> Journey<'_, P> {
             return;
         }
         let as_get = AsGet(self.head);
-        let Some(route) = self
-            .gateway
-            .router
-            .find(target, &as_get)
-            .and_then(|index| self.gateway.routes.get(index))
+        let Some(route) =
+            self.gateway.router.find(target, &as_get).and_then(|index| self.gateway.routes.get(index))
         else {
             return;
         };
@@ -694,12 +578,7 @@ enum CacheState<R> {
     /// The answer.
     Hit(Reply<R>),
     /// Not the answer.
-    Miss {
-        plan: Plan,
-        key: String,
-        forward: Forward,
-        stage: CacheStage,
-    },
+    Miss { plan: Plan, key: String, forward: Forward, stage: CacheStage },
 }
 
 /// A request as if it were a GET.
@@ -723,10 +602,8 @@ fn logged_address(setting: ClientAddress, identity: &Identity) -> Option<String>
     let address = identity.address;
     match setting {
         ClientAddress::Address => Some(address.to_string()),
-        ClientAddress::Network => {
-            Prefix::containing(address, if address.is_ipv4() { 24 } else { 48 })
-                .map(|prefix| prefix.to_string())
-        }
+        ClientAddress::Network => Prefix::containing(address, if address.is_ipv4() { 24 } else { 48 })
+            .map(|prefix| prefix.to_string()),
         ClientAddress::None => None,
     }
 }

@@ -27,11 +27,7 @@ pub trait Clock {
 pub trait Counters {
     /// Counts one request within the deadline. On failure the rule's
     /// `on_failure` decides.
-    fn take(
-        &self,
-        take: &Take,
-        deadline: Duration,
-    ) -> impl Future<Output = Result<Decision, PlatformError>>;
+    fn take(&self, take: &Take, deadline: Duration) -> impl Future<Output = Result<Decision, PlatformError>>;
 }
 
 /// The origin, and the native messages that pass between it and the client.
@@ -95,9 +91,7 @@ impl<T: Clock + Counters + ResponseStore> Platform for T {}
 pub trait PolicyStore {
     /// The manifest's text and the text of its metadata; `None` when the
     /// store holds none. On failure the last good policy stays.
-    fn read_active(
-        &self,
-    ) -> impl Future<Output = Result<Option<(String, Option<String>)>, PlatformError>>;
+    fn read_active(&self) -> impl Future<Output = Result<Option<(String, Option<String>)>, PlatformError>>;
 }
 
 /// A list of changes as one text, for adapters that hand them over whole:

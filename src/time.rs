@@ -72,10 +72,7 @@ impl fmt::Display for Timestamp {
         let (seconds, millis) = (rest.wrapping_div(1000), rest.wrapping_rem(1000));
         let (minutes, second) = (seconds.wrapping_div(60), seconds.wrapping_rem(60));
         let (hour, minute) = (minutes.wrapping_div(60), minutes.wrapping_rem(60));
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-        )
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
     }
 }
 
@@ -97,25 +94,15 @@ fn civil(days: u64) -> (u64, u64, u64) {
             .wrapping_add(year_of_era.wrapping_div(4))
             .wrapping_sub(year_of_era.wrapping_div(100)),
     );
-    let month_from_march = day_of_year
-        .wrapping_mul(5)
-        .wrapping_add(2)
-        .wrapping_div(153);
+    let month_from_march = day_of_year.wrapping_mul(5).wrapping_add(2).wrapping_div(153);
     let day = day_of_year
-        .wrapping_sub(
-            month_from_march
-                .wrapping_mul(153)
-                .wrapping_add(2)
-                .wrapping_div(5),
-        )
+        .wrapping_sub(month_from_march.wrapping_mul(153).wrapping_add(2).wrapping_div(5))
         .wrapping_add(1);
     let month = if month_from_march < 10 {
         month_from_march.wrapping_add(3)
     } else {
         month_from_march.wrapping_sub(9)
     };
-    let year = year_of_era
-        .wrapping_add(era.wrapping_mul(400))
-        .wrapping_add(u64::from(month <= 2));
+    let year = year_of_era.wrapping_add(era.wrapping_mul(400)).wrapping_add(u64::from(month <= 2));
     (year, month, day)
 }

@@ -3,7 +3,8 @@
 export default {
   fetch(request, env) {
     const key = decodeURIComponent(new URL(request.url).pathname.slice(1));
-    if (request.method !== "GET" || key !== "active") return new Response("not found", { status: 404 });
+    if (request.method !== "GET" || key !== "active")
+      return new Response("not found", { status: 404 });
     return new Response(env.MANIFEST, { headers: { "CF-KV-Metadata": env.METADATA } });
   },
 };

@@ -34,16 +34,36 @@ function readPolicy(path) {
 /** One request for each stage. The answers are the reader's to look at. */
 export function thingsToTry(url) {
   return [
-    ["identity", "the origin's answer shows the address, the ids and the trace it was given", `curl -s ${url}/hello`],
-    ["route", "a target that the runtime would rewrite is refused: 400", `curl -si --path-as-is '${url}/a/%2e%2e/b'`],
-    ["ip_filter", "an address of the denied range: 403", `curl -si -H 'CF-Connecting-IP: 203.0.113.66' ${url}/`],
+    [
+      "identity",
+      "the origin's answer shows the address, the ids and the trace it was given",
+      `curl -s ${url}/hello`,
+    ],
+    [
+      "route",
+      "a target that the runtime would rewrite is refused: 400",
+      `curl -si --path-as-is '${url}/a/%2e%2e/b'`,
+    ],
+    [
+      "ip_filter",
+      "an address of the denied range: 403",
+      `curl -si -H 'CF-Connecting-IP: 203.0.113.66' ${url}/`,
+    ],
     [
       "rate_limit",
       "five in ten seconds, the sixth gets 429",
       `for i in 1 2 3 4 5 6; do curl -so /dev/null -w '%{http_code} ' ${url}/limited/x; done; echo`,
     ],
-    ["canary", "one version in five requests is next; the cookie keeps it", `curl -si ${url}/ | grep -iE 'set-cookie|x-origin'`],
-    ["", "", `curl -si -H 'Cookie: weir_variant=next' ${url}/ | grep -i x-origin`],
+    [
+      "canary",
+      "about one client in five gets the version next",
+      `for i in 1 2 3 4 5 6 7 8; do curl -s -H "CF-Connecting-IP: 192.0.2.$i" ${url}/ | grep '"version"'; done`,
+    ],
+    [
+      "",
+      "and keeps it from any address: its cookie says so",
+      `J=$(mktemp); for i in 1 2 3 4; do curl -s -b $J -c $J -H "CF-Connecting-IP: 192.0.2.$i" ${url}/ | grep '"version"'; done; rm $J`,
+    ],
     [
       "cache",
       "twice: a miss, then a hit with its age",

@@ -5,7 +5,13 @@ import { buildDir, inRoot } from "./paths.mjs";
 
 const HOST = "127.0.0.1";
 const SIGNALS = ["SIGINT", "SIGTERM"];
-const KNOWN = ["compatibilityDate", "compatibilityFlags", "bindings", "kvNamespaces", "durableObjects"];
+const KNOWN = [
+  "compatibilityDate",
+  "compatibilityFlags",
+  "bindings",
+  "kvNamespaces",
+  "durableObjects",
+];
 
 /** The demo policy with the origins of this run; undefined where the built-in one fits as it is. */
 export function demoPolicy(text, ports) {

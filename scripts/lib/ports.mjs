@@ -25,8 +25,10 @@ export async function requireFree(wanted) {
   const seen = new Set();
   for (const { port, flag, first = port } of wanted) {
     const again = `npm start -- --${flag} N`;
-    if (port > 65_535) throw new Refusal(`Port ${port} does not exist.`, `Choose another: ${again}`);
-    if (seen.has(port)) throw new Refusal(`Port ${port} is wanted twice.`, `Choose others: ${again}`);
+    if (port > 65_535)
+      throw new Refusal(`Port ${port} does not exist.`, `Choose another: ${again}`);
+    if (seen.has(port))
+      throw new Refusal(`Port ${port} is wanted twice.`, `Choose others: ${again}`);
     seen.add(port);
     if (!(await isFree(port))) {
       const range = first === port ? "" : ` (--${flag} ${first} takes it too)`;

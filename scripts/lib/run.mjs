@@ -139,5 +139,6 @@ export async function output(command, args, { cwd, env, input } = {}) {
 /** As `run`, but anything other than 0 is a refusal. */
 export async function must(command, args, options, refusal) {
   const code = await run(command, args, options);
-  if (code !== 0) throw refusal ?? new Refusal(`${options?.label ?? command} failed (exit ${code}).`);
+  if (code !== 0)
+    throw refusal ?? new Refusal(`${options?.label ?? command} failed (exit ${code}).`);
 }

@@ -62,13 +62,16 @@ async function sysroot(env) {
 
 export async function installToolchain(env = process.env) {
   const mend = "Install Rust with rustup (rustup.rs), then try again.";
-  if (!which("cargo", env) || !which("rustc", env)) throw new Refusal("No Rust: cargo was not found.", mend);
+  if (!which("cargo", env) || !which("rustc", env))
+    throw new Refusal("No Rust: cargo was not found.", mend);
   const toolchain = readToolchain(readFileSync(inRoot("rust-toolchain.toml"), "utf8"));
   const rustup = async (args, what) => {
-    if (!which("rustup", env)) throw new Refusal(`${what} is missing and there is no rustup.`, mend);
+    if (!which("rustup", env))
+      throw new Refusal(`${what} is missing and there is no rustup.`, mend);
     note(`Installing ${what} with rustup, about a minute …`);
     const code = await run("rustup", args, { cwd: root, env, show: "progress", label: "rustup" });
-    if (code !== 0) throw new Refusal(`rustup could not install ${what}.`, "Its last lines are above.");
+    if (code !== 0)
+      throw new Refusal(`rustup could not install ${what}.`, "Its last lines are above.");
   };
 
   let home = await sysroot(env);

@@ -85,7 +85,8 @@ async function compile(tool, env) {
         show: "progress",
         label: tool.crate,
         onLine: (line) => {
-          if (/failed to select a version|is yanked|not found in registry/.test(line)) lockIsStale = true;
+          if (/failed to select a version|is yanked|not found in registry/.test(line))
+            lockIsStale = true;
         },
       },
     );
@@ -94,12 +95,17 @@ async function compile(tool, env) {
   rmSync(staging, { recursive: true, force: true });
   let code = await attempt(["--locked"]);
   if (code !== 0 && lockIsStale) {
-    note(`   its own lock names a release that the registry does not serve: choosing versions anew`);
+    note(
+      `   its own lock names a release that the registry does not serve: choosing versions anew`,
+    );
     code = await attempt([]);
   }
   if (code === 127) throw new Refusal("cargo was not found.", "Install Rust with rustup.");
   if (code !== 0) {
-    throw new Refusal(`${tool.crate} ${tool.version} did not compile.`, "cargo's last lines are above.");
+    throw new Refusal(
+      `${tool.crate} ${tool.version} did not compile.`,
+      "cargo's last lines are above.",
+    );
   }
   rmSync(goal, { recursive: true, force: true });
   renameSync(staging, goal);

@@ -15,16 +15,13 @@ use crate::stages::rate_limit::message::{FIELD, Take, decode_decision};
 
 impl Counters for Edge<'_> {
     async fn take(&self, take: &Take, deadline: Duration) -> Result<Decision, PlatformError> {
-        let namespace = binding::get(self.env, LIMITER)
-            .ok_or_else(|| binding::missing(Dependency::Counter, LIMITER))?;
+        let namespace =
+            binding::get(self.env, LIMITER).ok_or_else(|| binding::missing(Dependency::Counter, LIMITER))?;
         let name = format!("v1-{}", take.key.shard());
         let promise = glue::take_from(&namespace, &name, FIELD, &take.encode(), timer(deadline));
-        let answer = JsFuture::from(promise)
-            .await
-            .map_err(|error| failure(Dependency::Counter, &error))?;
+        let answer = JsFuture::from(promise).await.map_err(|error| failure(Dependency::Counter, &error))?;
         let text = answer.as_string().unwrap_or_default();
-        decode_decision(&text).ok_or_else(|| {
-            PlatformError::failed(Dependency::Counter, format!("not a decision: {text}"))
-        })
+        decode_decision(&text)
+            .ok_or_else(|| PlatformError::failed(Dependency::Counter, format!("not a decision: {text}")))
     }
 }

@@ -6,11 +6,10 @@ const TIMED_OUT = "edgeweir: no answer in time";
 const CACHE_NAME = "edgeweir";
 const ENTRY_FIELD = "weir-entry";
 
-// `cf` is what `cache: "no-store"` comes down to: the platform's own cache is
-// out of the way. Said with `cache`, the runtime would also add Cache-Control
-// and Pragma to what the client sent. `encodeResponseBody: "manual"` leaves a
-// compressed body as it came.
-const FETCH = { cf: { cacheTtl: -1, cacheLevel: "bypass" }, encodeResponseBody: "manual" };
+// What `cache: "no-store"` comes down to: the platform's own cache is out of
+// the way. Said with `cache`, the runtime would also add Cache-Control and
+// Pragma to what the client sent.
+const NO_PLATFORM_CACHE = { cacheTtl: -1, cacheLevel: "bypass" };
 
 /** 128 random bits as hex. */
 export function randomSeed() {
@@ -18,15 +17,24 @@ export function randomSeed() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Method, URL and the wanted fields, a line each; "=" before a value. */
-export function readHead(request, names) {
+/**
+ * Method, URL and those of the wanted fields that are there, as "index=value",
+ * a line each. Asking which names there are is cheaper than asking for names
+ * that are not.
+ */
+export function readHead(request, wanted) {
   const headers = request.headers;
   let text = `${request.method}\n${request.url}`;
-  for (const name of names) {
-    const value = headers.get(name);
-    text += value === null ? "\n" : `\n=${value}`;
+  for (const name of headers.keys()) {
+    const index = wanted.get(name);
+    if (index !== undefined) text += `\n${index}=${headers.get(name)}`;
   }
   return text;
+}
+
+/** From names, one a line, to what `readHead` takes. */
+export function wantedFields(names) {
+  return new Map(names.split("\n").map((name, index) => [name, index]));
 }
 
 /** All field lines, "name:value". */
@@ -37,20 +45,19 @@ export function readFields(message) {
 }
 
 function applyEdits(headers, edits) {
-  if (edits === "") return;
-  for (const edit of edits.split("\n")) {
-    const colon = edit.indexOf(":");
-    switch (edit[0]) {
-      case "-":
-        headers.delete(edit.slice(1));
-        break;
-      case "=":
-        headers.set(edit.slice(1, colon), edit.slice(colon + 1));
-        break;
-      case "+":
-        headers.append(edit.slice(1, colon), edit.slice(colon + 1));
-        break;
+  for (let start = 0, end; start < edits.length; start = end + 1) {
+    end = edits.indexOf("\n", start);
+    if (end < 0) end = edits.length;
+    const sign = edits[start];
+    if (sign === "-") {
+      headers.delete(edits.slice(start + 1, end));
+      continue;
     }
+    const colon = edits.indexOf(":", start);
+    const name = edits.slice(start + 1, colon);
+    const value = edits.slice(colon + 1, end);
+    if (sign === "=") headers.set(name, value);
+    else headers.append(name, value);
   }
 }
 
@@ -76,11 +83,27 @@ export function isTimeout(error) {
   return error instanceof Error && error.message === TIMED_OUT;
 }
 
-/** Sends a request on; its body is handed over natively. */
+/**
+ * Sends a request on; its body is handed over natively. Gives the response,
+ * its status and the fields that are always asked for, read in one go.
+ *
+ * `encodeResponseBody: "manual"` leaves a compressed body as it came.
+ */
 export function forward(request, url, edits, firstByte) {
-  const outgoing = new Request(url, request);
-  applyEdits(outgoing.headers, edits);
-  return within(fetch(outgoing, FETCH), firstByte);
+  const headers = new Headers(request.headers);
+  applyEdits(headers, edits);
+  const sent = fetch(url, {
+    method: request.method,
+    headers,
+    body: request.body,
+    redirect: "manual",
+    cf: NO_PLATFORM_CACHE,
+    encodeResponseBody: "manual",
+  });
+  return within(sent, firstByte).then((response) => {
+    const { status, headers } = response;
+    return [response, status, headers.get("connection"), headers.get("cache-control")];
+  });
 }
 
 /** A native response under an edited head. */

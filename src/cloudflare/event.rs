@@ -11,7 +11,7 @@ use super::binding::{self, STATE, failure};
 use super::glue;
 use super::head::{EdgeHead, Wanted};
 use super::isolate::IsolateState;
-use super::origin::{Edge, now};
+use super::origin::{Edge, EdgeResponse, now};
 use super::policy_store::KvPolicyStore;
 use crate::control;
 use crate::error::{Dependency, PlatformError, Reason, Reject};
@@ -53,12 +53,10 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
 }
 
 async fn refresh_policy(state: &IsolateState, env: &Env, deadline: Duration) {
-    let store = KvPolicyStore {
-        namespace: binding::get(env, STATE),
-        deadline,
-    };
+    let store = KvPolicyStore { namespace: binding::get(env, STATE), deadline };
     if let Some(line) = refresh(&store, &state.fallback, &state.holder, now).await {
-        let line = serde_json::json!({ "schema": 1, "event": "policy", "time": now().to_string(), "message": line });
+        let line =
+            serde_json::json!({ "schema": 1, "event": "policy", "time": now().to_string(), "message": line });
         worker::console_warn!("{line}");
     }
 }
@@ -73,15 +71,8 @@ async fn serve(
     let head = EdgeHead::read(request, state.wanted(snapshot));
     let degraded = state.holder.borrow().degraded().is_some();
     let edge = Edge::new(env);
-    let (reply, record) = gateway::handle(
-        snapshot,
-        degraded,
-        &state.isolate,
-        &edge,
-        &head,
-        state.fresh(),
-    )
-    .await;
+    let (reply, record) =
+        gateway::handle(snapshot, degraded, &state.isolate, &edge, &head, state.fresh()).await;
     for promise in edge.into_deferred() {
         context.wait_until(async move {
             if let Err(error) = JsFuture::from(promise).await {
@@ -95,34 +86,21 @@ async fn serve(
 }
 
 /// The reply as a native response.
-fn native(reply: Reply<Response>, is_head: bool) -> Result<Response, PlatformError> {
+fn native(reply: Reply<EdgeResponse>, is_head: bool) -> Result<Response, PlatformError> {
     match reply {
-        Reply::Native(response, edits) => glue::finish(&response, &edits_text(&edits)),
+        Reply::Native(response, edits) => glue::finish(&response.native, &edits_text(&edits)),
         Reply::Answer(answer) => {
-            let Answer {
-                status,
-                fields,
-                body,
-            } = answer;
-            let edits: Vec<Edit> = fields
-                .into_iter()
-                .map(|(name, value)| Edit::Append(name, value))
-                .collect();
-            glue::answer(
-                status,
-                &edits_text(&edits),
-                if is_head { "" } else { &body },
-            )
+            let Answer { status, fields, body } = answer;
+            let edits: Vec<Edit> =
+                fields.into_iter().map(|(name, value)| Edit::Append(name, value)).collect();
+            glue::answer(status, &edits_text(&edits), if is_head { "" } else { &body })
         }
     }
     .map_err(|error| failure(Dependency::Origin, &error))
 }
 
 /// The answer where there is no policy: closed, and saying so.
-fn without_policy(
-    state: &IsolateState,
-    request: Request,
-) -> (Result<Response, PlatformError>, Record) {
+fn without_policy(state: &IsolateState, request: Request) -> (Result<Response, PlatformError>, Record) {
     let head = EdgeHead::read(request, Rc::new(Wanted::new(vec![http::header::HOST])));
     let host = head.field(&http::header::HOST);
     let target = target::parse(head.url(), host.as_deref()).ok();
@@ -135,18 +113,15 @@ fn without_policy(
     record.reason = Some(Reason::NoPolicy.as_str());
     record.verdict = Verdict::Failed;
     record.error = state.holder.borrow().degraded().map(str::to_owned);
-    let answer = if target.is_some_and(|target| target.path == "/_weir/health") {
+    let mut answer = if target.is_some_and(|target| target.path == "/_weir/health") {
         control::without_policy()
     } else {
-        respond::problem(
-            &Reject::new(Reason::NoPolicy).retry_after(5),
-            Some(&request_id),
-        )
+        respond::problem(&Reject::new(Reason::NoPolicy).retry_after(5), Some(&request_id))
     };
+    // The policy may name another field; without one it is the default.
+    let field = http::header::HeaderName::from_static("x-request-id");
+    answer.fields.push((field, request_id.clone()));
     record.status = answer.status;
     record.request_id = Some(request_id);
-    (
-        native(Reply::Answer(answer), head.method() == http::Method::HEAD),
-        record,
-    )
+    (native(Reply::Answer(answer), head.method() == http::Method::HEAD), record)
 }

@@ -12,7 +12,11 @@ extern "C" {
 
     /// Method, URL and the wanted fields.
     #[wasm_bindgen(js_name = readHead)]
-    pub fn read_head(request: &Request, names: &Array) -> String;
+    pub fn read_head(request: &Request, wanted: &JsValue) -> String;
+
+    /// The wanted fields in the form that `read_head` takes.
+    #[wasm_bindgen(js_name = wantedFields)]
+    pub fn wanted_fields(names: &str) -> JsValue;
 
     /// All field lines of a response.
     #[wasm_bindgen(js_name = readFields)]
@@ -24,12 +28,7 @@ extern "C" {
 
     /// Sends a request on.
     #[wasm_bindgen(catch)]
-    pub fn forward(
-        request: &Request,
-        url: &str,
-        edits: &str,
-        first_byte: u32,
-    ) -> Result<Promise, JsValue>;
+    pub fn forward(request: &Request, url: &str, edits: &str, first_byte: u32) -> Result<Promise, JsValue>;
 
     /// A response under an edited head.
     #[wasm_bindgen(catch)]
@@ -45,12 +44,7 @@ extern "C" {
 
     /// A response of a stored body.
     #[wasm_bindgen(catch)]
-    pub fn revive(
-        stored: &Response,
-        status: u16,
-        edits: &str,
-        with_body: bool,
-    ) -> Result<Response, JsValue>;
+    pub fn revive(stored: &Response, status: u16, edits: &str, with_body: bool) -> Result<Response, JsValue>;
 
     /// Splits a response for the client and the store.
     #[wasm_bindgen(catch)]
@@ -68,13 +62,7 @@ extern "C" {
 
     /// Asks a counter object.
     #[wasm_bindgen(js_name = takeFrom)]
-    pub fn take_from(
-        namespace: &JsValue,
-        name: &str,
-        field: &str,
-        message: &str,
-        deadline: u32,
-    ) -> Promise;
+    pub fn take_from(namespace: &JsValue, name: &str, field: &str, message: &str, deadline: u32) -> Promise;
 
     /// Reads a KV key.
     #[wasm_bindgen(js_name = readKey)]

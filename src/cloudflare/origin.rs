@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use http::header::HeaderName;
-use js_sys::Promise;
+use http::header::{CACHE_CONTROL, CONNECTION, HeaderName};
+use js_sys::{Array, Promise};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
@@ -29,10 +29,7 @@ impl<'a> Edge<'a> {
     /// For one request.
     #[must_use]
     pub const fn new(env: &'a Env) -> Self {
-        Self {
-            env,
-            deferred: RefCell::new(Vec::new()),
-        }
+        Self { env, deferred: RefCell::new(Vec::new()) }
     }
 
     /// The work that goes on after the response.
@@ -54,48 +51,73 @@ impl Clock for Edge<'_> {
     }
 }
 
+/// A native response, and what is asked of nearly every one.
+#[derive(Debug)]
+pub struct EdgeResponse {
+    pub(super) native: Response,
+    pub(super) status: u16,
+    connection: Option<String>,
+    cache_control: Option<String>,
+}
+
+impl EdgeResponse {
+    /// A response that was made here.
+    #[must_use]
+    pub const fn made(native: Response, status: u16) -> Self {
+        Self { native, status, connection: None, cache_control: None }
+    }
+
+    /// The same head with another body.
+    #[must_use]
+    pub fn with_native(self, native: Response) -> Self {
+        Self { native, ..self }
+    }
+}
+
 impl Origin for Edge<'_> {
     type Request = EdgeHead;
-    type Response = Response;
+    type Response = EdgeResponse;
 
     async fn fetch(
         &self,
         request: &EdgeHead,
         upstream: &UpstreamRequest,
-    ) -> Result<Response, PlatformError> {
+    ) -> Result<EdgeResponse, PlatformError> {
         let failed = |error| failure(Dependency::Origin, &error);
         let edits = edits_text(&upstream.edits);
-        let promise = glue::forward(
-            request.native(),
-            &upstream.url,
-            &edits,
-            timer(upstream.first_byte),
-        )
-        .map_err(failed)?;
-        JsFuture::from(promise)
-            .await
-            .map_err(failed)?
-            .dyn_into()
-            .map_err(failed)
+        let promise = glue::forward(request.native(), &upstream.url, &edits, timer(upstream.first_byte))
+            .map_err(failed)?;
+        let parts: Array = JsFuture::from(promise).await.map_err(failed)?.unchecked_into();
+        let native: Response = parts.get(0).dyn_into().map_err(failed)?;
+        // A status is a small integer, so no other value is lost here.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let status = parts.get(1).as_f64().unwrap_or_default() as u16;
+        Ok(EdgeResponse {
+            native,
+            status,
+            connection: parts.get(2).as_string(),
+            cache_control: parts.get(3).as_string(),
+        })
     }
 
-    fn status(&self, response: &Response) -> u16 {
-        response.status()
+    fn status(&self, response: &EdgeResponse) -> u16 {
+        response.status
     }
 
-    fn field(&self, response: &Response, name: &HeaderName) -> Option<String> {
-        response.headers().get(name.as_str()).ok().flatten()
+    fn field(&self, response: &EdgeResponse, name: &HeaderName) -> Option<String> {
+        match *name {
+            CONNECTION => response.connection.clone(),
+            CACHE_CONTROL => response.cache_control.clone(),
+            _ => response.native.headers().get(name.as_str()).ok().flatten(),
+        }
     }
 
-    fn fields(&self, response: &Response) -> Vec<(HeaderName, String)> {
-        glue::read_fields(response)
+    fn fields(&self, response: &EdgeResponse) -> Vec<(HeaderName, String)> {
+        glue::read_fields(&response.native)
             .split('\n')
             .filter_map(|line| line.split_once(':'))
             .filter_map(|(name, value)| {
-                Some((
-                    HeaderName::from_bytes(name.as_bytes()).ok()?,
-                    value.to_owned(),
-                ))
+                Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value.to_owned()))
             })
             .collect()
     }

@@ -31,15 +31,11 @@ impl PolicyStore for KvPolicyStore {
             return Ok(None);
         };
         let promise = glue::read_key(namespace, ACTIVE_KEY, CACHE_TTL, timer(self.deadline));
-        let found = JsFuture::from(promise)
-            .await
-            .map_err(|error| failure(Dependency::PolicyStore, &error))?;
+        let found =
+            JsFuture::from(promise).await.map_err(|error| failure(Dependency::PolicyStore, &error))?;
         let Some(pair) = found.dyn_ref::<Array>() else {
             return Ok(None);
         };
-        Ok(pair
-            .get(0)
-            .as_string()
-            .map(|value| (value, pair.get(1).as_string())))
+        Ok(pair.get(0).as_string().map(|value| (value, pair.get(1).as_string())))
     }
 }

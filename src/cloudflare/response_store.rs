@@ -11,14 +11,14 @@ use web_sys::Response;
 
 use super::binding::failure;
 use super::glue;
-use super::origin::Edge;
+use super::origin::{Edge, EdgeResponse};
 use crate::error::{Dependency, PlatformError};
 use crate::exchange::Edit;
 use crate::platform::{ResponseStore, edits_text};
 use crate::stages::cache::entry::Entry;
 
 impl ResponseStore for Edge<'_> {
-    async fn lookup(&self, key: &str) -> Result<Option<(String, Response)>, PlatformError> {
+    async fn lookup(&self, key: &str) -> Result<Option<(String, EdgeResponse)>, PlatformError> {
         let found = JsFuture::from(glue::lookup(key))
             .await
             .map_err(|error| failure(Dependency::ResponseStore, &error))?;
@@ -27,44 +27,46 @@ impl ResponseStore for Edge<'_> {
         };
         let entry = pair.get(0).as_string();
         let response = pair.get(1).dyn_into::<Response>().ok();
-        Ok(entry.zip(response))
+        Ok(entry.zip(response.map(|native| EdgeResponse::made(native, 200))))
     }
 
     fn revive(
         &self,
-        stored: Response,
+        stored: EdgeResponse,
         status: u16,
         fields: &[(HeaderName, String)],
         with_body: bool,
-    ) -> Response {
-        let edits: Vec<Edit> = fields
-            .iter()
-            .map(|(name, value)| Edit::Append(name.clone(), value.clone()))
-            .collect();
+    ) -> EdgeResponse {
+        let edits: Vec<Edit> =
+            fields.iter().map(|(name, value)| Edit::Append(name.clone(), value.clone())).collect();
         // A head that was stored was a head, so it can be one again; if not,
-        // the client gets the runtime's error for a response without a body.
-        glue::revive(&stored, status, &edits_text(&edits), with_body).unwrap_or(stored)
+        // the client gets the stored bytes without it, and status 200.
+        match glue::revive(&stored.native, status, &edits_text(&edits), with_body) {
+            Ok(native) => EdgeResponse::made(native, status),
+            Err(_) => stored,
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "both are far below 2^53")]
-    fn keep(&self, response: Response, key: &str, entry: &str, limit: u64) -> Response {
-        let Some(lifetime) =
-            Entry::decode(entry).map(|entry| entry.lifetime.saturating_sub(entry.initial_age))
-        else {
+    fn keep(&self, response: EdgeResponse, key: &str, entry: &str, limit: u64) -> EdgeResponse {
+        let lifetime = Entry::decode(entry).map(|entry| entry.lifetime.saturating_sub(entry.initial_age));
+        let Some(lifetime) = lifetime else {
             return response;
         };
-        let Ok(parts) = glue::keep(&response, key, entry, limit as f64, lifetime as f64) else {
+        let kept = glue::keep(&response.native, key, entry, limit as f64, lifetime as f64);
+        let Ok(parts) = kept else {
             return response;
         };
-        self.deferred
-            .borrow_mut()
-            .extend(parts.get(1).dyn_into::<Promise>());
-        parts.get(0).dyn_into().unwrap_or(response)
+        let storing = parts.get(1).dyn_into::<Promise>();
+        self.deferred.borrow_mut().extend(storing);
+        match parts.get(0).dyn_into() {
+            Ok(native) => response.with_native(native),
+            Err(_) => response,
+        }
     }
 
     fn remove(&self, keys: Vec<String>) {
-        self.deferred
-            .borrow_mut()
-            .push(glue::remove(&keys.join("\n")));
+        let removing = glue::remove(&keys.join("\n"));
+        self.deferred.borrow_mut().push(removing);
     }
 }

@@ -74,22 +74,14 @@ const LIST_LIMIT: usize = 10_000;
 pub fn compile(text: &str) -> Result<Gateway, PolicyError> {
     let mut problems = Problems::default();
     if text.len() > DOCUMENT_LIMIT {
-        problems.add(
-            "",
-            format!("{} bytes", text.len()),
-            format!("expected at most {DOCUMENT_LIMIT} bytes"),
-        );
-        return Err(PolicyError {
-            problems: problems.into_vec(),
-        });
+        problems.add("", format!("{} bytes", text.len()), format!("expected at most {DOCUMENT_LIMIT} bytes"));
+        return Err(PolicyError { problems: problems.into_vec() });
     }
     let gateway = parse(text, &mut problems).and_then(|tree| compile_tree(tree, &mut problems));
     let problems = problems.into_vec();
     match gateway {
         Some(gateway) if problems.is_empty() => Ok(gateway),
-        _ if problems.is_empty() => Err(PolicyError {
-            problems: vec![unreadable()],
-        }),
+        _ if problems.is_empty() => Err(PolicyError { problems: vec![unreadable()] }),
         _ => Err(PolicyError { problems }),
     }
 }
@@ -97,11 +89,7 @@ pub fn compile(text: &str) -> Result<Gateway, PolicyError> {
 /// Unreachable as far as anybody knows: nothing was found wrong, and still
 /// there is no result.
 fn unreadable() -> Problem {
-    Problem {
-        path: String::new(),
-        value: String::new(),
-        expected: "expected a policy document".to_owned(),
-    }
+    Problem { path: String::new(), value: String::new(), expected: "expected a policy document".to_owned() }
 }
 
 fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
@@ -111,11 +99,7 @@ fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
     let policy = with_defaults(policy, &tree, problems)?;
     let mut found = Problems::default();
     if policy.version != DOCUMENT_VERSION {
-        found.add(
-            "version",
-            policy.version.to_string(),
-            format!("expected {DOCUMENT_VERSION}"),
-        );
+        found.add("version", policy.version.to_string(), format!("expected {DOCUMENT_VERSION}"));
     }
     let gateway = build(&policy, &mut found);
     problems.append(found, |path| positions.original(path));
@@ -127,11 +111,7 @@ fn with_defaults(mut policy: Policy, tree: &Value, problems: &mut Problems) -> O
     let Some(defaults) = tree.get("defaults") else {
         return Some(policy);
     };
-    let routes = tree
-        .get("routes")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let routes = tree.get("routes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut merged = Vec::with_capacity(routes.len());
     for route in routes {
         let mut whole = defaults.clone();
@@ -140,9 +120,7 @@ fn with_defaults(mut policy: Policy, tree: &Value, problems: &mut Problems) -> O
         let mut found = Problems::default();
         let route: Option<(RouteConfig, _)> = decode(&mut whole, &mut found);
         // Both halves are well formed, so this is rare: they do not fit.
-        problems.append(found, |path| {
-            join(&format!("routes[\"{id}\"] with \"defaults\""), path)
-        });
+        problems.append(found, |path| join(&format!("routes[\"{id}\"] with \"defaults\""), path));
         merged.push(route?.0);
     }
     policy.routes = merged;
@@ -157,11 +135,7 @@ fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
         ("address_sets", policy.address_sets.len()),
     ] {
         if count > LIST_LIMIT {
-            problems.add(
-                path,
-                count.to_string(),
-                format!("expected at most {LIST_LIMIT}"),
-            );
+            problems.add(path, count.to_string(), format!("expected at most {LIST_LIMIT}"));
         }
     }
     let identity = policy.identity.compile(problems);
@@ -169,21 +143,12 @@ fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
     let mut names: BTreeMap<Name, usize> = BTreeMap::new();
     for (name, upstream) in &policy.upstreams {
         names.insert(name.clone(), upstreams.len());
-        upstreams.push(upstream.compile(
-            &join("upstreams", name.as_str()),
-            name.as_str(),
-            problems,
-        ));
+        upstreams.push(upstream.compile(&join("upstreams", name.as_str()), name.as_str(), problems));
     }
-    let entry_ip_filter = policy
-        .ip_filter
-        .as_ref()
-        .map(|filter| filter.compile("ip_filter", &policy.address_sets, problems));
-    let entry_rate_limit = policy
-        .rate_limit
-        .as_ref()
-        .map(|limit| limit.compile("rate_limit", "", problems))
-        .unwrap_or_default();
+    let entry_ip_filter =
+        policy.ip_filter.as_ref().map(|filter| filter.compile("ip_filter", &policy.address_sets, problems));
+    let entry_rate_limit =
+        policy.rate_limit.as_ref().map(|limit| limit.compile("rate_limit", "", problems)).unwrap_or_default();
 
     let mut ids = HashSet::new();
     let mut matchers: Vec<Matcher> = Vec::with_capacity(policy.routes.len());
@@ -191,11 +156,7 @@ fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
     for (index, route) in policy.routes.iter().enumerate() {
         let path = format!("routes[{index}]");
         if !ids.insert(&route.id) {
-            problems.add(
-                join(&path, "id"),
-                format!("\"{}\"", route.id),
-                "expected an id of its own",
-            );
+            problems.add(join(&path, "id"), format!("\"{}\"", route.id), "expected an id of its own");
         }
         matchers.push(route.matches.compile(route.priority, &path, problems));
         routes.push(build_route(route, &path, policy, &names, problems));
@@ -229,11 +190,7 @@ fn build_route(
     let upstream = upstreams.get(&route.upstream).copied();
     if upstream.is_none() {
         let expected = "expected the name of one of \"upstreams\"";
-        problems.add(
-            join(path, "upstream"),
-            format!("\"{}\"", route.upstream),
-            expected,
-        );
+        problems.add(join(path, "upstream"), format!("\"{}\"", route.upstream), expected);
     }
     Route {
         id: route.id.0.clone(),
@@ -247,29 +204,18 @@ fn build_route(
             .as_ref()
             .map(|limit| limit.compile(&join(path, "rate_limit"), route.id.as_str(), problems))
             .unwrap_or_default(),
-        canary: route.canary.as_ref().and_then(|canary| {
-            canary.compile(
-                &join(path, "canary"),
-                route.id.as_str(),
-                upstreams,
-                problems,
-            )
-        }),
-        cache: route
-            .cache
+        canary: route
+            .canary
             .as_ref()
-            .and_then(|cache| cache.compile(&join(path, "cache"), problems)),
+            .and_then(|canary| canary.compile(&join(path, "canary"), route.id.as_str(), upstreams, problems)),
+        cache: route.cache.as_ref().and_then(|cache| cache.compile(&join(path, "cache"), problems)),
     }
 }
 
 fn check_refresh(policy: &Policy, problems: &mut Problems) {
     let (interval, max_stale) = (policy.refresh.interval.0, policy.refresh.max_stale.0);
     if !(Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&interval) {
-        problems.add(
-            "refresh.interval",
-            format!("{interval:?}"),
-            "expected \"1s\" to \"1h\"",
-        );
+        problems.add("refresh.interval", format!("{interval:?}"), "expected \"1s\" to \"1h\"");
     }
     if max_stale < interval || max_stale > Duration::from_secs(86_400) {
         let expected = "expected at least \"interval\" and at most \"1d\"";
@@ -285,19 +231,11 @@ fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
             fields.push(name);
         }
     };
-    gateway
-        .identity
-        .wanted_fields()
-        .into_iter()
-        .for_each(&mut add);
-    upstream::REQUEST_FIELDS.into_iter().for_each(&mut add);
+    gateway.identity.wanted_fields().into_iter().for_each(&mut add);
+    upstream::request_fields().for_each(&mut add);
     gateway.router.wanted_fields().for_each(&mut add);
     gateway.entry_rate_limit.wanted_fields().for_each(&mut add);
-    gateway
-        .routes
-        .iter()
-        .flat_map(|route| route.rate_limit.wanted_fields())
-        .for_each(&mut add);
+    gateway.routes.iter().flat_map(|route| route.rate_limit.wanted_fields()).for_each(&mut add);
     if gateway.has_cache {
         cache::REQUEST_FIELDS.into_iter().for_each(&mut add);
     }
@@ -305,6 +243,6 @@ fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
         add(http::header::COOKIE);
     }
     // A document may name any number; past this, reading on demand is better.
-    fields.truncate(48);
+    fields.truncate(64);
     fields
 }

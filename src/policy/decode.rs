@@ -62,18 +62,9 @@ pub struct Problems(Vec<Problem>);
 
 impl Problems {
     /// Notes a problem.
-    pub fn add(
-        &mut self,
-        path: impl Into<String>,
-        value: impl Into<String>,
-        expected: impl Into<String>,
-    ) {
+    pub fn add(&mut self, path: impl Into<String>, value: impl Into<String>, expected: impl Into<String>) {
         if self.0.len() < MAX_PROBLEMS {
-            self.0.push(Problem {
-                path: path.into(),
-                value: value.into(),
-                expected: expected.into(),
-            });
+            self.0.push(Problem { path: path.into(), value: value.into(), expected: expected.into() });
         }
     }
 
@@ -106,27 +97,16 @@ impl Problems {
 pub fn parse(text: &str, problems: &mut Problems) -> Option<Value> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let mut duplicates = Vec::new();
-    let tree = TreeSeed {
-        path: String::new(),
-        duplicates: &mut duplicates,
-    }
-    .deserialize(&mut reader)
-    .and_then(|value| reader.end().map(|()| value));
+    let tree = TreeSeed { path: String::new(), duplicates: &mut duplicates }
+        .deserialize(&mut reader)
+        .and_then(|value| reader.end().map(|()| value));
     for path in duplicates {
-        problems.add(
-            path,
-            "",
-            "expected each name once in an object; this one stands there twice",
-        );
+        problems.add(path, "", "expected each name once in an object; this one stands there twice");
     }
     match tree {
         Ok(value) => Some(value),
         Err(error) => {
-            problems.add(
-                "",
-                "",
-                format!("expected a JSON document (RFC 8259): {error}"),
-            );
+            problems.add("", "", format!("expected a JSON document (RFC 8259): {error}"));
             None
         }
     }
@@ -192,10 +172,8 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let path = join(&self.path, &key);
-            let value = entries.next_value_seed(TreeSeed {
-                path: path.clone(),
-                duplicates: self.duplicates,
-            })?;
+            let value =
+                entries.next_value_seed(TreeSeed { path: path.clone(), duplicates: self.duplicates })?;
             if object.insert(key, value).is_some() && self.duplicates.len() < MAX_PROBLEMS {
                 self.duplicates.push(path);
             }
@@ -207,10 +185,8 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
 /// `path.key`, with a key that is no plain name in brackets and quotes.
 #[must_use]
 pub fn join(path: &str, key: &str) -> String {
-    let plain = !key.is_empty()
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let plain =
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     match (path.is_empty(), plain) {
         (true, true) => key.to_owned(),
         (false, true) => format!("{path}.{key}"),
@@ -223,20 +199,13 @@ pub fn join(path: &str, key: &str) -> String {
 pub fn shown(value: &Value) -> String {
     let text = value.to_string();
     let short = clip(&text, VALUE_LIMIT);
-    if short.len() == text.len() {
-        text
-    } else {
-        format!("{short}…")
-    }
+    if short.len() == text.len() { text } else { format!("{short}…") }
 }
 
 /// Decodes a tree. On problems they are noted, what is wrong is cut out of
 /// `tree`, and the result is `None` unless the rest decodes. With it come the
 /// positions that what is left had in the tree as it was written.
-pub fn decode<T: DeserializeOwned>(
-    tree: &mut Value,
-    problems: &mut Problems,
-) -> Option<(T, Positions)> {
+pub fn decode<T: DeserializeOwned>(tree: &mut Value, problems: &mut Problems) -> Option<(T, Positions)> {
     let mut positions = Positions::of(tree);
     let mut cut = BTreeSet::new();
     while !problems.is_full() {
@@ -247,8 +216,7 @@ pub fn decode<T: DeserializeOwned>(
         let message = error.inner().to_string();
         let place = Place::find(error.path(), tree, &positions);
         // A field that is missing because it was cut out is no news.
-        let missing =
-            between(&message, "missing field `", "`").map(|field| join(&place.shown, field));
+        let missing = between(&message, "missing field `", "`").map(|field| join(&place.shown, field));
         if missing.is_none_or(|path| !cut.contains(&path)) {
             let (value, expected) = describe(&message, &place);
             problems.add(place.shown.as_str(), value, expected);
@@ -264,10 +232,7 @@ pub fn decode<T: DeserializeOwned>(
 /// What stands at the place, and what was expected there.
 fn describe(message: &str, place: &Place) -> (String, String) {
     if let Some(field) = between(message, "unknown field `", "`") {
-        let known = message
-            .split_once("expected ")
-            .map_or("no field", |(_, known)| known)
-            .replace('`', "\"");
+        let known = message.split_once("expected ").map_or("no field", |(_, known)| known).replace('`', "\"");
         let why = if RESERVED.contains(&field) {
             "this name is reserved for a later version and does nothing yet; remove it"
         } else {
@@ -276,10 +241,7 @@ fn describe(message: &str, place: &Place) -> (String, String) {
         return (place.value.clone(), format!("{why}; expected {known}"));
     }
     if let Some(field) = between(message, "missing field `", "`") {
-        return (
-            String::new(),
-            format!("expected the field \"{field}\", which is missing"),
-        );
+        return (String::new(), format!("expected the field \"{field}\", which is missing"));
     }
     match message.rsplit_once(", expected ") {
         Some((_, expected)) => {
@@ -296,9 +258,7 @@ fn describe(message: &str, place: &Place) -> (String, String) {
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    text.strip_prefix(before)?
-        .split_once(after)
-        .map(|(inner, _)| inner)
+    text.strip_prefix(before)?.split_once(after).map(|(inner, _)| inner)
 }
 
 /// The original index of every array item, in the shape of the tree: cutting
@@ -330,10 +290,8 @@ impl Positions {
                 break;
             };
             rest = next;
-            let index = step
-                .strip_prefix('[')
-                .and_then(|step| step.strip_suffix(']'))
-                .map(str::parse::<usize>);
+            let index =
+                step.strip_prefix('[').and_then(|step| step.strip_suffix(']')).map(str::parse::<usize>);
             position = match (position, index) {
                 (Some(Self::Array(items)), Some(Ok(index))) => match items.get(index) {
                     Some((written, inner)) => {
@@ -360,12 +318,9 @@ impl Positions {
 
     fn of(tree: &Value) -> Self {
         match tree {
-            Value::Object(object) => Self::Object(
-                object
-                    .iter()
-                    .map(|(key, value)| (key.clone(), Self::of(value)))
-                    .collect(),
-            ),
+            Value::Object(object) => {
+                Self::Object(object.iter().map(|(key, value)| (key.clone(), Self::of(value))).collect())
+            }
             Value::Array(array) => Self::Array(array.iter().map(Self::of).enumerate().collect()),
             _ => Self::Leaf,
         }
@@ -391,11 +346,7 @@ struct Place {
 
 impl Place {
     fn find(path: &Path, tree: &Value, positions: &Positions) -> Self {
-        let mut place = Self {
-            steps: Vec::new(),
-            shown: String::new(),
-            value: String::new(),
-        };
+        let mut place = Self { steps: Vec::new(), shown: String::new(), value: String::new() };
         let (mut node, mut position) = (tree, positions);
         for segment in path {
             match (segment, node, position) {
@@ -404,8 +355,7 @@ impl Place {
                     Value::Object(object),
                     Positions::Object(names),
                 ) => {
-                    let (Some(next), Some(next_position)) = (object.get(key), names.get(key))
-                    else {
+                    let (Some(next), Some(next_position)) = (object.get(key), names.get(key)) else {
                         break;
                     };
                     place.shown = join(&place.shown, key);
@@ -441,9 +391,9 @@ impl Place {
                 (Step::Key(key), Value::Object(object), Positions::Object(names)) => {
                     object.get_mut(key).zip(names.get_mut(key))
                 }
-                (Step::Index(index), Value::Array(array), Positions::Array(indices)) => array
-                    .get_mut(*index)
-                    .zip(indices.get_mut(*index).map(|(_, inner)| inner)),
+                (Step::Index(index), Value::Array(array), Positions::Array(indices)) => {
+                    array.get_mut(*index).zip(indices.get_mut(*index).map(|(_, inner)| inner))
+                }
                 _ => None,
             };
             let Some(next) = next else { return false };

@@ -56,53 +56,33 @@ impl Manifest {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(value: &str, metadata: Option<&str>) -> Result<Self, String> {
-        let text: Text<'_> = serde_json::from_str(value)
-            .map_err(|error| format!("the manifest does not parse: {error}"))?;
+        let text: Text<'_> =
+            serde_json::from_str(value).map_err(|error| format!("the manifest does not parse: {error}"))?;
         if text.format != FORMAT {
-            return Err(format!(
-                "the manifest has format {}; this module reads {FORMAT}",
-                text.format
-            ));
+            return Err(format!("the manifest has format {}; this module reads {FORMAT}", text.format));
         }
         if let Some(least) = &text.module
-            && version(least)
-                .is_none_or(|least| version(MODULE_VERSION).is_none_or(|own| own < least))
+            && version(least).is_none_or(|least| version(MODULE_VERSION).is_none_or(|own| own < least))
         {
-            return Err(format!(
-                "the manifest needs module {least:?}; this is {MODULE_VERSION}"
-            ));
+            return Err(format!("the manifest needs module {least:?}; this is {MODULE_VERSION}"));
         }
         if let Some(metadata) = metadata {
             let metadata: Metadata = serde_json::from_str(metadata)
                 .map_err(|error| format!("the metadata does not parse: {error}"))?;
-            if metadata
-                .sequence
-                .is_some_and(|sequence| sequence != text.sequence)
-            {
+            if metadata.sequence.is_some_and(|sequence| sequence != text.sequence) {
                 return Err("the metadata names another sequence".to_owned());
             }
-            if metadata
-                .hash
-                .is_some_and(|hash| !hash.eq_ignore_ascii_case(&sha256_hex(value)))
-            {
+            if metadata.hash.is_some_and(|hash| !hash.eq_ignore_ascii_case(&sha256_hex(value))) {
                 return Err("the metadata names another hash: the value is damaged".to_owned());
             }
         }
-        let revision = text
-            .revision
-            .unwrap_or_else(|| format!("s{}", text.sequence));
+        let revision = text.revision.unwrap_or_else(|| format!("s{}", text.sequence));
         let is_name = (1..=64).contains(&revision.len())
-            && revision
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b'"');
+            && revision.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
         if !is_name {
             return Err("the revision is not a name of 1 to 64 printable characters".to_owned());
         }
-        Ok(Self {
-            sequence: text.sequence,
-            revision,
-            policy: text.policy.get().to_owned(),
-        })
+        Ok(Self { sequence: text.sequence, revision, policy: text.policy.get().to_owned() })
     }
 
     /// The value and the metadata to store.
@@ -118,8 +98,7 @@ impl Manifest {
             module: &'a str,
             policy: &'a RawValue,
         }
-        let policy: &RawValue =
-            serde_json::from_str(&self.policy).map_err(|error| error.to_string())?;
+        let policy: &RawValue = serde_json::from_str(&self.policy).map_err(|error| error.to_string())?;
         let out = Out {
             format: FORMAT,
             sequence: self.sequence,
@@ -128,10 +107,7 @@ impl Manifest {
             policy,
         };
         let value = serde_json::to_string(&out).map_err(|error| error.to_string())?;
-        let metadata = Metadata {
-            sequence: Some(self.sequence),
-            hash: Some(sha256_hex(&value)),
-        };
+        let metadata = Metadata { sequence: Some(self.sequence), hash: Some(sha256_hex(&value)) };
         let metadata = serde_json::to_string(&metadata).map_err(|error| error.to_string())?;
         Ok((value, metadata))
     }
@@ -139,13 +115,11 @@ impl Manifest {
 
 fn sha256_hex(text: &str) -> String {
     use std::fmt::Write as _;
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// `major.minor.patch`, to be compared.

@@ -117,14 +117,8 @@ impl Holder {
     /// others are told nothing for an interval.
     pub fn need(&mut self, now: Timestamp) -> Need {
         let Some(snapshot) = &self.current else {
-            let recently = self
-                .tried
-                .is_some_and(|tried| now >= tried && now.since(tried) < RETRY_AFTER);
-            return if recently && self.degraded.is_some() {
-                Need::Unavailable
-            } else {
-                Need::Read
-            };
+            let recently = self.tried.is_some_and(|tried| now >= tried && now.since(tried) < RETRY_AFTER);
+            return if recently && self.degraded.is_some() { Need::Unavailable } else { Need::Read };
         };
         let since = |at: Option<Timestamp>| at.map_or(Duration::MAX, |at| now.since(at));
         if since(self.tried) < snapshot.gateway.refresh_interval {
@@ -155,12 +149,7 @@ impl Holder {
             }
             // Once a manifest has been seen, nothing means that the store
             // shows an old view, not that the policy is gone.
-            Ok(None)
-                if self
-                    .current
-                    .as_ref()
-                    .is_some_and(|current| current.sequence.is_some()) =>
-            {
+            Ok(None) if self.current.as_ref().is_some_and(|current| current.sequence.is_some()) => {
                 Err("the policy store shows no manifest; the last good policy stays".to_owned())
             }
             Ok(None) => {
@@ -176,18 +165,11 @@ impl Holder {
         if let Err(reason) = outcome {
             self.degraded = Some(clip(&reason, REASON_LIMIT).to_owned());
         }
-        if self.degraded == before {
-            None
-        } else {
-            Some(self.describe())
-        }
+        if self.degraded == before { None } else { Some(self.describe()) }
     }
 
     fn describe(&self) -> String {
-        let revision = self
-            .current
-            .as_ref()
-            .map_or("none", |snapshot| snapshot.revision.as_str());
+        let revision = self.current.as_ref().map_or("none", |snapshot| snapshot.revision.as_str());
         match &self.degraded {
             Some(reason) => format!("policy degraded, acting on revision {revision}: {reason}"),
             None => format!("policy recovered, acting on revision {revision}"),
@@ -218,19 +200,12 @@ impl Holder {
             (Some(text), _) => (text, "variable"),
             (None, Some(text)) => (text, "demo"),
             (None, None) => {
-                return Err(
-                    "the policy store holds no manifest, and nothing else is allowed here"
-                        .to_owned(),
-                );
+                return Err("the policy store holds no manifest, and nothing else is allowed here".to_owned());
             }
         };
-        let gateway = compile(text)
-            .map_err(|error| format!("the {revision} policy does not compile: {error}"))?;
-        self.current = Some(Rc::new(Snapshot {
-            gateway,
-            revision: revision.to_owned(),
-            sequence: None,
-        }));
+        let gateway =
+            compile(text).map_err(|error| format!("the {revision} policy does not compile: {error}"))?;
+        self.current = Some(Rc::new(Snapshot { gateway, revision: revision.to_owned(), sequence: None }));
         Ok(())
     }
 }

@@ -119,9 +119,7 @@ impl FromText for Name {
 
     fn from_text(text: &str) -> Option<Self> {
         let good = (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
         good.then(|| Self(text.to_owned()))
     }
 }
@@ -193,8 +191,7 @@ impl Visitor<'_> for PercentVisitor {
         let whole = hundredths.round();
         // 0.29 * 100.0 is 28.999999999999996: compare within the error of one
         // multiplication, which two decimals cannot reach.
-        if (0.0..=f64::from(HUNDRED_PERCENT)).contains(&whole) && (hundredths - whole).abs() < 1e-6
-        {
+        if (0.0..=f64::from(HUNDRED_PERCENT)).contains(&whole) && (hundredths - whole).abs() < 1e-6 {
             Ok(Percent(whole as u32))
         } else {
             Err(E::invalid_value(Unexpected::Float(value), &self))

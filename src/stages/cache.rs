@@ -25,10 +25,10 @@ pub mod hit_for_miss;
 
 use http::Method;
 use http::header::{
-    ACCEPT_ENCODING, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE, ETAG, EXPIRES, HeaderName, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, PRAGMA, RANGE,
-    SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY,
+    ACCEPT_ENCODING, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, COOKIE, DATE, ETAG, EXPIRES, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, PRAGMA, RANGE, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+    VARY,
 };
 use serde::Deserialize;
 
@@ -54,11 +54,7 @@ pub struct CacheConfig {
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self {
-            mode: Mode::Enforce,
-            tiers: vec![Tier::Location],
-            max_body: Size(1 << 20),
-        }
+        Self { mode: Mode::Enforce, tiers: vec![Tier::Location], max_body: Size(1 << 20) }
     }
 }
 
@@ -197,19 +193,11 @@ impl CacheConfig {
     /// Checks and compiles; `None` when it is off.
     pub fn compile(&self, path: &str, problems: &mut Problems) -> Option<CacheStage> {
         if self.mode == Mode::Shadow {
-            problems.add(
-                join(path, "mode"),
-                "\"shadow\"",
-                "expected \"enforce\" or \"off\"",
-            );
+            problems.add(join(path, "mode"), "\"shadow\"", "expected \"enforce\" or \"off\"");
         }
         if self.tiers != [Tier::Location] {
             let expected = "expected [\"location\"], the one tier there is";
-            problems.add(
-                join(path, "tiers"),
-                format!("{} tiers", self.tiers.len()),
-                expected,
-            );
+            problems.add(join(path, "tiers"), format!("{} tiers", self.tiers.len()), expected);
         }
         if !(1..=25 << 20).contains(&self.max_body.0) {
             problems.add(
@@ -218,9 +206,7 @@ impl CacheConfig {
                 "expected \"1B\" to \"25MiB\"",
             );
         }
-        (self.mode == Mode::Enforce).then_some(CacheStage {
-            max_body: self.max_body.0,
-        })
+        (self.mode == Mode::Enforce).then_some(CacheStage { max_body: self.max_body.0 })
     }
 }
 
@@ -251,51 +237,35 @@ pub fn is_unsafe(method: &Method) -> bool {
 /// which is no credential.
 #[must_use]
 pub fn plan(head: &impl Head, own_cookie: Option<&str>) -> Plan {
-    let refused = |skip| Plan {
-        skip: Some(skip),
-        store: false,
-        only_if_cached: false,
-        max_age: None,
-        min_fresh: None,
-    };
+    let refused =
+        |skip| Plan { skip: Some(skip), store: false, only_if_cached: false, max_age: None, min_fresh: None };
     let is_get = head.method() == Method::GET;
     if !is_get && head.method() != Method::HEAD {
         return refused(Forward::Method);
     }
     let has = |name: &HeaderName| head.field(name).is_some();
-    let has_body = has(&TRANSFER_ENCODING)
-        || head
-            .field(&CONTENT_LENGTH)
-            .is_some_and(|length| trim(&length) != "0");
+    let has_body =
+        has(&TRANSFER_ENCODING) || head.field(&CONTENT_LENGTH).is_some_and(|length| trim(&length) != "0");
     let credentials = has(&AUTHORIZATION)
         || head.field(&COOKIE).is_some_and(|field| {
-            field
-                .split([';', ','])
-                .map(trim)
-                .filter(|pair| !pair.is_empty())
-                .any(|pair| {
-                    let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-                    own_cookie != Some(name)
-                })
+            field.split([';', ',']).map(trim).filter(|pair| !pair.is_empty()).any(|pair| {
+                let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+                own_cookie != Some(name)
+            })
         });
-    let conditions = [RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_RANGE, UPGRADE]
-        .iter()
-        .any(has);
+    let conditions = [RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_RANGE, UPGRADE].iter().any(has);
     if credentials || has_body || conditions {
         return refused(Forward::Bypass);
     }
     let field = head.field(&CACHE_CONTROL);
-    let control = field
-        .as_deref()
-        .map(CacheControl::parse)
-        .unwrap_or_default();
+    let control = field.as_deref().map(CacheControl::parse).unwrap_or_default();
     // RFC 9111, 5.4: Pragma counts only without Cache-Control.
     let pragma = field.is_none()
         && head
             .field(&PRAGMA)
             .is_some_and(|pragma| list(&pragma).any(|part| part.eq_ignore_ascii_case("no-cache")));
-    let skip = (control.no_cache || control.no_store || control.invalid || pragma)
-        .then_some(Forward::Request);
+    let skip =
+        (control.no_cache || control.no_store || control.invalid || pragma).then_some(Forward::Request);
     Plan {
         skip,
         store: is_get && !control.no_store,
@@ -308,9 +278,10 @@ pub fn plan(head: &impl Head, own_cookie: Option<&str>) -> Plan {
 /// Whether a stored answer serves the request now.
 #[must_use]
 pub fn judge(plan: &Plan, head: &impl Head, entry: &Entry, now: Timestamp) -> Lookup {
-    let selected = entry.selected_by.iter().all(|(name, value)| {
-        head.field(name).as_deref().map(normal) == value.as_deref().map(normal)
-    });
+    let selected = entry
+        .selected_by
+        .iter()
+        .all(|(name, value)| head.field(name).as_deref().map(normal) == value.as_deref().map(normal));
     if !selected {
         return Lookup::Miss(Forward::VaryMiss);
     }
@@ -321,16 +292,10 @@ pub fn judge(plan: &Plan, head: &impl Head, entry: &Entry, now: Timestamp) -> Lo
     else {
         return Lookup::Miss(Forward::Stale);
     };
-    if plan.max_age.is_some_and(|most| age > most)
-        || plan.min_fresh.is_some_and(|least| ttl < least)
-    {
+    if plan.max_age.is_some_and(|most| age > most) || plan.min_fresh.is_some_and(|least| ttl < least) {
         return Lookup::Miss(Forward::Request);
     }
-    Lookup::Fresh {
-        age,
-        ttl,
-        not_modified: entry.status == 200 && not_modified(head, entry),
-    }
+    Lookup::Fresh { age, ttl, not_modified: entry.status == 200 && not_modified(head, entry) }
 }
 
 /// Field values that differ in optional white space only are the same
@@ -346,22 +311,14 @@ fn not_modified(head: &impl Head, entry: &Entry) -> bool {
             return false;
         };
         // 13.1.2: weak comparison.
-        let opaque = |tag: &str| {
-            trim(tag)
-                .strip_prefix("W/")
-                .map_or_else(|| trim(tag).to_owned(), str::to_owned)
-        };
+        let opaque =
+            |tag: &str| trim(tag).strip_prefix("W/").map_or_else(|| trim(tag).to_owned(), str::to_owned);
         return trim(&condition) == "*"
             || entity_tags(&condition).any(|candidate| opaque(candidate) == opaque(&tag));
     }
-    let date = |name: &HeaderName| {
-        entry
-            .field(name)
-            .and_then(|text| httpdate::parse_http_date(trim(&text)).ok())
-    };
-    let since = head
-        .field(&IF_MODIFIED_SINCE)
-        .and_then(|text| httpdate::parse_http_date(trim(&text)).ok());
+    let date =
+        |name: &HeaderName| entry.field(name).and_then(|text| httpdate::parse_http_date(trim(&text)).ok());
+    let since = head.field(&IF_MODIFIED_SINCE).and_then(|text| httpdate::parse_http_date(trim(&text)).ok());
     matches!((since, date(&LAST_MODIFIED)), (Some(since), Some(modified)) if modified <= since)
 }
 
@@ -385,12 +342,7 @@ fn entity_tags(field: &str) -> impl Iterator<Item = &str> {
 pub fn hit_fields(entry: &Entry, age: u64, not_modified: bool) -> Vec<(HeaderName, String)> {
     const ABOUT_THE_BODY: [HeaderName; 3] = [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_TYPE];
     let kept = |name: &HeaderName| !(not_modified && ABOUT_THE_BODY.contains(name));
-    let mut fields: Vec<_> = entry
-        .fields
-        .iter()
-        .filter(|(name, _)| kept(name))
-        .cloned()
-        .collect();
+    let mut fields: Vec<_> = entry.fields.iter().filter(|(name, _)| kept(name)).cloned().collect();
     fields.push((AGE, age.to_string()));
     fields
 }
@@ -411,10 +363,7 @@ pub fn conclude(
         return Err(NotStored::Status);
     }
     let field = |name: &HeaderName| join_lines(&fields, name);
-    let control = field(&CACHE_CONTROL)
-        .as_deref()
-        .map(CacheControl::parse)
-        .unwrap_or_default();
+    let control = field(&CACHE_CONTROL).as_deref().map(CacheControl::parse).unwrap_or_default();
     if control.no_store
         || control.private
         || control.no_cache
@@ -434,13 +383,12 @@ pub fn conclude(
         .map(|name| HeaderName::from_bytes(name.as_bytes()))
         .collect::<Result<_, _>>()
         .map_err(|_| NotStored::Vary)?;
-    let is_encoded = field(&CONTENT_ENCODING)
-        .is_some_and(|coding| !trim(&coding).eq_ignore_ascii_case("identity"));
+    let is_encoded =
+        field(&CONTENT_ENCODING).is_some_and(|coding| !trim(&coding).eq_ignore_ascii_case("identity"));
     if vary.contains('*') || names.len() > 16 || (is_encoded && !names.contains(&ACCEPT_ENCODING)) {
         return Err(NotStored::Vary);
     }
-    let (initial_age, lifetime) =
-        freshness(&fields, &control, sent, received).ok_or(NotStored::Freshness)?;
+    let (initial_age, lifetime) = freshness(&fields, &control, sent, received).ok_or(NotStored::Freshness)?;
     if lifetime <= initial_age {
         return Err(NotStored::Freshness);
     }
@@ -456,14 +404,7 @@ pub fn conclude(
             (name, value)
         })
         .collect();
-    Ok(Entry {
-        status,
-        fields,
-        selected_by,
-        received,
-        initial_age,
-        lifetime,
-    })
+    Ok(Entry { status, fields, selected_by, received, initial_age, lifetime })
 }
 
 /// Age on arrival and lifetime in seconds; `None` when there is no explicit
@@ -502,13 +443,7 @@ fn freshness(
 /// The key of a stored answer: a URL, as the Cache API wants one. The parts
 /// in front of the authority hold no slash, so no two keys run together.
 #[must_use]
-pub fn key(
-    environment: &str,
-    route: &str,
-    upstream: &str,
-    variant: &str,
-    url: (&str, &str, &str),
-) -> String {
+pub fn key(environment: &str, route: &str, upstream: &str, variant: &str, url: (&str, &str, &str)) -> String {
     let (scheme, authority, as_sent) = url;
     let variant = if variant.is_empty() { "-" } else { variant };
     format!(
@@ -528,9 +463,8 @@ pub fn forward_status(forward: Forward, status: u16, stored: Result<(), NotStore
     let forward = forward.as_str();
     match stored {
         Ok(()) => format!("{CACHE_NAME}; fwd={forward}; fwd-status={status}; stored"),
-        Err(reason) => format!(
-            "{CACHE_NAME}; fwd={forward}; fwd-status={status}; detail={}",
-            reason.as_str()
-        ),
+        Err(reason) => {
+            format!("{CACHE_NAME}; fwd={forward}; fwd-status={status}; detail={}", reason.as_str())
+        }
     }
 }

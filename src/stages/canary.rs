@@ -115,20 +115,12 @@ impl CanaryConfig {
             let at = format!("{variants_at}[{index}]");
             if !seen.insert(&variant.name) {
                 let expected = "expected a name of its own in the stage";
-                problems.add(
-                    format!("{at}.name"),
-                    format!("\"{}\"", variant.name),
-                    expected,
-                );
+                problems.add(format!("{at}.name"), format!("\"{}\"", variant.name), expected);
             }
             let upstream = upstreams.get(&variant.upstream).copied();
             if upstream.is_none() {
                 let expected = "expected the name of one of \"upstreams\"";
-                problems.add(
-                    format!("{at}.upstream"),
-                    format!("\"{}\"", variant.upstream),
-                    expected,
-                );
+                problems.add(format!("{at}.upstream"), format!("\"{}\"", variant.upstream), expected);
             }
             variants.push(Variant {
                 name: variant.name.0.clone(),
@@ -137,56 +129,26 @@ impl CanaryConfig {
                 salt: hash(0, variant.name.as_str().as_bytes()),
             });
         }
-        let sum: u32 = self
-            .variants
-            .iter()
-            .map(|variant| variant.weight.0)
-            .fold(0, u32::saturating_add);
+        let sum: u32 = self.variants.iter().map(|variant| variant.weight.0).fold(0, u32::saturating_add);
         if self.variants.len() < 2 || self.variants.len() > 32 {
-            problems.add(
-                variants_at,
-                self.variants.len().to_string(),
-                "variants; expected 2 to 32",
-            );
+            problems.add(variants_at, self.variants.len().to_string(), "variants; expected 2 to 32");
         } else if sum != HUNDRED_PERCENT {
             let percent = format!("{}.{:02}", sum.wrapping_div(100), sum.wrapping_rem(100));
-            problems.add(
-                variants_at,
-                percent,
-                "percent in all; expected weights that add up to 100",
-            );
+            problems.add(variants_at, percent, "percent in all; expected weights that add up to 100");
         }
         let sticky = self.sticky.as_ref().map(|sticky| {
             let at = join(path, "sticky");
             if !is_token(&sticky.cookie) || sticky.cookie.len() > 64 {
                 let expected = "expected a token (RFC 6265, 4.1.1) of at most 64 characters";
-                problems.add(
-                    join(&at, "cookie"),
-                    format!("{:?}", sticky.cookie),
-                    expected,
-                );
+                problems.add(join(&at, "cookie"), format!("{:?}", sticky.cookie), expected);
             }
-            let max_age = sticky
-                .max_age
-                .map_or(Duration::from_secs(86_400), |span| span.0);
+            let max_age = sticky.max_age.map_or(Duration::from_secs(86_400), |span| span.0);
             if max_age.as_secs() == 0 {
-                problems.add(
-                    join(&at, "max_age"),
-                    format!("{max_age:?}"),
-                    "expected \"1s\" to \"366d\"",
-                );
+                problems.add(join(&at, "max_age"), format!("{max_age:?}"), "expected \"1s\" to \"366d\"");
             }
-            Sticky {
-                cookie: sticky.cookie.clone(),
-                max_age,
-            }
+            Sticky { cookie: sticky.cookie.clone(), max_age }
         });
-        let stage = CanaryStage {
-            mode: self.mode,
-            sticky,
-            variants,
-            route: route.to_owned(),
-        };
+        let stage = CanaryStage { mode: self.mode, sticky, variants, route: route.to_owned() };
         (self.mode != Mode::Off).then_some(stage)
     }
 }
@@ -205,15 +167,9 @@ impl CanaryStage {
     /// Chooses. `None` only when there is no variant, which a checked policy
     /// rules out.
     #[must_use]
-    pub fn choose(
-        &self,
-        identity: &Identity,
-        head: &impl Head,
-        secure: bool,
-    ) -> Option<Choice<'_>> {
+    pub fn choose(&self, identity: &Identity, head: &impl Head, secure: bool) -> Option<Choice<'_>> {
         let kept = self.sticky.as_ref().and_then(|sticky| {
-            head.field(&COOKIE)
-                .and_then(|field| cookie(&field, &sticky.cookie).and_then(parse_unit))
+            head.field(&COOKIE).and_then(|field| cookie(&field, &sticky.cookie).and_then(parse_unit))
         });
         let unit = kept.unwrap_or_else(|| self.unit_of(identity));
         let variant = pick(&self.variants, unit)?;
@@ -229,16 +185,10 @@ impl CanaryStage {
             )),
             _ => None,
         };
-        Some(Choice {
-            variant,
-            set_cookie,
-        })
+        Some(Choice { variant, set_cookie })
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "any 32 bits of the hash will do"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of the hash will do")]
     fn unit_of(&self, identity: &Identity) -> u32 {
         let route = hash(0, self.route.as_bytes());
         match identity.network.address() {
@@ -250,10 +200,8 @@ impl CanaryStage {
 
 /// Eight lower-case hex digits, as we set them.
 fn parse_unit(text: &str) -> Option<u32> {
-    let good = text.len() == 8
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let good =
+        text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     good.then(|| u32::from_str_radix(text, 16).ok()).flatten()
 }
 
@@ -264,8 +212,7 @@ fn pick(variants: &[Variant], unit: u32) -> Option<&Variant> {
     let arrival = |variant: &Variant| {
         // 53 bits, all that a double holds; one half added, so never 0 or 1.
         #[expect(clippy::cast_precision_loss)]
-        let uniform =
-            ((hash(variant.salt, &unit.to_le_bytes()) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        let uniform = ((hash(variant.salt, &unit.to_le_bytes()) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
         -uniform.ln() / f64::from(variant.weight)
     };
     // A variant without weight never arrives; with no weights at all, which a

@@ -110,9 +110,7 @@ pub struct RequestIdConfig {
 
 impl Default for RequestIdConfig {
     fn default() -> Self {
-        Self {
-            header: FieldName(HeaderName::from_static("x-request-id")),
-        }
+        Self { header: FieldName(HeaderName::from_static("x-request-id")) }
     }
 }
 
@@ -247,35 +245,20 @@ impl IdentityStage {
     pub fn identify(&self, head: &impl Head, fresh: u128) -> Result<Identity, Reject> {
         let peer = self.peer(head)?;
         let trusted_peer = self.is_trusted(peer);
-        let address = if trusted_peer {
-            self.walk(head, peer)?
-        } else {
-            peer
-        };
+        let address = if trusted_peer { self.walk(head, peer)? } else { peer };
         let request_id = trusted_peer
             .then(|| head.field(&self.request_id_field))
             .flatten()
             .filter(|id| is_request_id(id))
             .map_or_else(|| format!("{fresh:032x}"), Cow::into_owned);
         let trace = trace(head.field(&TRACEPARENT).as_deref(), fresh);
-        Ok(Identity {
-            peer,
-            trusted_peer,
-            address,
-            network: self.network(address),
-            request_id,
-            trace,
-        })
+        Ok(Identity { peer, trusted_peer, address, network: self.network(address), request_id, trace })
     }
 
     /// The network that counts as one client.
     #[must_use]
     pub fn network(&self, address: IpAddr) -> Prefix {
-        let length = if address.is_ipv4() {
-            32
-        } else {
-            self.ipv6_prefix
-        };
+        let length = if address.is_ipv4() { 32 } else { self.ipv6_prefix };
         // The fallback is unreachable for a checked policy, and still counts
         // the address by itself.
         Prefix::containing(address, length).unwrap_or_else(|| Prefix::host(address))
@@ -283,9 +266,8 @@ impl IdentityStage {
 
     fn peer(&self, head: &impl Head) -> Result<IpAddr, Reject> {
         match (head.field(&self.peer_field), self.on_missing) {
-            (Some(text), _) => parse_address(trim(&text)).ok_or_else(|| {
-                Reject::new(Reason::ClientAddress).detail("The client address is garbled.")
-            }),
+            (Some(text), _) => parse_address(trim(&text))
+                .ok_or_else(|| Reject::new(Reason::ClientAddress).detail("The client address is garbled.")),
             (None, OnMissing::Address(address)) => Ok(unmapped(address.0)),
             (None, OnMissing::Reject) => {
                 Err(Reject::new(Reason::ClientAddress).detail("The client address is missing."))
@@ -303,10 +285,8 @@ impl IdentityStage {
         let Some(field) = head.field(&self.chain_field()) else {
             return Ok(peer);
         };
-        let garbled = || {
-            Reject::new(Reason::ClientAddress)
-                .detail("The chain of forwarded addresses is garbled.")
-        };
+        let garbled =
+            || Reject::new(Reason::ClientAddress).detail("The chain of forwarded addresses is garbled.");
         let nodes: Vec<Cow<'_, str>> = match self.chain {
             Chain::XForwardedFor => list(&field).map(Cow::Borrowed).collect(),
             Chain::Forwarded => forwarded_for(&field).ok_or_else(garbled)?,
@@ -324,9 +304,7 @@ impl IdentityStage {
 
 fn is_request_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// An address; IPv4-mapped IPv6 (RFC 4291, 2.5.5.2) is IPv4.
@@ -352,14 +330,10 @@ pub fn parse_node(text: &str) -> Option<IpAddr> {
     if let Some(rest) = text.strip_prefix('[') {
         let (inner, port) = rest.split_once(']')?;
         let port_is_good = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return port_is_good
-            .then(|| inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6).map(unmapped))
-            .flatten();
+        return port_is_good.then(|| inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6).map(unmapped)).flatten();
     }
     let (address, port) = text.split_once(':')?;
-    is_port(port)
-        .then(|| address.parse().ok().map(IpAddr::V4))
-        .flatten()
+    is_port(port).then(|| address.parse().ok().map(IpAddr::V4)).flatten()
 }
 
 fn is_port(text: &str) -> bool {
@@ -433,24 +407,19 @@ fn forwarded_pair(text: &str) -> Option<(&str, Cow<'_, str>, &str)> {
 
 /// Senders leave the quotes off addresses with ports often enough.
 fn is_token_or_node(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"\"\\,;=".contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\,;=".contains(&byte))
 }
 
 /// Continues the client's trace, or begins one.
 fn trace(traceparent: Option<&str>, fresh: u128) -> Trace {
-    // Never all zero, which means "absent" (W3C Trace Context, 3.2.2.4). The
-    // halves of `fresh` are independent, so the span does not show the id.
+    // Never all zero, which means "absent" (W3C Trace Context, 3.2.2.4). A
+    // new trace is named like the request, which makes one easy to find from
+    // the other; none of these is a secret.
     let span_id = format!("{:016x}", (fresh >> 64) as u64 | 1);
     match traceparent.map(trim).and_then(parse_traceparent) {
-        Some((trace_id, flags)) => Trace {
-            trace_id: trace_id.to_owned(),
-            span_id,
-            flags: flags.to_owned(),
-            continued: true,
-        },
+        Some((trace_id, flags)) => {
+            Trace { trace_id: trace_id.to_owned(), span_id, flags: flags.to_owned(), continued: true }
+        }
         None => Trace {
             trace_id: format!("{:032x}", fresh | 1),
             span_id,
@@ -464,13 +433,10 @@ fn trace(traceparent: Option<&str>, fresh: u128) -> Trace {
 #[must_use]
 pub fn parse_traceparent(text: &str) -> Option<(&str, &str)> {
     let mut parts = text.splitn(5, '-');
-    let (version, trace_id, parent_id, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (version, trace_id, parent_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let is_hex = |part: &str, length: usize| {
         part.len() == length
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+            && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
     let good = is_hex(version, 2)

@@ -145,9 +145,7 @@ impl IpFilterConfig {
             }
             match rule.mode.within(self.mode) {
                 Mode::Off => {}
-                Mode::Enforce => {
-                    enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index)))
-                }
+                Mode::Enforce => enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index))),
                 // A shadow stage is evaluated as a whole, see `decide`.
                 Mode::Shadow if self.mode == Mode::Shadow && rule.mode == Mode::Enforce => {
                     enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index)));
@@ -163,10 +161,7 @@ impl IpFilterConfig {
             rules: self
                 .rules
                 .iter()
-                .map(|rule| Rule {
-                    id: rule.id.0.clone(),
-                    action: rule.action,
-                })
+                .map(|rule| Rule { id: rule.id.0.clone(), action: rule.action })
                 .collect(),
             enforced: PrefixMap::new(enforced),
             with_shadow,
@@ -191,24 +186,16 @@ impl IpFilterStage {
     /// there is no shadow rule.
     #[must_use]
     pub fn decide_with_shadow(&self, address: IpAddr) -> Option<IpVerdict<'_>> {
-        self.with_shadow
-            .as_ref()
-            .map(|map| self.verdict(map, address))
+        self.with_shadow.as_ref().map(|map| self.verdict(map, address))
     }
 
     fn verdict(&self, map: &PrefixMap<usize>, address: IpAddr) -> IpVerdict<'_> {
         let hit = map.longest(address);
         match hit.and_then(|(prefix, index)| self.rules.get(*index).map(|rule| (prefix, rule))) {
-            Some((prefix, rule)) => IpVerdict {
-                action: rule.action,
-                rule: Some(&rule.id),
-                prefix: Some(prefix),
-            },
-            None => IpVerdict {
-                action: self.default,
-                rule: None,
-                prefix: None,
-            },
+            Some((prefix, rule)) => {
+                IpVerdict { action: rule.action, rule: Some(&rule.id), prefix: Some(prefix) }
+            }
+            None => IpVerdict { action: self.default, rule: None, prefix: None },
         }
     }
 }

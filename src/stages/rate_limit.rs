@@ -224,47 +224,15 @@ impl LimitRuleConfig {
             }
         };
         let burst = self.burst.unwrap_or(self.max);
-        within(
-            "max",
-            self.max.into(),
-            1,
-            MOST.into(),
-            "expected a number from 1 to 1000000000",
-        );
-        within(
-            "burst",
-            burst.into(),
-            1,
-            MOST.into(),
-            "expected a number from 1 to 1000000000",
-        );
+        within("max", self.max.into(), 1, MOST.into(), "expected a number from 1 to 1000000000");
+        within("burst", burst.into(), 1, MOST.into(), "expected a number from 1 to 1000000000");
         let window = crate::time::millis_of(self.window.0);
-        within(
-            "window",
-            window,
-            1_000,
-            31 * 86_400_000,
-            "milliseconds; expected \"1s\" to \"31d\"",
-        );
-        let deadline = self
-            .deadline
-            .map_or(Duration::from_millis(250), |span| span.0);
+        within("window", window, 1_000, 31 * 86_400_000, "milliseconds; expected \"1s\" to \"31d\"");
+        let deadline = self.deadline.map_or(Duration::from_millis(250), |span| span.0);
         let millis = crate::time::millis_of(deadline);
-        within(
-            "deadline",
-            millis,
-            10,
-            10_000,
-            "milliseconds; expected \"10ms\" to \"10s\"",
-        );
+        within("deadline", millis, 10, 10_000, "milliseconds; expected \"10ms\" to \"10s\"");
         let message = self.message.as_ref().map_or(0, String::len);
-        within(
-            "message",
-            message as u64,
-            0,
-            1_000,
-            "bytes; expected at most 1000",
-        );
+        within("message", message as u64, 0, 1_000, "bytes; expected at most 1000");
         within(
             "key",
             self.key.len() as u64,
@@ -283,12 +251,7 @@ impl LimitRuleConfig {
             // Names hold no slash, so no two rules share a scope.
             scope: format!("{scope}/{}/gcra/{window}", self.id),
             key: self.key.clone(),
-            policy_field: format!(
-                "\"{}\";q={};w={}",
-                self.id,
-                self.max,
-                window.div_ceil(1_000)
-            ),
+            policy_field: format!("\"{}\";q={};w={}", self.id, self.max, window.div_ceil(1_000)),
         }
     }
 }
@@ -296,13 +259,10 @@ impl LimitRuleConfig {
 impl RateLimitStage {
     /// The fields that the keys read.
     pub fn wanted_fields(&self) -> impl Iterator<Item = HeaderName> + '_ {
-        self.rules
-            .iter()
-            .flat_map(|rule| &rule.key)
-            .filter_map(|part| match part {
-                KeyPart::Client => None,
-                KeyPart::Header(name) => Some(name.0.clone()),
-            })
+        self.rules.iter().flat_map(|rule| &rule.key).filter_map(|part| match part {
+            KeyPart::Client => None,
+            KeyPart::Header(name) => Some(name.0.clone()),
+        })
     }
 }
 
@@ -338,18 +298,10 @@ impl LimitRule {
     pub fn fields(&self, decision: &Decision) -> [Edit; 2] {
         let mut state = String::new();
         // Writing to a String cannot fail.
-        let _ = write!(
-            state,
-            "\"{}\";r={};t={}",
-            self.id,
-            decision.remaining,
-            seconds_up(decision.full_after)
-        );
+        let _ =
+            write!(state, "\"{}\";r={};t={}", self.id, decision.remaining, seconds_up(decision.full_after));
         [
-            Edit::Set(
-                HeaderName::from_static("ratelimit-policy"),
-                self.policy_field.clone(),
-            ),
+            Edit::Set(HeaderName::from_static("ratelimit-policy"), self.policy_field.clone()),
             Edit::Set(HeaderName::from_static("ratelimit"), state),
         ]
     }
@@ -358,6 +310,5 @@ impl LimitRule {
 /// Whole seconds, rounded up: coming back after this long is not too early.
 #[must_use]
 pub fn seconds_up(span: Duration) -> u64 {
-    span.as_secs()
-        .saturating_add(u64::from(span.subsec_nanos() > 0))
+    span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0))
 }

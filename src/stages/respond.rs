@@ -37,11 +37,7 @@ pub fn problem(reject: &Reject, request_id: Option<&str>) -> Answer {
         request_id,
     };
     let mut answer = json(status, &details);
-    if let Some((_, kind)) = answer
-        .fields
-        .iter_mut()
-        .find(|(name, _)| *name == CONTENT_TYPE)
-    {
+    if let Some((_, kind)) = answer.fields.iter_mut().find(|(name, _)| *name == CONTENT_TYPE) {
         "application/problem+json".clone_into(kind);
     }
     if let Some(seconds) = reject.retry_after {
@@ -58,10 +54,7 @@ pub fn json(status: u16, value: &impl Serialize) -> Answer {
         fields: vec![
             (CONTENT_TYPE, "application/json".to_owned()),
             (CACHE_CONTROL, "no-store".to_owned()),
-            (
-                HeaderName::from_static("x-content-type-options"),
-                "nosniff".to_owned(),
-            ),
+            (HeaderName::from_static("x-content-type-options"), "nosniff".to_owned()),
         ],
         // The values are structs of strings and numbers: they serialise.
         body: serde_json::to_string(value).unwrap_or_default(),

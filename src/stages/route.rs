@@ -127,10 +127,7 @@ impl MatchConfig {
         let text = self.path.as_deref().unwrap_or("/*");
         let pattern = parse_pattern(text).unwrap_or_else(|expected| {
             problems.add(format!("{at}.path"), format!("{text:?}"), expected);
-            Pattern {
-                segments: Vec::new(),
-                wildcard: true,
-            }
+            Pattern { segments: Vec::new(), wildcard: true }
         });
         let mut methods: Vec<Method> = Vec::new();
         for (index, method) in self.methods.iter().enumerate() {
@@ -149,30 +146,17 @@ impl MatchConfig {
                 ),
             }
         }
-        let mut headers: Vec<_> = self
-            .headers
-            .iter()
-            .map(|(name, value)| (name.0.clone(), value.clone()))
-            .collect();
+        let mut headers: Vec<_> =
+            self.headers.iter().map(|(name, value)| (name.0.clone(), value.clone())).collect();
         headers.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
-        let allowed = self
-            .allow_encoded
-            .iter()
-            .fold(EncodedSet::default(), |set, encoded| {
-                set.and(match encoded {
-                    AllowEncoded::Slash => EncodedSet::SLASH,
-                    AllowEncoded::Backslash => EncodedSet::BACKSLASH,
-                    AllowEncoded::Nul => EncodedSet::NUL,
-                })
-            });
-        Matcher {
-            hosts,
-            pattern,
-            methods,
-            headers,
-            priority,
-            allowed,
-        }
+        let allowed = self.allow_encoded.iter().fold(EncodedSet::default(), |set, encoded| {
+            set.and(match encoded {
+                AllowEncoded::Slash => EncodedSet::SLASH,
+                AllowEncoded::Backslash => EncodedSet::BACKSLASH,
+                AllowEncoded::Nul => EncodedSet::NUL,
+            })
+        });
+        Matcher { hosts, pattern, methods, headers, priority, allowed }
     }
 }
 
@@ -182,10 +166,7 @@ fn parse_host_pattern(text: &str) -> Option<HostPattern> {
         return (port.is_none() && !suffix.contains(':')).then_some(HostPattern::Suffix(host));
     }
     let (host, port) = parse_authority(text)?;
-    Some(HostPattern::Exact(port.map_or_else(
-        || host.clone(),
-        |port| format!("{host}:{port}"),
-    )))
+    Some(HostPattern::Exact(port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))))
 }
 
 fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {
@@ -196,15 +177,8 @@ fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {
         None => (text, false),
     };
     let mut segments = Vec::new();
-    for part in body
-        .strip_prefix('/')
-        .unwrap_or_default()
-        .split('/')
-        .filter(|part| !part.is_empty())
-    {
-        let name = part
-            .strip_prefix('{')
-            .and_then(|rest| rest.strip_suffix('}'));
+    for part in body.strip_prefix('/').unwrap_or_default().split('/').filter(|part| !part.is_empty()) {
+        let name = part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         segments.push(match name {
             Some(name) if is_token(name) => Segment::Parameter,
             Some(_) => return Err(EXPECTED),
@@ -240,24 +214,16 @@ impl Pattern {
 
     /// Whether some path matches both.
     fn overlaps(&self, other: &Self) -> bool {
-        let clash = self
-            .segments
-            .iter()
-            .zip(&other.segments)
-            .any(|pair| match pair {
-                (Segment::Literal(own), Segment::Literal(others)) => own != others,
-                _ => false,
-            });
-        let reach =
-            |from: &Self, to: &Self| from.wildcard || from.segments.len() >= to.segments.len();
+        let clash = self.segments.iter().zip(&other.segments).any(|pair| match pair {
+            (Segment::Literal(own), Segment::Literal(others)) => own != others,
+            _ => false,
+        });
+        let reach = |from: &Self, to: &Self| from.wildcard || from.segments.len() >= to.segments.len();
         !clash && reach(self, other) && reach(other, self)
     }
 
     fn literals(&self) -> usize {
-        self.segments
-            .iter()
-            .filter(|segment| matches!(segment, Segment::Literal(_)))
-            .count()
+        self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count()
     }
 }
 
@@ -268,9 +234,9 @@ impl Matcher {
             priority: self.priority,
             host: match host {
                 HostPattern::Any => 0,
-                HostPattern::Suffix(suffix) => u32::try_from(suffix.len())
-                    .unwrap_or(u32::MAX)
-                    .saturating_add(1),
+                HostPattern::Suffix(suffix) => {
+                    u32::try_from(suffix.len()).unwrap_or(u32::MAX).saturating_add(1)
+                }
                 HostPattern::Exact(host) if host.contains(':') && !host.ends_with(']') => u32::MAX,
                 HostPattern::Exact(_) => u32::MAX.saturating_sub(1),
             },
@@ -285,25 +251,16 @@ impl Matcher {
     fn matches(&self, path: &str, head: &impl Head) -> bool {
         self.pattern.matches(path)
             && (self.methods.is_empty() || self.methods.contains(head.method()))
-            && self
-                .headers
-                .iter()
-                .all(|(name, value)| head.field(name).is_some_and(|field| field == *value))
+            && self.headers.iter().all(|(name, value)| head.field(name).is_some_and(|field| field == *value))
     }
 
     /// Whether some request matches both; asked of equally specific ones.
     fn overlaps(&self, other: &Self) -> bool {
         let methods = self.methods.is_empty()
             || other.methods.is_empty()
-            || self
-                .methods
-                .iter()
-                .any(|method| other.methods.contains(method));
+            || self.methods.iter().any(|method| other.methods.contains(method));
         let headers = self.headers.iter().all(|(name, value)| {
-            other
-                .headers
-                .iter()
-                .all(|(field, others)| field != name || value == others)
+            other.headers.iter().all(|(field, others)| field != name || value == others)
         });
         methods && headers && self.pattern.overlaps(&other.pattern)
     }
@@ -327,10 +284,7 @@ impl Router {
         let mut by_host: HashMap<HostPattern, Vec<(Rank, usize)>> = HashMap::new();
         for (index, matcher) in matchers.iter().enumerate() {
             for host in &matcher.hosts {
-                by_host
-                    .entry(host.clone())
-                    .or_default()
-                    .push((matcher.rank(host), index));
+                by_host.entry(host.clone()).or_default().push((matcher.rank(host), index));
             }
         }
         let mut ambiguous = Vec::new();
@@ -354,10 +308,7 @@ impl Router {
                 ),
             );
         }
-        let mut router = Self {
-            matchers,
-            ..Self::default()
-        };
+        let mut router = Self { matchers, ..Self::default() };
         for (host, routes) in by_host {
             match host {
                 HostPattern::Any => router.any = routes,
@@ -370,9 +321,7 @@ impl Router {
 
     /// The fields that matching reads.
     pub fn wanted_fields(&self) -> impl Iterator<Item = HeaderName> + '_ {
-        self.matchers
-            .iter()
-            .flat_map(|matcher| matcher.headers.iter().map(|(name, _)| name.clone()))
+        self.matchers.iter().flat_map(|matcher| matcher.headers.iter().map(|(name, _)| name.clone()))
     }
 
     /// The matcher with that index.
@@ -387,8 +336,7 @@ impl Router {
         let mut best: Option<(Rank, usize)> = None;
         let mut consider = |routes: &[(Rank, usize)]| {
             let found = routes.iter().find(|(_, index)| {
-                self.matcher(*index)
-                    .is_some_and(|matcher| matcher.matches(&target.path, head))
+                self.matcher(*index).is_some_and(|matcher| matcher.matches(&target.path, head))
             });
             if let Some(found) = found
                 && best.is_none_or(|best| found.0 > best.0)
@@ -423,14 +371,8 @@ impl Router {
 /// Pairs of one group of equally specific routes that overlap. Routes that
 /// begin with different literals cannot, so only those that begin alike, or
 /// with a parameter, are compared.
-fn find_overlaps(
-    group: &[(Rank, usize)],
-    matchers: &[Matcher],
-    ambiguous: &mut Vec<(usize, usize)>,
-) {
-    let first = |index: usize| match matchers
-        .get(index)
-        .and_then(|matcher| matcher.pattern.segments.first())
+fn find_overlaps(group: &[(Rank, usize)], matchers: &[Matcher], ambiguous: &mut Vec<(usize, usize)>) {
+    let first = |index: usize| match matchers.get(index).and_then(|matcher| matcher.pattern.segments.first())
     {
         Some(Segment::Literal(literal)) => Some(literal.as_str()),
         _ => None,

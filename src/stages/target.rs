@@ -58,9 +58,7 @@ impl Target<'_> {
     /// The path as sent, without the query.
     #[must_use]
     pub fn path_as_sent(&self) -> &str {
-        self.as_sent
-            .split_once('?')
-            .map_or(self.as_sent, |(path, _)| path)
+        self.as_sent.split_once('?').map_or(self.as_sent, |(path, _)| path)
     }
 }
 
@@ -95,21 +93,15 @@ impl EncodedSet {
 /// [`Reason::InvalidHost`] or [`Reason::InvalidTarget`].
 pub fn parse<'a>(url: &'a str, host_field: Option<&str>) -> Result<Target<'a>, Reject> {
     let bad_host = || {
-        Reject::new(Reason::InvalidHost)
-            .detail("Host must be a host name or address and an optional port.")
+        Reject::new(Reason::InvalidHost).detail("Host must be a host name or address and an optional port.")
     };
-    let (scheme, rest) = url
-        .split_once("://")
-        .ok_or_else(|| bad_target("The URL has no scheme."))?;
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| bad_target("The URL has no scheme."))?;
     if scheme != "http" && scheme != "https" {
         return Err(bad_target("The scheme must be http or https."));
     }
     // The Host field bounds the authority. A URL whose authority is something
     // else than the field was put together from two opinions.
-    let length = host_field.map_or_else(
-        || rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()),
-        str::len,
-    );
+    let length = host_field.map_or_else(|| rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()), str::len);
     let (authority, as_sent) = rest.split_at_checked(length).ok_or_else(bad_host)?;
     if host_field.is_some_and(|field| !field.eq_ignore_ascii_case(authority)) {
         return Err(bad_host());
@@ -117,14 +109,7 @@ pub fn parse<'a>(url: &'a str, host_field: Option<&str>) -> Result<Target<'a>, R
     let (host, port) = parse_authority(authority).ok_or_else(bad_host)?;
     let default_port = if scheme == "https" { 443 } else { 80 };
     let (path, encoded) = normalise(as_sent)?;
-    Ok(Target {
-        scheme,
-        host,
-        port: port.filter(|port| *port != default_port),
-        as_sent,
-        path,
-        encoded,
-    })
+    Ok(Target { scheme, host, port: port.filter(|port| *port != default_port), as_sent, path, encoded })
 }
 
 fn bad_target(detail: &'static str) -> Reject {
@@ -137,10 +122,7 @@ pub fn parse_authority(text: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = if text.starts_with('[') {
         let (inner, port) = text.strip_prefix('[')?.split_once(']')?;
         let address: Ipv6Addr = inner.parse().ok()?;
-        (
-            format!("[{address}]"),
-            port.strip_prefix(':').or(port.is_empty().then_some(""))?,
-        )
+        (format!("[{address}]"), port.strip_prefix(':').or(port.is_empty().then_some(""))?)
     } else {
         let (host, port) = text.split_once(':').unwrap_or((text, ""));
         (parse_host(host)?, port)
@@ -159,9 +141,7 @@ fn parse_host(text: &str) -> Option<String> {
     let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     if host.len() > 253 || !host.split('.').all(is_label) {
         return None;
@@ -170,9 +150,7 @@ fn parse_host(text: &str) -> Option<String> {
     // in one of many spellings (0x7f.1); only the plain one is taken.
     let last = host.rsplit('.').next().unwrap_or_default();
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
-        || last
-            .strip_prefix("0x")
-            .is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
     if is_number && host.parse::<Ipv4Addr>().is_err() {
         return None;
     }
@@ -190,13 +168,8 @@ pub fn normalise(as_sent: &str) -> Result<(String, EncodedSet), Reject> {
     if !as_sent.starts_with('/') {
         return Err(bad_target("The target must begin with a slash."));
     }
-    if as_sent
-        .bytes()
-        .any(|byte| !byte.is_ascii_graphic() || byte == b'#')
-    {
-        return Err(bad_target(
-            "The target holds a byte that must be percent-encoded.",
-        ));
+    if as_sent.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
+        return Err(bad_target("The target holds a byte that must be percent-encoded."));
     }
     let path = as_sent.split_once('?').map_or(as_sent, |(path, _)| path);
     if path.contains('\\') {
@@ -251,18 +224,12 @@ fn normalise_segment(segment: &str, normal: &mut String, encoded: &mut EncodedSe
 }
 
 fn hex_byte(digits: &str) -> Option<u8> {
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_hexdigit())
-        .then(|| u8::from_str_radix(digits, 16).ok())
-        .flatten()
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
 /// A pchar (RFC 3986, 3.3) as itself, everything else as an escape.
 fn push_normal(byte: u8, normal: &mut String) {
-    const HEX: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
-    ];
+    const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
     if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
         normal.push(char::from(byte));
     } else {
@@ -279,11 +246,7 @@ fn push_normal(byte: u8, normal: &mut String) {
 pub fn normal_pattern(path: &str) -> Option<String> {
     let mut escaped = String::with_capacity(path.len());
     for byte in path.bytes() {
-        if byte.is_ascii() {
-            escaped.push(char::from(byte))
-        } else {
-            push_normal(byte, &mut escaped)
-        }
+        if byte.is_ascii() { escaped.push(char::from(byte)) } else { push_normal(byte, &mut escaped) }
     }
     normalise(&escaped).ok().map(|(normal, _)| normal)
 }

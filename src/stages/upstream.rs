@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use serde::Deserialize;
 
@@ -101,6 +101,21 @@ const OVERRIDES: [HeaderName; 7] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
+/// Fields that this runtime cannot pass on. `Expect`: an origin answers it
+/// with 100 (Continue), which the runtime takes for the final response. The
+/// body is sent either way, so the origin loses only the chance to refuse it
+/// early (RFC 9110, 10.1.1 lets a server go without).
+const UNSUPPORTED: [HeaderName; 1] = [http::header::EXPECT];
+
+/// Whether a response with this status can be passed on: a final one
+/// (RFC 9110, 15), or the upgrade that was asked for. The runtime hands on
+/// whatever the origin wrote, 099 and 999 too, and an interim response as if
+/// it were final.
+#[must_use]
+pub fn is_acceptable(status: u16, websocket: bool) -> bool {
+    (200..=599).contains(&status) || (status == 101 && websocket)
+}
+
 /// Whether a field has a meaning of its own here, so it cannot carry the
 /// request id.
 #[must_use]
@@ -117,15 +132,7 @@ pub fn reserved_field(name: &HeaderName) -> Option<&str> {
             TRACESTATE,
         ]
         .contains(name)
-        || [
-            HOST,
-            COOKIE,
-            CONTENT_LENGTH,
-            CONTENT_TYPE,
-            UPGRADE,
-            CACHE_CONTROL,
-        ]
-        .contains(name);
+        || [HOST, COOKIE, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE, CACHE_CONTROL].contains(name);
     taken.then_some(name.as_str())
 }
 
@@ -145,23 +152,12 @@ impl UpstreamConfig {
             }
             Some(origin.unwrap_or_default())
         };
-        let first_byte = self
-            .timeouts
-            .first_byte
-            .map_or(Duration::from_secs(30), |span| span.0);
+        let first_byte = self.timeouts.first_byte.map_or(Duration::from_secs(30), |span| span.0);
         if !(Duration::from_millis(10)..=Duration::from_secs(600)).contains(&first_byte) {
             let at = join(&join(path, "timeouts"), "first_byte");
-            problems.add(
-                at,
-                format!("{first_byte:?}"),
-                "expected \"10ms\" to \"10m\"",
-            );
+            problems.add(at, format!("{first_byte:?}"), "expected \"10ms\" to \"10m\"");
         }
-        Upstream {
-            name: name.to_owned(),
-            origin,
-            first_byte,
-        }
+        Upstream { name: name.to_owned(), origin, first_byte }
     }
 }
 
@@ -179,7 +175,9 @@ fn parse_origin(text: &str) -> Option<String> {
 }
 
 /// The request fields that [`Upstream::request`] reads.
-pub const REQUEST_FIELDS: [HeaderName; 3] = [CONNECTION, UPGRADE, CDN_LOOP];
+pub fn request_fields() -> impl Iterator<Item = HeaderName> {
+    HOP_BY_HOP.into_iter().chain(OVERRIDES).chain(UNSUPPORTED).chain([UPGRADE, CDN_LOOP, TRACESTATE])
+}
 
 /// Refuses a request that has been here before.
 ///
@@ -188,15 +186,9 @@ pub const REQUEST_FIELDS: [HeaderName; 3] = [CONNECTION, UPGRADE, CDN_LOOP];
 pub fn refuse_loop(head: &impl Head, cdn_id: &str) -> Result<(), Reject> {
     let seen = head.field(&CDN_LOOP).is_some_and(|field| {
         // RFC 8586, 2: cdn-info is an id, then parameters.
-        list(&field).any(|info| {
-            trim(info.split(';').next().unwrap_or_default()).eq_ignore_ascii_case(cdn_id)
-        })
+        list(&field).any(|info| trim(info.split(';').next().unwrap_or_default()).eq_ignore_ascii_case(cdn_id))
     });
-    if seen {
-        Err(Reject::new(Reason::Loop))
-    } else {
-        Ok(())
-    }
+    if seen { Err(Reject::new(Reason::Loop)) } else { Ok(()) }
 }
 
 /// Whether the request asks for a WebSocket (RFC 6455, 4.1).
@@ -225,32 +217,28 @@ impl Upstream {
         };
         let mut edits = removals(head, &stage.request_id_field);
         forwarded_edits(head, target, &authority, identity, stage, &mut edits);
-        edits.push(Edit::Set(
-            stage.request_id_field.clone(),
-            identity.request_id.clone(),
-        ));
+        edits.push(Edit::Set(stage.request_id_field.clone(), identity.request_id.clone()));
         edits.push(Edit::Set(TRACEPARENT, identity.trace.traceparent()));
-        if !identity.trace.continued {
+        if !identity.trace.continued && head.field(&TRACESTATE).is_some() {
             edits.push(Edit::Remove(TRACESTATE));
         }
         edits.push(Edit::Append(CDN_LOOP, stage.cdn_id.clone()));
-        UpstreamRequest {
-            url,
-            edits,
-            first_byte: self.first_byte,
-        }
+        UpstreamRequest { url, edits, first_byte: self.first_byte }
     }
 }
 
 /// The fields that end here.
 fn removals(head: &impl Head, request_id: &HeaderName) -> Vec<Edit> {
+    let is_there = |name: &HeaderName| head.field(name).is_some();
     let mut edits: Vec<Edit> = HOP_BY_HOP
         .iter()
         .chain(&OVERRIDES)
+        .chain(&UNSUPPORTED)
+        .filter(|name| is_there(name))
         .cloned()
         .map(Edit::Remove)
         .collect();
-    if !is_websocket(head) {
+    if is_there(&UPGRADE) && !is_websocket(head) {
         edits.push(Edit::Remove(UPGRADE));
     }
     if let Some(field) = head.field(&CONNECTION) {
@@ -266,14 +254,10 @@ pub fn connection_listed<'a>(
     field: &'a str,
     request_id: &'a HeaderName,
 ) -> impl Iterator<Item = HeaderName> + 'a {
-    list(field)
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        .filter(move |name| {
-            let kept = reserved_field(name).is_some()
-                || name == request_id
-                || name.as_str().starts_with("cf-");
-            !kept
-        })
+    list(field).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).filter(move |name| {
+        let kept = reserved_field(name).is_some() || name == request_id || name.as_str().starts_with("cf-");
+        !kept
+    })
 }
 
 /// What the origin is told about the client (RFC 7239, and its predecessors).
@@ -286,34 +270,21 @@ fn forwarded_edits(
     edits: &mut Vec<Edit>,
 ) {
     let peer = identity.peer;
-    let node = if peer.is_ipv6() {
-        format!("\"[{peer}]\"")
-    } else {
-        peer.to_string()
-    };
+    let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
     let element = format!("for={node};host=\"{authority}\";proto={}", target.scheme);
     // From our own hop: what it says about the first hop stands, and the hop
     // itself is added to the chain. From anybody else: nothing stands.
-    let chain = if identity.trusted_peer {
-        Some(stage.chain_field())
-    } else {
-        None
-    };
-    let before = |name: &HeaderName| {
-        chain
-            .as_ref()
-            .filter(|field| *field == name)
-            .and_then(|_| head.field(name))
-    };
+    let chain = if identity.trusted_peer { Some(stage.chain_field()) } else { None };
+    let before =
+        |name: &HeaderName| chain.as_ref().filter(|field| *field == name).and_then(|_| head.field(name));
     let extend = |name: HeaderName, own: String| match before(&name) {
         Some(value) => Edit::Set(name, format!("{value}, {own}")),
         None => Edit::Set(name, own),
     };
     edits.push(extend(X_FORWARDED_FOR, peer.to_string()));
     edits.push(extend(FORWARDED, element));
-    let said = |name: &HeaderName| {
-        identity.trusted_peer && head.field(name).is_some_and(|value| !value.is_empty())
-    };
+    let said =
+        |name: &HeaderName| identity.trusted_peer && head.field(name).is_some_and(|value| !value.is_empty());
     if !said(&X_FORWARDED_HOST) {
         edits.push(Edit::Set(X_FORWARDED_HOST, authority.to_owned()));
     }

@@ -24,7 +24,13 @@ before(async () => {
     for (const path of ["sticky", "even", "none", "all", "plain", "shadow", "off"]) {
       origin.on(`/${path}`, { fields: [["X-Version", name]], body: name });
     }
-    origin.on("/cached", { fields: [["X-Version", name], ["Cache-Control", "max-age=600"]], body: name });
+    origin.on("/cached", {
+      fields: [
+        ["X-Version", name],
+        ["Cache-Control", "max-age=600"],
+      ],
+      body: name,
+    });
   }
   gateway = await Gateway.start({
     verbatim: true,
@@ -36,7 +42,9 @@ before(async () => {
         route("none", "/none", { canary: { sticky, variants: variants(100, 0) } }),
         route("all", "/all", { canary: { sticky, variants: variants(0, 100) } }),
         route("plain", "/plain", { canary: { variants: variants(50, 50) } }),
-        route("shadow", "/shadow", { canary: { mode: "shadow", sticky, variants: variants(0, 100) } }),
+        route("shadow", "/shadow", {
+          canary: { mode: "shadow", sticky, variants: variants(0, 100) },
+        }),
         route("off", "/off", { canary: { mode: "off", sticky, variants: variants(0, 100) } }),
         route("cached", "/cached", { canary: { sticky, variants: variants(50, 50) }, cache: {} }),
       ],
@@ -60,7 +68,8 @@ const withCookie = (value: string, more: FetchOptions = {}): FetchOptions => ({
 /** The first client, by address, that gets this version. */
 async function clientOf(target: string, version: string): Promise<string> {
   for (let nth = 0; nth < 64; nth += 1) {
-    if (versionOf(await gateway.fetch(target, { client: address(nth) })) === version) return address(nth);
+    if (versionOf(await gateway.fetch(target, { client: address(nth) })) === version)
+      return address(nth);
   }
   throw new Error(`no client of 64 gets ${version}`);
 }
@@ -69,11 +78,17 @@ describe("the sticky cookie", () => {
   test("is set once, and keeps its client wherever it comes from", async () => {
     const first = await gateway.fetch("/sticky");
     const [cookie = "", ...others] = first.lines("set-cookie");
-    assert.match(cookie, /^weir_variant=[0-9a-f]{8}; Path=\/; Max-Age=7200; HttpOnly; SameSite=Lax$/);
+    assert.match(
+      cookie,
+      /^weir_variant=[0-9a-f]{8}; Path=\/; Max-Age=7200; HttpOnly; SameSite=Lax$/,
+    );
     assert.deepEqual(others, []);
     const pair = cookie.split(";")[0] ?? "";
     for (let nth = 0; nth < 10; nth += 1) {
-      const again = await gateway.fetch("/sticky", withCookie(`a=b; ${pair}; c=d`, { client: address(nth) }));
+      const again = await gateway.fetch(
+        "/sticky",
+        withCookie(`a=b; ${pair}; c=d`, { client: address(nth) }),
+      );
       assert.equal(versionOf(again), versionOf(first));
       assert.deepEqual(again.lines("set-cookie"), []);
     }
@@ -86,8 +101,14 @@ describe("the sticky cookie", () => {
 
   test("holds a number and no version: shares decide, not clients", async () => {
     for (const value of ["00000000", "ffffffff", "12345678"]) {
-      assert.equal(versionOf(await gateway.fetch("/none", withCookie(`weir_variant=${value}`))), "stable");
-      assert.equal(versionOf(await gateway.fetch("/all", withCookie(`weir_variant=${value}`))), "next");
+      assert.equal(
+        versionOf(await gateway.fetch("/none", withCookie(`weir_variant=${value}`))),
+        "stable",
+      );
+      assert.equal(
+        versionOf(await gateway.fetch("/all", withCookie(`weir_variant=${value}`))),
+        "next",
+      );
     }
   });
 
@@ -100,7 +121,12 @@ describe("the sticky cookie", () => {
   }
 
   test("stands beside the origin's own cookies", async () => {
-    stable.on("/none", { fields: [["Set-Cookie", "a=1"], ["Set-Cookie", "b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT"]] });
+    stable.on("/none", {
+      fields: [
+        ["Set-Cookie", "a=1"],
+        ["Set-Cookie", "b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT"],
+      ],
+    });
     const lines = (await gateway.fetch("/none")).lines("set-cookie");
     assert.deepEqual(lines.slice(0, 2), ["a=1", "b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT"]);
     assert.match(lines[2] ?? "", /^weir_variant=/);
@@ -113,11 +139,16 @@ describe("the choice", () => {
     const clients = 500;
     const seen: (string | undefined)[] = [];
     for (let nth = 0; nth < clients; nth += 20) {
-      const batch = Array.from({ length: 20 }, (_, more) => gateway.fetch("/sticky", { client: address(nth + more) }));
+      const batch = Array.from({ length: 20 }, (_, more) =>
+        gateway.fetch("/sticky", { client: address(nth + more) }),
+      );
       seen.push(...(await Promise.all(batch)).map(versionOf));
     }
     const share = seen.filter((version) => version === "next").length / clients;
-    assert.equal(seen.filter((version) => version === "stable" || version === "next").length, clients);
+    assert.equal(
+      seen.filter((version) => version === "stable" || version === "next").length,
+      clients,
+    );
     // The addresses and the hash are fixed, so this is too; four standard deviations of 20 % are 7 %.
     assert.ok(share > 0.13 && share < 0.27, `${share}`);
   });
@@ -127,7 +158,10 @@ describe("the choice", () => {
       const client = await clientOf("/even", version);
       const response = await gateway.fetch("/even", { client });
       const line = await lineOf(gateway, response);
-      assert.deepEqual([line.variant, line.upstream], [version, version === "next" ? "app_next" : "app"]);
+      assert.deepEqual(
+        [line.variant, line.upstream],
+        [version, version === "next" ? "app_next" : "app"],
+      );
       assert.equal(response.text, version);
     }
   });
@@ -142,7 +176,9 @@ describe("the choice", () => {
       }
     }
     const two = await Promise.all(
-      ["2001:db8:5:5::1", "2001:db8:5:5:ffff::2"].map((client) => gateway.fetch("/plain", { client })),
+      ["2001:db8:5:5::1", "2001:db8:5:5:ffff::2"].map((client) =>
+        gateway.fetch("/plain", { client }),
+      ),
     );
     assert.equal(versionOf(two[0] as RawResponse), versionOf(two[1] as RawResponse));
   });
@@ -153,7 +189,9 @@ describe("the choice", () => {
     assert.equal(response.field("set-cookie"), undefined);
     const line = await lineOf(gateway, response);
     assert.equal(line.variant, "next");
-    assert.deepEqual(stages(line, "canary"), [{ stage: "canary", verdict: "choose", rule: "next", shadow: true }]);
+    assert.deepEqual(stages(line, "canary"), [
+      { stage: "canary", verdict: "choose", rule: "next", shadow: true },
+    ]);
   });
 
   test("that is off is not there", async () => {
@@ -163,7 +201,10 @@ describe("the choice", () => {
   });
 
   test("comes before the cache: no version is served to the other's clients", async () => {
-    const clients = { stable: await clientOf("/cached", "stable"), next: await clientOf("/cached", "next") };
+    const clients = {
+      stable: await clientOf("/cached", "stable"),
+      next: await clientOf("/cached", "next"),
+    };
     for (const [version, client] of Object.entries(clients)) {
       const hit = await eventually(
         `a hit of ${version}`,
@@ -175,8 +216,13 @@ describe("the choice", () => {
       assert.equal(hit.lines("set-cookie").length, 1);
     }
     const before = stable.requests.length + next.requests.length;
-    const [cookie = ""] = (await gateway.fetch("/cached", { client: clients.next })).lines("set-cookie");
-    const other = await gateway.fetch("/cached", withCookie(cookie.split(";")[0] ?? "", { client: clients.stable }));
+    const [cookie = ""] = (await gateway.fetch("/cached", { client: clients.next })).lines(
+      "set-cookie",
+    );
+    const other = await gateway.fetch(
+      "/cached",
+      withCookie(cookie.split(";")[0] ?? "", { client: clients.stable }),
+    );
     assert.match(other.field("cache-status") ?? "", /; hit/, "our own cookie is no credential");
     assert.equal(other.text, "next");
     assert.deepEqual(other.lines("set-cookie"), []);

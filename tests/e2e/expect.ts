@@ -43,6 +43,21 @@ export async function assertRefused(
   return line;
 }
 
+/** The answer where there is no policy; the reason stands in the log alone. */
+export async function assertNoPolicy(
+  gateway: Gateway,
+  response: RawResponse,
+  reason: RegExp,
+): Promise<Access> {
+  assertProblem(response, 503, "no-policy");
+  assert.ok(Number(response.field("retry-after")) >= 1, "Retry-After is missing");
+  assert.doesNotMatch(response.text, reason);
+  const line = await lineOf(gateway, response);
+  assert.deepEqual([line.verdict, line.reason, line.status], ["failed", "no-policy", 503]);
+  assert.match(line.error ?? "", reason);
+  return line;
+}
+
 /** Exactly one line has been logged for each of these requests. */
 export async function assertOneLineEach(gateway: Gateway, responses: RawResponse[]): Promise<void> {
   // Lines of one process come in order: once this one is there, all before it are.
@@ -67,6 +82,22 @@ export async function eventually<T>(
     if (Date.now() > deadline) throw new Error(`not within 5 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+}
+
+/** The promise, for so long; what has not come by then fails the test instead of hanging it. */
+export async function within<T>(
+  what: string,
+  promise: Promise<T>,
+  milliseconds = 5_000,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`not within ${milliseconds} ms: ${what}`)),
+      milliseconds,
+    );
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 /** Waits; only where time itself is under test. */

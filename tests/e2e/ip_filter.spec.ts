@@ -50,7 +50,11 @@ before(async () => {
       ],
       {
         address_sets: { office: { prefixes: ["192.0.2.0/24", "2001:db8:ffff::/48"] } },
-        ip_filter: { rules: [{ id: "banned", action: "deny", prefixes: ["203.0.113.200/29", "2001:db8:bad::/48"] }] },
+        ip_filter: {
+          rules: [
+            { id: "banned", action: "deny", prefixes: ["203.0.113.200/29", "2001:db8:bad::/48"] },
+          ],
+        },
         defaults: { ip_filter: NESTED },
       },
     ),

@@ -76,7 +76,9 @@ export class Log {
   /** A note that holds this text, once it is there. */
   note(text: string | RegExp): Promise<Line> {
     return this.find(`a note of ${text}`, () =>
-      this.notes.find(({ message }) => (typeof text === "string" ? message.includes(text) : text.test(message))),
+      this.notes.find(({ message }) =>
+        typeof text === "string" ? message.includes(text) : text.test(message),
+      ),
     );
   }
 
@@ -87,7 +89,8 @@ export class Log {
       const found = search();
       if (found !== undefined) return found;
       const left = deadline - Date.now();
-      if (left <= 0) throw new Error(`the log does not hold ${what}:\n${JSON.stringify(this.lines.slice(-5))}`);
+      if (left <= 0)
+        throw new Error(`the log does not hold ${what}:\n${JSON.stringify(this.lines.slice(-5))}`);
       await new Promise<void>((resolve) => {
         const done = (): void => {
           clearTimeout(timer);
@@ -102,11 +105,13 @@ export class Log {
 
   /** Lines that only a panic or an exception that nobody caught leaves. */
   crashes(): string[] {
-    return this.lines
-      .map(({ message }) => message)
-      .filter((message) => /panicked|RuntimeError|Uncaught|code had hung/.test(message))
-      // A stand-in that was told to throw says so.
-      .filter((message) => !message.includes("told to fail"));
+    return (
+      this.lines
+        .map(({ message }) => message)
+        .filter((message) => /panicked|RuntimeError|Uncaught|code had hung/.test(message))
+        // A stand-in that was told to throw says so.
+        .filter((message) => !message.includes("told to fail"))
+    );
   }
 }
 

@@ -52,6 +52,12 @@ export interface FetchOptions extends RequestOptions {
   scheme?: "http" | "https";
 }
 
+/** What the tests need of a KV namespace. */
+interface Namespace {
+  put(key: string, value: string, options: { metadata?: unknown }): Promise<void>;
+  delete(key: string): Promise<void>;
+}
+
 /** How the stand-in for the Limiter behaves. */
 export type LimiterMood = "throw" | "hang" | "garbage" | "status";
 
@@ -84,7 +90,11 @@ export function manifest(
 }
 
 /** A policy before one origin, with these routes and whatever else is at the top. */
-export function policy(origin: string, routes: object[], more: Record<string, object> = {}): object {
+export function policy(
+  origin: string,
+  routes: object[],
+  more: Record<string, object> = {},
+): object {
   const { upstreams, ...rest } = more;
   return { version: 1, upstreams: { app: { origin }, ...upstreams }, routes, ...rest };
 }
@@ -158,13 +168,16 @@ export class Gateway {
   /** Writes the key `active` as it stands here. */
   async put(value: string, metadata?: unknown): Promise<void> {
     if (this.#options.store) return void this.#options.store.put("active", value, metadata);
-    const state = await this.#mf.getKVNamespace("STATE");
-    await state.put("active", value, metadata === undefined ? {} : { metadata });
+    await (await this.#state()).put("active", value, metadata === undefined ? {} : { metadata });
   }
 
   /** Takes the key `active` away. */
   async unpublish(): Promise<void> {
-    await (await this.#mf.getKVNamespace("STATE")).delete("active");
+    await (await this.#state()).delete("active");
+  }
+
+  async #state(): Promise<Namespace> {
+    return (await this.#mf.getKVNamespace("STATE")) as unknown as Namespace;
   }
 
   /** Drops the memory of every running Limiter object, as the platform does with idle ones; gives
@@ -200,23 +213,50 @@ export class Gateway {
   }
 }
 
+/** Runs a gateway for as long as the body takes. */
+export async function using(
+  options: GatewayOptions,
+  body: (gateway: Gateway) => Promise<void>,
+): Promise<void> {
+  const gateway = await Gateway.start(options);
+  try {
+    await body(gateway);
+  } finally {
+    await gateway.dispose();
+  }
+}
+
 const workerName = (index: number): string => (index === 0 ? "edgeweir" : `edgeweir-${index + 1}`);
 
 /** What wrangler.toml says, as miniflare takes it, and where the built module is. */
 export function settings(env?: GatewayOptions["env"]) {
-  const { workerOptions, main } = unstable_getMiniflareWorkerOptions(path.join(ROOT, "wrangler.toml"), env);
+  const { workerOptions, main } = unstable_getMiniflareWorkerOptions(
+    path.join(ROOT, "wrangler.toml"),
+    env,
+  );
   if (main === undefined || !existsSync(main)) {
     throw new Error("The gateway is not built: run `npm run build` first.");
   }
   const { compatibilityDate = "", compatibilityFlags = [], modulesRules, bindings } = workerOptions;
   const { kvNamespaces, durableObjects, zone } = workerOptions;
-  return { main, compatibilityDate, compatibilityFlags, modulesRules, bindings, kvNamespaces, durableObjects, zone };
+  return {
+    main,
+    compatibilityDate,
+    compatibilityFlags,
+    modulesRules,
+    bindings,
+    kvNamespaces,
+    durableObjects,
+    zone,
+  };
 }
 
 /** The same module once for each isolate; the first one owns the objects. */
 function gatewayWorkers(options: GatewayOptions): WorkerOptions[] {
   const { main, bindings, kvNamespaces, durableObjects, ...rest } = settings(options.env);
-  const vars = Object.entries({ ...bindings, ...options.vars }).filter(([, value]) => value !== undefined);
+  const vars = Object.entries({ ...bindings, ...options.vars }).filter(
+    ([, value]) => value !== undefined,
+  );
   return Array.from({ length: options.isolates ?? 1 }, (_, index) => ({
     ...rest,
     name: workerName(index),
@@ -230,7 +270,11 @@ function gatewayWorkers(options: GatewayOptions): WorkerOptions[] {
   })) as WorkerOptions[];
 }
 
-function objects(configured: WorkerOptions["durableObjects"], index: number, options: GatewayOptions): object {
+function objects(
+  configured: WorkerOptions["durableObjects"],
+  index: number,
+  options: GatewayOptions,
+): object {
   const owner = options.limiter ? STAND_IN : workerName(0);
   if (!options.limiter && index === 0) return configured ?? {};
   const names = Object.entries(configured ?? {});

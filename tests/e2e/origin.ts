@@ -14,7 +14,7 @@ import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { accept, CLOSE, decode, encode } from "./websocket.ts";
-import type { Fields } from "./raw.ts";
+import { fieldOf, type Fields } from "./raw.ts";
 
 /** What reached the origin. */
 export interface Received {
@@ -23,6 +23,8 @@ export interface Received {
   target: string;
   /** Field lines in the order of the wire. */
   fields: Fields;
+  /** The value of one field, several lines joined; `undefined` when it is absent. */
+  field: (name: string) => string | undefined;
   /** Resolves when the whole body has come, or rejects when it was cut short. */
   body: Promise<{ length: number; sha256: string; text: string }>;
   /** Resolves when the exchange is over: whole, or given up by the other side. */
@@ -44,6 +46,8 @@ export interface Plan {
   /** How the origin lets its client down. `stall-*` goes silent, `reset-*` resets the connection; in
    * the body means after the first half of it. */
   failure?: "stall-before-head" | "stall-in-body" | "reset-before-head" | "reset-in-body";
+  /** Sends these bytes instead of an answer, and ends the connection. */
+  raw?: string;
   /** Sends the second half of the body only after this promise. */
   gate?: Promise<unknown>;
   /** Answers before it has read the request's body, and never reads it. */
@@ -52,9 +56,10 @@ export interface Plan {
   readAfter?: Promise<unknown>;
 }
 
-type Answer = Plan | ((received: Received, nth: number) => Plan | Promise<Plan>);
+/** A plan, or what makes one for the nth request of a path. */
+export type Answer = Plan | ((received: Received, nth: number) => Plan | Promise<Plan>);
 
-const fieldsOf = (raw: string[]): Fields => {
+const pairs = (raw: string[]): Fields => {
   const fields: Fields = [];
   for (let at = 0; at + 1 < raw.length; at += 2) fields.push([raw[at] ?? "", raw[at + 1] ?? ""]);
   return fields;
@@ -73,6 +78,7 @@ export class Origin {
   /** What WebSocket clients have closed with, in order. */
   readonly closes: number[] = [];
   readonly #answers = new Map<string, Answer>();
+  #served = 0;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
@@ -90,7 +96,11 @@ export class Origin {
   /** Starts on a free port. */
   static async start(): Promise<Origin> {
     // The limits of `node:http` are not under test.
-    const server = createServer({ keepAliveTimeout: 60_000, requestTimeout: 0, maxHeaderSize: 256 * 1024 });
+    const server = createServer({
+      keepAliveTimeout: 60_000,
+      requestTimeout: 0,
+      maxHeaderSize: 256 * 1024,
+    });
     const origin = new Origin(server);
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
@@ -113,6 +123,13 @@ export class Origin {
     this.#answers.set(path, answer);
   }
 
+  /** A path that no test has asked for yet, answered by this plan. */
+  serve(answer: Answer, under = "/path"): string {
+    const path = `${under}/${(this.#served += 1)}`;
+    this.on(path, answer);
+    return path;
+  }
+
   /** What has come for a path, in order; `/*` at the end takes all below it. */
   received(path: string): Received[] {
     const [below] = path.endsWith("/*") ? [path.slice(0, -1)] : [];
@@ -125,7 +142,8 @@ export class Origin {
   only(path: string): Received {
     const all = this.received(path);
     const [first] = all;
-    if (!first || all.length > 1) throw new Error(`the origin got ${all.length} requests for ${path}`);
+    if (!first || all.length > 1)
+      throw new Error(`the origin got ${all.length} requests for ${path}`);
     return first;
   }
 
@@ -139,7 +157,8 @@ export class Origin {
 
   #record(request: IncomingMessage, response?: ServerResponse): Received {
     const outcome = new Promise<"whole" | "aborted">((resolve) => {
-      if (response) response.once("close", () => resolve(response.writableFinished ? "whole" : "aborted"));
+      if (response)
+        response.once("close", () => resolve(response.writableFinished ? "whole" : "aborted"));
       else request.socket.once("close", () => resolve("whole"));
     });
     const { promise: body, resolve, reject } = Promise.withResolvers<Awaited<Received["body"]>>();
@@ -158,10 +177,12 @@ export class Origin {
     );
     request.once("error", reject);
     request.once("close", () => reject(new Error("the body was cut short")));
+    const fields = pairs(request.rawHeaders);
     const received: Received = {
       method: request.method ?? "",
       target: request.url ?? "",
-      fields: fieldsOf(request.rawHeaders),
+      fields,
+      field: (name) => fieldOf(fields, name),
       body,
       outcome,
     };
@@ -174,7 +195,8 @@ export class Origin {
     request.pause();
     const path = pathOf(received.target);
     const answer = this.#answers.get(path) ?? {};
-    const plan = typeof answer === "function" ? await answer(received, this.received(path).length) : answer;
+    const plan =
+      typeof answer === "function" ? await answer(received, this.received(path).length) : answer;
     if (plan.readAfter) await plan.readAfter;
     if (!plan.unread) {
       request.resume();
@@ -183,6 +205,7 @@ export class Origin {
     }
     if (plan.failure === "stall-before-head") return;
     if (plan.failure === "reset-before-head") return void request.socket.resetAndDestroy();
+    if (plan.raw !== undefined) return void request.socket.end(plan.raw, "latin1");
     const { status, head, body } = framed(plan, request);
     response.sendDate = false;
     response.writeHead(status, head);

@@ -6,7 +6,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { assertOneLineEach, assertProblem, assertRefused, lineOf, sleep, stages } from "./expect.ts";
+import {
+  assertOneLineEach,
+  assertProblem,
+  assertRefused,
+  lineOf,
+  sleep,
+  stages,
+} from "./expect.ts";
 import { Gateway, policy, route, type FetchOptions, type LimiterMood } from "./mf.ts";
 import { Origin } from "./origin.ts";
 import type { RawResponse } from "./raw.ts";
@@ -25,7 +32,12 @@ before(async () => {
 after(() => origin.stop());
 
 /** The statuses of so many requests, one after the other. */
-async function statuses(gateway: Gateway, target: string, count: number, options: FetchOptions = {}) {
+async function statuses(
+  gateway: Gateway,
+  target: string,
+  count: number,
+  options: FetchOptions = {},
+) {
   const seen: number[] = [];
   for (let nth = 0; nth < count; nth += 1) seen.push((await gateway.fetch(target, options)).status);
   return seen;
@@ -55,7 +67,9 @@ describe("counted in the isolate", () => {
           limited("header", rule(1, { key: [{ header: "X-Api-Client" }] })),
           limited("shadow", rule(1, { mode: "shadow" })),
           limited("off", rule(1, { mode: "off" })),
-          limited("plain", { rules: [{ id: "no-message", max: 1, window: "1h", counting: "local" }] }),
+          limited("plain", {
+            rules: [{ id: "no-message", max: 1, window: "1h", counting: "local" }],
+          }),
           limited("several", {
             rules: [
               { id: "wide", max: 100, window: "15m", counting: "local" },
@@ -65,7 +79,19 @@ describe("counted in the isolate", () => {
           limited("other", rule(3)),
           route("unlimited", "/unlimited"),
         ],
-        { rate_limit: { rules: [{ id: "entry", key: [{ header: "X-Entry" }], max: 40, window: "1h", counting: "local" }] } },
+        {
+          rate_limit: {
+            rules: [
+              {
+                id: "entry",
+                key: [{ header: "X-Entry" }],
+                max: 40,
+                window: "1h",
+                counting: "local",
+              },
+            ],
+          },
+        },
       ),
     });
   });
@@ -88,7 +114,10 @@ describe("counted in the isolate", () => {
       assert.equal(response.field("ratelimit-policy"), '"few";q=3;w=3600');
       const state = /^"few";r=(\d+);t=(\d+)$/.exec(response.field("ratelimit") ?? "");
       assert.equal(Number(state?.[1]), Math.max(0, 2 - nth));
-      assert.ok(Math.abs(Number(state?.[2]) - 1200 * Math.min(nth + 1, 3)) <= 2, response.field("ratelimit"));
+      assert.ok(
+        Math.abs(Number(state?.[2]) - 1200 * Math.min(nth + 1, 3)) <= 2,
+        response.field("ratelimit"),
+      );
     }
     const line = await assertRefused(gateway, refused, 429, "rate-limited");
     assert.equal(refused.json.detail, MESSAGE);
@@ -104,7 +133,10 @@ describe("counted in the isolate", () => {
   test("each client, each route and each isolate has a count of its own", async () => {
     const options = as("own", { client: "192.0.2.20" });
     assert.deepEqual(await statuses(gateway, "/local/y", 4, options), [200, 200, 200, 429]);
-    assert.equal((await gateway.fetch("/local/y", as("own", { client: "192.0.2.21" }))).status, 200);
+    assert.equal(
+      (await gateway.fetch("/local/y", as("own", { client: "192.0.2.21" }))).status,
+      200,
+    );
     assert.equal((await gateway.fetch("/other/y", options)).status, 200);
     assert.equal((await gateway.fetch("/local/y", { ...options, isolate: 1 })).status, 200);
   });
@@ -119,7 +151,10 @@ describe("counted in the isolate", () => {
   });
 
   test("who comes again after Retry-After passes; hammering does not push it away", async () => {
-    assert.deepEqual(await statuses(gateway, "/second/x", 5, as("again")), [200, 429, 429, 429, 429]);
+    assert.deepEqual(
+      await statuses(gateway, "/second/x", 5, as("again")),
+      [200, 429, 429, 429, 429],
+    );
     await sleep(1_050);
     assert.deepEqual(await statuses(gateway, "/second/x", 2, as("again")), [200, 429]);
   });
@@ -192,7 +227,10 @@ describe("counted in the isolate", () => {
 
 describe("counted in one object for all isolates", () => {
   const routes = ["serial", "parallel", "evicted", "quick", "fields"].map((id) =>
-    limited(id, rule(5, { counting: "exact", ...(id === "quick" ? { window: "1s", max: 1 } : {}) })),
+    limited(
+      id,
+      rule(5, { counting: "exact", ...(id === "quick" ? { window: "1s", max: 1 } : {}) }),
+    ),
   );
   let gateway: Gateway;
   before(async () => {
@@ -219,7 +257,9 @@ describe("counted in one object for all isolates", () => {
     assert.match(first.field("ratelimit") ?? "", /^"few";r=4;t=7(19|20)$/);
     assert.match(second.field("ratelimit") ?? "", /^"few";r=3;t=14(39|40)$/);
     const line = await lineOf(gateway, second);
-    assert.deepEqual(stages(line, "rate_limit"), [{ stage: "rate_limit", verdict: "allow", rule: "few" }]);
+    assert.deepEqual(stages(line, "rate_limit"), [
+      { stage: "rate_limit", verdict: "allow", rule: "few" },
+    ]);
   });
 
   test("a count survives the eviction of its object", async () => {
@@ -239,7 +279,10 @@ describe("counted in one object for all isolates", () => {
 
 test("a count survives a restart", async () => {
   const persist = mkdtempSync(path.join(tmpdir(), "edgeweir-"));
-  const options = { persist, policy: policy(origin.url, [limited("kept", rule(3, { counting: "exact" }))]) };
+  const options = {
+    persist,
+    policy: policy(origin.url, [limited("kept", rule(3, { counting: "exact" }))]),
+  };
   try {
     for (const expected of [
       [200, 200],
@@ -271,7 +314,10 @@ describe("when the counter fails, the rule says what happens", () => {
         failing("open", { on_failure: "open" }),
         failing("closed", { on_failure: "closed" }),
         failing("quiet", { on_failure: "closed", mode: "shadow" }),
-        limited("stage", { ...rule(2, { counting: "exact", deadline: "200ms" }), on_failure: "closed" }),
+        limited("stage", {
+          ...rule(2, { counting: "exact", deadline: "200ms" }),
+          on_failure: "closed",
+        }),
       ]),
     });
   });

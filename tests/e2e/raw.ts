@@ -1,6 +1,7 @@
 // A plain TCP client: sends exactly the bytes it is given and shows exactly what comes back. Clients
 // such as `fetch` tidy targets and fields up, and that is what many of these tests are about.
 
+import { createHash } from "node:crypto";
 import { connect, type Socket } from "node:net";
 
 /** Field lines in the order of the wire. */
@@ -11,6 +12,31 @@ export const HOST = "gateway.test";
 
 /** How long one read or one whole exchange may take, unless a test says otherwise. */
 const PATIENCE = 10_000;
+
+/** All lines of one field. */
+export function linesOf(fields: Fields, name: string): string[] {
+  const wanted = name.toLowerCase();
+  return fields.filter(([field]) => field.toLowerCase() === wanted).map(([, value]) => value);
+}
+
+/** The value of one field, several lines joined; `undefined` when it is absent. */
+export function fieldOf(fields: Fields, name: string): string | undefined {
+  const lines = linesOf(fields, name);
+  return lines.length === 0 ? undefined : lines.join(", ");
+}
+
+/** Bytes that do not repeat in any short period. */
+export function noise(length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  let state = 1;
+  for (let offset = 0; offset + 4 <= length; offset += 4) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    bytes.writeUInt32LE(state, offset);
+  }
+  return bytes;
+}
+
+export const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 /** A response as it came over the wire; only the chunked coding is taken off. */
 export class RawResponse {
@@ -26,14 +52,12 @@ export class RawResponse {
 
   /** All lines of one field. */
   lines(name: string): string[] {
-    const wanted = name.toLowerCase();
-    return this.fields.filter(([field]) => field.toLowerCase() === wanted).map(([, value]) => value);
+    return linesOf(this.fields, name);
   }
 
   /** The value of one field, several lines joined; `undefined` when it is absent. */
   field(name: string): string | undefined {
-    const lines = this.lines(name);
-    return lines.length === 0 ? undefined : lines.join(", ");
+    return fieldOf(this.fields, name);
   }
 
   get text(): string {
@@ -67,7 +91,9 @@ export function head(target: string, options: RequestOptions = {}): Buffer {
   if (host !== null) lines.push(`Host: ${host}`);
   for (const [name, value] of fields) lines.push(`${name}: ${value}`);
   if (body !== undefined) {
-    lines.push(chunked ? "Transfer-Encoding: chunked" : `Content-Length: ${Buffer.byteLength(body)}`);
+    lines.push(
+      chunked ? "Transfer-Encoding: chunked" : `Content-Length: ${Buffer.byteLength(body)}`,
+    );
   }
   return Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
 }
@@ -227,7 +253,10 @@ export class Connection {
   /** The head of the next response; 100 and 103 are passed over. */
   async head(): Promise<{ status: number; fields: Fields }> {
     for (;;) {
-      const [start = "", ...lines] = (await this.until("\r\n\r\n")).toString("latin1").trimEnd().split("\r\n");
+      const [start = "", ...lines] = (await this.until("\r\n\r\n"))
+        .toString("latin1")
+        .trimEnd()
+        .split("\r\n");
       const status = Number(/^HTTP\/1\.1 (\d{3})( |$)/.exec(start)?.[1]);
       if (Number.isNaN(status)) throw new Error(`not a status line: ${JSON.stringify(start)}`);
       if (status < 200 && status !== 101) continue;

@@ -42,7 +42,10 @@ export class Store {
   }
 
   put(key: string, value: string, metadata?: unknown): void {
-    this.#values.set(key, { value, metadata: metadata === undefined ? undefined : JSON.stringify(metadata) });
+    this.#values.set(key, {
+      value,
+      metadata: metadata === undefined ? undefined : JSON.stringify(metadata),
+    });
   }
 
   async stop(): Promise<void> {

@@ -24,7 +24,12 @@ export function encode(frame: Frame, mask?: Buffer): Buffer {
     payload.length < 126
       ? Buffer.from([bit | payload.length])
       : Buffer.from([bit | 126, payload.length >> 8, payload.length & 255]);
-  return Buffer.concat([Buffer.from([0x80 | opcode]), length, mask ?? Buffer.alloc(0), masked(payload, mask)]);
+  return Buffer.concat([
+    Buffer.from([0x80 | opcode]),
+    length,
+    mask ?? Buffer.alloc(0),
+    masked(payload, mask),
+  ]);
 }
 
 function masked(payload: Buffer, mask: Buffer | undefined): Buffer {

@@ -8,8 +8,10 @@ mod judge;
 
 use edgeweir::exchange::PlainHead;
 use edgeweir::policy::compile;
-use edgeweir::stages::cache::{CacheStage, Forward, NotStored, Plan, forward_status, hit_status, is_unsafe, key, plan};
 use edgeweir::stages::cache::hit_for_miss::HitForMiss;
+use edgeweir::stages::cache::{
+    CacheStage, Forward, NotStored, Plan, forward_status, hit_status, is_unsafe, key, plan,
+};
 use edgeweir::time::Timestamp;
 use http::Method;
 use proptest::prelude::*;
@@ -110,7 +112,15 @@ fn only_if_cached_counts_on_every_request_that_could_be_answered() {
 
 #[test]
 fn rule_4_unsafe_methods() {
-    for (method, expected) in [("GET", false), ("HEAD", false), ("OPTIONS", false), ("TRACE", false), ("POST", true), ("DELETE", true), ("PURGE", true)] {
+    for (method, expected) in [
+        ("GET", false),
+        ("HEAD", false),
+        ("OPTIONS", false),
+        ("TRACE", false),
+        ("POST", true),
+        ("DELETE", true),
+        ("PURGE", true),
+    ] {
         assert_eq!(is_unsafe(&Method::from_bytes(method.as_bytes()).unwrap()), expected, "{method}");
     }
 }
@@ -118,10 +128,34 @@ fn rule_4_unsafe_methods() {
 #[test]
 fn rule_5_keys_never_run_together() {
     let name = "[A-Za-z0-9_-]{1,3}";
-    let one = || (name, name, name, prop::option::of(name), prop::sample::select(vec!["http", "https"]), "[a-z.:0-9]{1,4}", "/[a-z/?%-]{0,4}");
+    let one = || {
+        (
+            name,
+            name,
+            name,
+            prop::option::of(name),
+            prop::sample::select(vec!["http", "https"]),
+            "[a-z.:0-9]{1,4}",
+            "/[a-z/?%-]{0,4}",
+        )
+    };
     check(2_000, (one(), one()), |(a, b)| {
-        let made = |(environment, route, upstream, variant, scheme, authority, target): &(String, String, String, Option<String>, &str, String, String)| {
-            key(environment, route, upstream, variant.as_deref().unwrap_or_default(), (scheme, authority, target))
+        let made = |(environment, route, upstream, variant, scheme, authority, target): &(
+            String,
+            String,
+            String,
+            Option<String>,
+            &str,
+            String,
+            String,
+        )| {
+            key(
+                environment,
+                route,
+                upstream,
+                variant.as_deref().unwrap_or_default(),
+                (scheme, authority, target),
+            )
         };
         // A variant of that name stands for "none".
         prop_assume!(a.3.as_deref() != Some("-") && b.3.as_deref() != Some("-"));
@@ -174,7 +208,10 @@ fn rule_6_the_memory_is_bounded() {
 #[test]
 fn the_cache_status_field_is_a_structured_field() {
     assert_eq!(hit_status(29), "edgeweir; hit; ttl=29");
-    assert_eq!(forward_status(Forward::UriMiss, 200, Ok(())), "edgeweir; fwd=uri-miss; fwd-status=200; stored");
+    assert_eq!(
+        forward_status(Forward::UriMiss, 200, Ok(())),
+        "edgeweir; fwd=uri-miss; fwd-status=200; stored"
+    );
     for (forward, label) in [
         (Forward::Bypass, "bypass"),
         (Forward::Method, "method"),
@@ -211,7 +248,10 @@ fn compiled(cache: &Value) -> Result<Option<CacheStage>, Vec<String>> {
 fn configuration() {
     assert_eq!(compiled(&json!({})).unwrap().unwrap().max_body, 1 << 20);
     assert_eq!(compiled(&json!({"max_body": "1B"})).unwrap().unwrap().max_body, 1);
-    assert_eq!(compiled(&json!({"max_body": "25MiB", "tiers": ["location"]})).unwrap().unwrap().max_body, 25 << 20);
+    assert_eq!(
+        compiled(&json!({"max_body": "25MiB", "tiers": ["location"]})).unwrap().unwrap().max_body,
+        25 << 20
+    );
     assert!(compiled(&json!({"mode": "off"})).unwrap().is_none());
     for (cache, path) in [
         (json!({"mode": "shadow"}), "mode"),

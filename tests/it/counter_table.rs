@@ -90,7 +90,12 @@ fn a_flood_of_keys_never_loosens_a_limit() {
                     // burst + T × max / window, all times window in ms; twice,
                     // since a key may have counted in the overflow before it
                     // got a counter of its own.
-                    prop_assert!(count * 5_000 <= 2 * (2 * 5_000 + (to - from) * 2), "{} in {}", count, to - from);
+                    prop_assert!(
+                        count * 5_000 <= 2 * (2 * 5_000 + (to - from) * 2),
+                        "{} in {}",
+                        count,
+                        to - from
+                    );
                 }
             }
         }

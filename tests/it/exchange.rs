@@ -9,7 +9,12 @@ use crate::fake::check;
 
 #[test]
 fn lines_of_one_field_are_combined_in_order() {
-    let fields = vec![(VARY, "a".to_owned()), (ACCEPT, "x".to_owned()), (VARY, "b, c".to_owned()), (VARY, String::new())];
+    let fields = vec![
+        (VARY, "a".to_owned()),
+        (ACCEPT, "x".to_owned()),
+        (VARY, "b, c".to_owned()),
+        (VARY, String::new()),
+    ];
     assert_eq!(join_lines(&fields, &VARY).as_deref(), Some("a, b, c, "));
     assert_eq!(join_lines(&fields, &ACCEPT).as_deref(), Some("x"));
     assert_eq!(join_lines(&fields, &http::header::HOST), None);
@@ -27,7 +32,9 @@ fn tokens_are_those_of_rfc_9110() {
     for good in ["a", "A-1", "!#$%&'*+-.^_`|~"] {
         assert!(is_token(good), "{good}");
     }
-    for bad in ["", " ", "a b", "a,b", "a;b", "a=b", "\"a\"", "(a)", "a/b", "a:b", "@", "[", "é", "a\0", "\u{7f}"] {
+    for bad in
+        ["", " ", "a b", "a,b", "a;b", "a=b", "\"a\"", "(a)", "a/b", "a:b", "@", "[", "é", "a\0", "\u{7f}"]
+    {
         assert!(!is_token(bad), "{bad:?}");
     }
 }
@@ -72,10 +79,10 @@ fn cookie_garbage_never_panics_and_gives_a_part_of_the_field() {
 #[test]
 fn a_cookie_is_found_among_any_others() {
     let pair = "[a-z]{1,5}=[A-Za-z0-9%]{0,6}";
-    let others = || proptest::collection::vec(pair.prop_filter("another", |pair| !pair.starts_with("w=")), 0..4);
+    let others =
+        || proptest::collection::vec(pair.prop_filter("another", |pair| !pair.starts_with("w=")), 0..4);
     check(500, (others(), "[0-9a-f]{0,8}", others(), prop::bool::ANY), |(before, value, after, comma)| {
-        let all: Vec<String> =
-            before.into_iter().chain([format!("w={value}")]).chain(after).collect();
+        let all: Vec<String> = before.into_iter().chain([format!("w={value}")]).chain(after).collect();
         let field = all.join(if comma { ", " } else { "; " });
         prop_assert_eq!(cookie(&field, "w"), Some(value.as_str()));
         Ok(())

@@ -219,7 +219,8 @@ impl Counters for FakePlatform {
             return Err(fault.error(Dependency::Counter));
         }
         let mut counts = self.counts.borrow_mut();
-        let (decision, state) = take(&wanted.quota, counts.get(&wanted.key).copied(), wanted.cost, self.now());
+        let (decision, state) =
+            take(&wanted.quota, counts.get(&wanted.key).copied(), wanted.cost, self.now());
         if let Some(state) = state {
             counts.insert(wanted.key, state);
         }
@@ -231,7 +232,11 @@ impl Origin for FakePlatform {
     type Request = PlainHead;
     type Response = Response;
 
-    async fn fetch(&self, request: &PlainHead, upstream: &UpstreamRequest) -> Result<Response, PlatformError> {
+    async fn fetch(
+        &self,
+        request: &PlainHead,
+        upstream: &UpstreamRequest,
+    ) -> Result<Response, PlatformError> {
         Turn(false).await;
         let mut fields = request.fields.clone();
         edit(&mut fields, &upstream.edits);
@@ -319,7 +324,8 @@ pub fn edit(fields: &mut Vec<(HeaderName, String)>, edits: &[Edit]) {
 pub fn request(method: &str, target: &str) -> PlainHead {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let fields = vec![(HOST, "app.example".to_owned())];
-    PlainHead { method, url: format!("https://app.example{target}"), fields }.with("CF-Connecting-IP", "192.0.2.1")
+    PlainHead { method, url: format!("https://app.example{target}"), fields }
+        .with("CF-Connecting-IP", "192.0.2.1")
 }
 
 pub fn get(target: &str) -> PlainHead {
@@ -388,7 +394,9 @@ impl Gate {
         let (reply, record) =
             handle(&self.snapshot, self.degraded, &self.isolate, &self.platform, head, fresh).await;
         let response = match reply {
-            Reply::Answer(answer) => Response { status: answer.status, fields: answer.fields, body: answer.body },
+            Reply::Answer(answer) => {
+                Response { status: answer.status, fields: answer.fields, body: answer.body }
+            }
             Reply::Native(mut response, edits) => {
                 edit(&mut response.fields, &edits);
                 response
@@ -402,6 +410,10 @@ impl Gate {
         let sent = self.platform.sent.borrow();
         assert_eq!(sent.len(), 1, "{sent:?}");
         sent[0].clone()
+    }
+
+    pub fn the_last_url(&self) -> String {
+        self.platform.sent.borrow().last().unwrap().url.clone()
     }
 
     pub fn sent_count(&self) -> usize {

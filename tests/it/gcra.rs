@@ -47,7 +47,10 @@ fn a_burst_passes_at_once_and_then_one_an_interval() {
     let mut state = None;
     for left in (0..5).rev() {
         let (decision, next) = take(&five, state, 1, at(0));
-        assert_eq!((decision.allowed, decision.remaining, decision.retry_after), (true, left, Duration::ZERO));
+        assert_eq!(
+            (decision.allowed, decision.remaining, decision.retry_after),
+            (true, left, Duration::ZERO)
+        );
         assert_eq!(decision.full_after, Duration::from_secs(2) * (5 - left));
         state = next;
     }
@@ -138,7 +141,10 @@ fn waiting_as_told_admits_and_restores() {
             if !decision.allowed {
                 let later = up(decision.retry_after);
                 prop_assert!(take(&quota, next, 1, at(now + later)).0.allowed, "retry_after admits");
-                prop_assert!(later == 0 || !take(&quota, next, 1, at(now + later - 1)).0.allowed, "and no sooner");
+                prop_assert!(
+                    later == 0 || !take(&quota, next, 1, at(now + later - 1)).0.allowed,
+                    "and no sooner"
+                );
             }
             let left = decision.remaining;
             prop_assert!(left == 0 || take(&quota, next, left, at(now)).0.allowed, "what remains may pass");
@@ -164,12 +170,24 @@ fn jumps_and_changes_cost_one_recovery_at_most() {
             let recovery = quota.window() * quota.burst() / quota.max() + Duration::from_nanos(1);
             prop_assert!(decision.full_after <= recovery, "{:?} > {:?}", decision.full_after, recovery);
             prop_assert!(
-                cost > quota.burst() || take(&quota, next, cost, moment.after(recovery + Duration::from_millis(1))).0.allowed
+                cost > quota.burst()
+                    || take(&quota, next, cost, moment.after(recovery + Duration::from_millis(1))).0.allowed
             );
             state = next;
         }
         Ok(())
     });
+}
+
+/// A burst that the policy makes smaller leaves a client with the state of
+/// the larger one: it waits as long as it is told, and no longer.
+#[test]
+fn a_quota_that_shrinks_costs_one_recovery() {
+    let (large, small) = (quota((1, 60_000, 1_000)), quota((1, 60_000, 1)));
+    let (_, state) = take(&large, None, 1_000, at(0));
+    let (refused, state) = take(&small, state, 1, at(0));
+    assert_eq!((refused.allowed, refused.retry_after), (false, Duration::from_secs(60)));
+    assert!(take(&small, state, 1, at(60_000)).0.allowed);
 }
 
 #[test]
@@ -188,11 +206,13 @@ fn a_change_of_quota_leaves_each_side_its_own_bound() {
         }
         for half in [true, false] {
             let (max, window, burst) = if half { one } else { other };
-            let times: Vec<u64> = admitted.iter().filter(|(_, first)| *first == half).map(|(at, _)| *at).collect();
+            let times: Vec<u64> =
+                admitted.iter().filter(|(_, first)| *first == half).map(|(at, _)| *at).collect();
             for (first, from) in times.iter().enumerate() {
                 for (last, to) in times.iter().enumerate().skip(first) {
                     let count = (last - first + 1) as u128 * u128::from(window);
-                    let bound = u128::from(burst) * u128::from(window) + u128::from(to - from) * u128::from(max);
+                    let bound =
+                        u128::from(burst) * u128::from(window) + u128::from(to - from) * u128::from(max);
                     prop_assert!(count <= bound);
                 }
             }

@@ -3,7 +3,9 @@
 use edgeweir::error::Reason;
 use edgeweir::exchange::PlainHead;
 use edgeweir::policy::compile;
-use edgeweir::stages::identity::{Identity, IdentityStage, forwarded_for, parse_address, parse_node, parse_traceparent};
+use edgeweir::stages::identity::{
+    Identity, IdentityStage, forwarded_for, parse_address, parse_node, parse_traceparent,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -12,7 +14,9 @@ use crate::fake::{With, check, get};
 const FRESH: u128 = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
 
 fn stage(identity: &Value) -> IdentityStage {
-    compile(&json!({"version": 1, "identity": identity}).to_string()).unwrap_or_else(|error| panic!("{error}")).identity
+    compile(&json!({"version": 1, "identity": identity}).to_string())
+        .unwrap_or_else(|error| panic!("{error}"))
+        .identity
 }
 
 fn hops(chain: &str) -> IdentityStage {
@@ -46,8 +50,12 @@ fn rule_1_the_peer_is_the_address_in_one_field() {
 /// A spoofed chain, under every configuration in which it must not count.
 #[test]
 fn rule_2_a_chain_from_a_stranger_is_not_read() {
-    let with_chain = get("/").from("203.0.113.9").with("X-Forwarded-For", "10.0.0.1, 127.0.0.1").with("Forwarded", "for=127.0.0.1");
-    let garbled = get("/").from("203.0.113.9").with("X-Forwarded-For", "<garbage>").with("Forwarded", "for=\"");
+    let with_chain = get("/")
+        .from("203.0.113.9")
+        .with("X-Forwarded-For", "10.0.0.1, 127.0.0.1")
+        .with("Forwarded", "for=127.0.0.1");
+    let garbled =
+        get("/").from("203.0.113.9").with("X-Forwarded-For", "<garbage>").with("Forwarded", "for=\"");
     for stage in [
         stage(&json!({})),
         stage(&json!({"client_address": {"chain": "Forwarded"}})),
@@ -84,10 +92,17 @@ fn rule_2_a_chain_is_walked_from_the_right_over_our_own_hops() {
         let head = get("/").from("10.1.2.3").with("X-Forwarded-For", chain);
         assert_eq!(address(&stage, &head).as_deref(), Some(client), "{chain}");
     }
-    assert_eq!(address(&stage, &get("/").from("::ffff:10.1.2.3").with("X-Forwarded-For", "1.1.1.1")).as_deref(), Some("1.1.1.1"));
-    let two_lines = get("/").from("10.1.2.3").with("X-Forwarded-For", "6.6.6.6").with("X-Forwarded-For", "203.0.113.9");
+    assert_eq!(
+        address(&stage, &get("/").from("::ffff:10.1.2.3").with("X-Forwarded-For", "1.1.1.1")).as_deref(),
+        Some("1.1.1.1")
+    );
+    let two_lines =
+        get("/").from("10.1.2.3").with("X-Forwarded-For", "6.6.6.6").with("X-Forwarded-For", "203.0.113.9");
     assert_eq!(address(&stage, &two_lines).as_deref(), Some("203.0.113.9"));
-    assert_eq!(address(&stage, &get("/").from("10.1.2.3").with("Forwarded", "for=6.6.6.6")).as_deref(), Some("10.1.2.3"));
+    assert_eq!(
+        address(&stage, &get("/").from("10.1.2.3").with("Forwarded", "for=6.6.6.6")).as_deref(),
+        Some("10.1.2.3")
+    );
 }
 
 #[test]
@@ -112,7 +127,9 @@ fn rule_2_forwarded_elements_are_walked_the_same_way() {
 fn rule_2_a_client_cannot_quote_away_what_a_hop_appends() {
     let stage = hops("Forwarded");
     for before in ["for=6.6.6.6;by=\"", "for=\"6.6.6.6", "for=6.6.6.6;by=\"\\", "for=6.6.6.6;"] {
-        for appended in ["for=203.0.113.9", "for=\"[2001:db8::9]:1\"", "for=203.0.113.9;host=\"x\";proto=http"] {
+        for appended in
+            ["for=203.0.113.9", "for=\"[2001:db8::9]:1\"", "for=203.0.113.9;host=\"x\";proto=http"]
+        {
             let head = get("/").from("10.1.2.3").with("Forwarded", before).with("Forwarded", appended);
             assert_ne!(address(&stage, &head).as_deref(), Some("6.6.6.6"), "{before} {appended}");
         }
@@ -125,7 +142,19 @@ fn rule_3_what_is_missing_or_garbled_has_a_stated_outcome() {
     let assume = stage(&json!({"client_address": {"on_missing": {"address": "::ffff:127.0.0.1"}}}));
     assert_eq!(identify(&reject, &anonymous()), Err(Reason::ClientAddress));
     assert_eq!(address(&assume, &anonymous()).as_deref(), Some("127.0.0.1"));
-    for garbled in ["", " ", "unknown", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.4:80", "[::1]", "fe80::1%eth0", "1.2.3.4, 5.6.7.8", "a"] {
+    for garbled in [
+        "",
+        " ",
+        "unknown",
+        "1.2.3",
+        "1.2.3.4.5",
+        "01.2.3.4",
+        "1.2.3.4:80",
+        "[::1]",
+        "fe80::1%eth0",
+        "1.2.3.4, 5.6.7.8",
+        "a",
+    ] {
         for stage in [&reject, &assume] {
             assert_eq!(identify(stage, &get("/").from(garbled)), Err(Reason::ClientAddress), "{garbled:?}");
         }
@@ -172,7 +201,9 @@ fn rule_4_mapped_addresses_are_unwrapped_and_ipv6_counts_by_network() {
 #[test]
 fn rule_5_a_request_id_is_kept_from_our_own_hops_only() {
     let stage = hops("X-Forwarded-For");
-    let id = |from: &str, id: &str| identify(&stage, &get("/").from(from).with("X-Request-Id", id)).unwrap().request_id;
+    let id = |from: &str, id: &str| {
+        identify(&stage, &get("/").from(from).with("X-Request-Id", id)).unwrap().request_id
+    };
     let made = format!("{FRESH:032x}");
     assert_eq!(id("10.1.2.3", "abc_DEF-9"), "abc_DEF-9");
     assert_eq!(id("10.1.2.3", &"a".repeat(128)), "a".repeat(128));
@@ -193,7 +224,11 @@ fn rule_5_anybody_may_begin_a_trace() {
     assert_eq!((trace.trace_id.as_str(), trace.flags.as_str(), trace.continued), (TRACE, "01", true));
     assert_ne!(trace.span_id, "00f067aa0ba902b7");
     assert_eq!(parse_traceparent(&trace.traceparent()), Some((TRACE, "01")));
-    for head in [get("/"), get("/").with("traceparent", "x"), get("/").with("traceparent", &parent).with("traceparent", &parent)] {
+    for head in [
+        get("/"),
+        get("/").with("traceparent", "x"),
+        get("/").with("traceparent", &parent).with("traceparent", &parent),
+    ] {
         let begun = identify(&stage(&json!({})), &head).unwrap().trace;
         assert!(!begun.continued && begun.trace_id != TRACE);
         assert!(parse_traceparent(&begun.traceparent()).is_some());
@@ -211,9 +246,15 @@ fn a_begun_trace_is_valid_whatever_the_random_bits() {
 
 #[test]
 fn a_traceparent_is_as_w3c_says() {
-    let with = |version: &str, id: &str, parent: &str, flags: &str| format!("{version}-{id}-{parent}-{flags}");
+    let with =
+        |version: &str, id: &str, parent: &str, flags: &str| format!("{version}-{id}-{parent}-{flags}");
     let (id, parent) = (TRACE, "00f067aa0ba902b7");
-    for good in [with("00", id, parent, "00"), with("00", id, parent, "ff"), with("01", id, parent, "01-more"), with("fe", id, parent, "01")] {
+    for good in [
+        with("00", id, parent, "00"),
+        with("00", id, parent, "ff"),
+        with("01", id, parent, "01-more"),
+        with("fe", id, parent, "01"),
+    ] {
         assert!(parse_traceparent(&good).is_some(), "{good}");
     }
     for bad in [
@@ -252,15 +293,22 @@ fn no_text_panics_a_parser() {
 fn whatever_stands_left_of_the_client_is_not_read() {
     let hop = prop_oneof![Just("10.0.0.9"), Just("fd00::7"), Just("10.255.0.1:81"), Just("[fd00::1]:9")];
     let noise = "[ -+--~]{0,30}"; // printable ASCII without a comma
-    check(500, (prop::collection::vec(noise, 0..4), any::<[u8; 4]>(), prop::collection::vec(hop, 0..4)), |(noise, client, hops_after)| {
-        let client = std::net::Ipv4Addr::from(client);
-        prop_assume!(client.octets()[0] != 10);
-        let chain: Vec<String> =
-            noise.into_iter().chain([client.to_string()]).chain(hops_after.into_iter().map(str::to_owned)).collect();
-        let head = get("/").from("10.1.2.3").with("X-Forwarded-For", &chain.join(", "));
-        prop_assert_eq!(address(&hops("X-Forwarded-For"), &head), Some(client.to_string()));
-        Ok(())
-    });
+    check(
+        500,
+        (prop::collection::vec(noise, 0..4), any::<[u8; 4]>(), prop::collection::vec(hop, 0..4)),
+        |(noise, client, hops_after)| {
+            let client = std::net::Ipv4Addr::from(client);
+            prop_assume!(client.octets()[0] != 10);
+            let chain: Vec<String> = noise
+                .into_iter()
+                .chain([client.to_string()])
+                .chain(hops_after.into_iter().map(str::to_owned))
+                .collect();
+            let head = get("/").from("10.1.2.3").with("X-Forwarded-For", &chain.join(", "));
+            prop_assert_eq!(address(&hops("X-Forwarded-For"), &head), Some(client.to_string()));
+            Ok(())
+        },
+    );
 }
 
 /// Elements written as RFC 7239 says are read back.
@@ -271,7 +319,13 @@ fn forwarded_elements_round_trip() {
         let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
         let field: Vec<String> = elements
             .iter()
-            .map(|(node, first)| if *first { format!("for={};proto=http", quote(node)) } else { format!("by=x;FOR={}", quote(node)) })
+            .map(|(node, first)| {
+                if *first {
+                    format!("for={};proto=http", quote(node))
+                } else {
+                    format!("by=x;FOR={}", quote(node))
+                }
+            })
             .collect();
         let field = field.join(", ");
         let read = forwarded_for(&field).unwrap();

@@ -38,9 +38,26 @@ fn a_prefix_is_an_address_without_host_bits_and_a_length() {
         assert_eq!(prefix(shown), prefix(text));
     }
     for bad in [
-        "", "/", "/8", "192.0.2.1/", "192.0.2.1/33", "192.0.2.1/24", "2001:db8::/129", "2001:db8::1/64", "192.0.2.0/08",
-        "192.0.2.0/+8", "192.0.2.0/-1", "192.0.2.0/8/8", "192.0.2.0/256", "192.0.2/24", "a/8", "192.0.2.0 /24",
-        "[::1]/128", "fe80::1%1/128", "0.0.0.1/0", "::1/0",
+        "",
+        "/",
+        "/8",
+        "192.0.2.1/",
+        "192.0.2.1/33",
+        "192.0.2.1/24",
+        "2001:db8::/129",
+        "2001:db8::1/64",
+        "192.0.2.0/08",
+        "192.0.2.0/+8",
+        "192.0.2.0/-1",
+        "192.0.2.0/8/8",
+        "192.0.2.0/256",
+        "192.0.2/24",
+        "a/8",
+        "192.0.2.0 /24",
+        "[::1]/128",
+        "fe80::1%1/128",
+        "0.0.0.1/0",
+        "::1/0",
     ] {
         assert!(bad.parse::<Prefix>().is_err(), "{bad:?}");
     }
@@ -53,7 +70,11 @@ fn a_prefix_contains_its_addresses_to_the_last() {
         ("::/0", &["::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"], &["0.0.0.0"]),
         ("198.51.100.0/24", &["198.51.100.0", "198.51.100.255"], &["198.51.99.255", "198.51.101.0"]),
         ("192.0.2.1/32", &["192.0.2.1"], &["192.0.2.0", "192.0.2.2"]),
-        ("2001:db8:1::/48", &["2001:db8:1::", "2001:db8:1:ffff:ffff:ffff:ffff:ffff"], &["2001:db8:2::", "2001:db8::"]),
+        (
+            "2001:db8:1::/48",
+            &["2001:db8:1::", "2001:db8:1:ffff:ffff:ffff:ffff:ffff"],
+            &["2001:db8:2::", "2001:db8::"],
+        ),
     ] {
         let prefix = prefix(text);
         assert!(inside.iter().all(|address| prefix.contains(ip(address))), "{text}");
@@ -71,14 +92,27 @@ fn host_and_containing_prefixes() {
 
 /// Prefixes that nest, touch and repeat: few bits, at the ends and in between.
 fn prefixes() -> impl Strategy<Value = Vec<Prefix>> {
-    let v4 = (prop::sample::select(vec![0_u32, 0xffff_ffff, 0x0a00_0000, 0x7fff_ffff, 0x8000_0000]), 0_u32..512, 0_u8..=32)
-        .prop_map(|(base, near, length)| Prefix::containing(Ipv4Addr::from_bits(base.wrapping_add(near).wrapping_sub(256)).into(), length).unwrap());
-    let v6 = (prop::sample::select(vec![0_u128, u128::MAX, 0x2001_0db8 << 96, u128::MAX >> 1]), 0_u128..512, 0_u32..4, 0_u8..=128)
+    let v4 = (
+        prop::sample::select(vec![0_u32, 0xffff_ffff, 0x0a00_0000, 0x7fff_ffff, 0x8000_0000]),
+        0_u32..512,
+        0_u8..=32,
+    )
+        .prop_map(|(base, near, length)| {
+            Prefix::containing(Ipv4Addr::from_bits(base.wrapping_add(near).wrapping_sub(256)).into(), length)
+                .unwrap()
+        });
+    let v6 = (
+        prop::sample::select(vec![0_u128, u128::MAX, 0x2001_0db8 << 96, u128::MAX >> 1]),
+        0_u128..512,
+        0_u32..4,
+        0_u8..=128,
+    )
         .prop_map(|(base, near, shift, length)| {
             let bits = base.wrapping_add(near << (shift * 30)).wrapping_sub(256);
             Prefix::containing(Ipv6Addr::from_bits(bits).into(), length).unwrap()
         });
-    let any_prefix = (any::<IpAddr>(), 0_u8..=32).prop_map(|(address, length)| Prefix::containing(address, length).unwrap());
+    let any_prefix = (any::<IpAddr>(), 0_u8..=32)
+        .prop_map(|(address, length)| Prefix::containing(address, length).unwrap());
     prop::collection::vec(prop_oneof![3 => v4, 3 => v6, 1 => any_prefix], 0..40)
 }
 
@@ -95,7 +129,8 @@ fn naive(prefixes: &[Prefix], address: IpAddr) -> Option<usize> {
 
 /// The addresses at which an answer can change: both sides of every edge.
 fn edges(prefixes: &[Prefix]) -> Vec<IpAddr> {
-    let mut edges = vec![ip("0.0.0.0"), ip("255.255.255.255"), ip("::"), IpAddr::V6(Ipv6Addr::from_bits(u128::MAX))];
+    let mut edges =
+        vec![ip("0.0.0.0"), ip("255.255.255.255"), ip("::"), IpAddr::V6(Ipv6Addr::from_bits(u128::MAX))];
     for prefix in prefixes {
         match prefix.address() {
             IpAddr::V4(first) => {
@@ -145,8 +180,10 @@ fn prefixes_are_read_back_as_shown() {
 }
 
 fn gateway(filter: &Value) -> Gateway {
-    let sets = json!({"office": {"prefixes": ["198.51.100.0/24", "2001:db8:1::/48"]}, "empty": {"prefixes": []}});
-    compile(&json!({"version": 1, "address_sets": sets, "ip_filter": filter}).to_string()).unwrap_or_else(|error| panic!("{error}"))
+    let sets =
+        json!({"office": {"prefixes": ["198.51.100.0/24", "2001:db8:1::/48"]}, "empty": {"prefixes": []}});
+    compile(&json!({"version": 1, "address_sets": sets, "ip_filter": filter}).to_string())
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn stage(filter: &Value) -> IpFilterStage {
@@ -178,8 +215,14 @@ fn rule_1_the_longest_prefix_of_all_rules_decides() {
 #[test]
 fn rule_1_of_equal_prefixes_the_first_rule_decides() {
     let rule = |id: &str, action: &str| json!({"id": id, "action": action, "prefixes": ["192.0.2.0/24", "::ffff:192.0.2.0/120"]});
-    assert_eq!(verdict(&stage(&json!({"rules": [rule("a", "deny"), rule("b", "allow")]})), "192.0.2.1").0, Action::Deny);
-    assert_eq!(verdict(&stage(&json!({"rules": [rule("b", "allow"), rule("a", "deny")]})), "192.0.2.1").0, Action::Allow);
+    assert_eq!(
+        verdict(&stage(&json!({"rules": [rule("a", "deny"), rule("b", "allow")]})), "192.0.2.1").0,
+        Action::Deny
+    );
+    assert_eq!(
+        verdict(&stage(&json!({"rules": [rule("b", "allow"), rule("a", "deny")]})), "192.0.2.1").0,
+        Action::Allow
+    );
 }
 
 #[test]

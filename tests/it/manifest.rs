@@ -19,7 +19,8 @@ fn the_public_names() {
 #[test]
 fn a_manifest_survives_its_text() {
     check(500, (any::<u64>(), "[!#-~]{1,64}", "[a-z가\"\\\\]{0,9}"), |(sequence, revision, text)| {
-        let manifest = Manifest { sequence, revision, policy: json!({"message": text, "n": 1.50}).to_string() };
+        let manifest =
+            Manifest { sequence, revision, policy: json!({"message": text, "n": 1.50}).to_string() };
         let (value, metadata) = manifest.encode().unwrap();
         prop_assert_eq!(Manifest::parse(&value, Some(&metadata)), Ok(manifest.clone()));
         prop_assert_eq!(Manifest::parse(&value, None), Ok(manifest));
@@ -41,10 +42,23 @@ fn the_metadata_has_to_fit() {
     let (value, metadata) = manifest().encode().unwrap();
     let hash = metadata.split('"').nth(5).unwrap().to_owned();
     assert_eq!(hash.len(), 64);
-    for good in ["{}".to_owned(), "{\"sequence\":7}".to_owned(), format!("{{\"hash\":\"{}\"}}", hash.to_uppercase()), "{\"sequence\":null,\"other\":1}".to_owned()] {
+    for good in [
+        "{}".to_owned(),
+        "{\"sequence\":7}".to_owned(),
+        format!("{{\"hash\":\"{}\"}}", hash.to_uppercase()),
+        "{\"sequence\":null,\"other\":1}".to_owned(),
+    ] {
         assert!(Manifest::parse(&value, Some(&good)).is_ok(), "{good}");
     }
-    for bad in ["".to_owned(), "null".to_owned(), "[1".to_owned(), "{\"sequence\":8}".to_owned(), "{\"sequence\":\"7\"}".to_owned(), "{\"hash\":\"\"}".to_owned(), format!("{{\"hash\":\"{}\"}}", &hash[1..])] {
+    for bad in [
+        "".to_owned(),
+        "null".to_owned(),
+        "[1".to_owned(),
+        "{\"sequence\":8}".to_owned(),
+        "{\"sequence\":\"7\"}".to_owned(),
+        "{\"hash\":\"\"}".to_owned(),
+        format!("{{\"hash\":\"{}\"}}", &hash[1..]),
+    ] {
         assert!(Manifest::parse(&value, Some(&bad)).is_err(), "{bad}");
     }
 }
@@ -65,7 +79,13 @@ fn a_damaged_value_is_seen() {
 #[test]
 fn each_field_is_checked() {
     let whole = |change: &str| {
-        let mut fields = vec![("format", "1"), ("sequence", "7"), ("revision", "\"r7\""), ("module", "\"0.1.0\""), ("policy", "{}")];
+        let mut fields = vec![
+            ("format", "1"),
+            ("sequence", "7"),
+            ("revision", "\"r7\""),
+            ("module", "\"0.1.0\""),
+            ("policy", "{}"),
+        ];
         let (name, instead) = change.split_once('=').unwrap();
         fields.retain(|(field, _)| *field != name);
         if !instead.is_empty() {
@@ -74,14 +94,40 @@ fn each_field_is_checked() {
         let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
         format!("{{{}}}", fields.join(","))
     };
-    for good in ["revision=", "module=", "module=\"0.0.9\"", "module=\"0.1.0\"", "policy=null", "sequence=0", "sequence=18446744073709551615"] {
+    for good in [
+        "revision=",
+        "module=",
+        "module=\"0.0.9\"",
+        "module=\"0.1.0\"",
+        "policy=null",
+        "sequence=0",
+        "sequence=18446744073709551615",
+    ] {
         assert!(Manifest::parse(&whole(good), None).is_ok(), "{good}");
     }
     for bad in [
-        "format=", "format=2", "format=0", "format=\"1\"", "sequence=", "sequence=-1", "sequence=1.5",
-        "sequence=18446744073709551616", "sequence=\"7\"", "revision=\"\"", "revision=7", "revision=\"a b\"",
-        "revision=\"a\\n\"", "revision=\"가\"", "revision=\"a\\\"\"", "module=\"0.1.1\"", "module=\"1.0.0\"",
-        "module=\"99999999999.0.0\"", "module=\"0.1\"", "module=\"x\"", "policy=", "other=1",
+        "format=",
+        "format=2",
+        "format=0",
+        "format=\"1\"",
+        "sequence=",
+        "sequence=-1",
+        "sequence=1.5",
+        "sequence=18446744073709551616",
+        "sequence=\"7\"",
+        "revision=\"\"",
+        "revision=7",
+        "revision=\"a b\"",
+        "revision=\"a\\n\"",
+        "revision=\"가\"",
+        "revision=\"a\\\"\"",
+        "module=\"0.1.1\"",
+        "module=\"1.0.0\"",
+        "module=\"99999999999.0.0\"",
+        "module=\"0.1\"",
+        "module=\"x\"",
+        "policy=",
+        "other=1",
     ] {
         assert!(Manifest::parse(&whole(bad), None).is_err(), "{bad}");
     }

@@ -24,28 +24,37 @@ fn a_take_survives_its_text() {
 
 #[test]
 fn a_decision_survives_its_text_and_is_never_too_early() {
-    check(1_000, (any::<bool>(), any::<u32>(), any::<u64>(), any::<u64>()), |(allowed, remaining, retry, full)| {
-        let decision = Decision {
-            allowed,
-            remaining,
-            retry_after: Duration::from_nanos(retry),
-            full_after: Duration::from_nanos(full),
-        };
-        let read = decode_decision(&encode_decision(&decision)).unwrap();
-        prop_assert_eq!((read.allowed, read.remaining), (allowed, remaining));
-        for (read, given) in [(read.retry_after, decision.retry_after), (read.full_after, decision.full_after)] {
-            prop_assert!(read >= given && read - given < Duration::from_millis(1));
-        }
-        Ok(())
-    });
-    let never = Decision { allowed: false, remaining: 0, retry_after: Duration::MAX, full_after: Duration::MAX };
+    check(
+        1_000,
+        (any::<bool>(), any::<u32>(), any::<u64>(), any::<u64>()),
+        |(allowed, remaining, retry, full)| {
+            let decision = Decision {
+                allowed,
+                remaining,
+                retry_after: Duration::from_nanos(retry),
+                full_after: Duration::from_nanos(full),
+            };
+            let read = decode_decision(&encode_decision(&decision)).unwrap();
+            prop_assert_eq!((read.allowed, read.remaining), (allowed, remaining));
+            for (read, given) in
+                [(read.retry_after, decision.retry_after), (read.full_after, decision.full_after)]
+            {
+                prop_assert!(read >= given && read - given < Duration::from_millis(1));
+            }
+            Ok(())
+        },
+    );
+    let never =
+        Decision { allowed: false, remaining: 0, retry_after: Duration::MAX, full_after: Duration::MAX };
     assert!(decode_decision(&encode_decision(&never)).unwrap().retry_after > Duration::from_secs(1 << 40));
 }
 
 #[test]
 fn another_version_is_not_understood() {
     let key = "0".repeat(32);
-    let text = |v: u32, key: &str| format!(r#"{{"v":{v},"key":"{key}","max":1,"window_ms":1000,"burst":1,"cost":1}}"#);
+    let text = |v: u32, key: &str| {
+        format!(r#"{{"v":{v},"key":"{key}","max":1,"window_ms":1000,"burst":1,"cost":1}}"#)
+    };
     assert!(Take::decode(&text(1, &key)).is_some());
     assert!(Take::decode(&text(2, &key)).is_none());
     assert!(Take::decode(&text(0, &key)).is_none());
@@ -57,7 +66,15 @@ fn another_version_is_not_understood() {
 #[test]
 fn only_a_key_of_hex_digits_is_a_key() {
     let text = |key: &str| format!(r#"{{"v":1,"key":"{key}","max":1,"window_ms":1000,"burst":1,"cost":1}}"#);
-    for bad in ["", "0", &"0".repeat(31), &"0".repeat(33), &"g".repeat(32), &"é".repeat(16), &format!("+{}", "0".repeat(31))] {
+    for bad in [
+        "",
+        "0",
+        &"0".repeat(31),
+        &"0".repeat(33),
+        &"g".repeat(32),
+        &"é".repeat(16),
+        &format!("+{}", "0".repeat(31)),
+    ] {
         assert!(Take::decode(&text(bad)).is_none(), "{bad:?}");
     }
 }
@@ -80,8 +97,9 @@ fn any_numbers_of_a_message_can_be_counted_with() {
     let numbers = (any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>());
     check(1_000, numbers, |(max, window_ms, burst, cost, now)| {
         let key = "0".repeat(32);
-        let text =
-            format!(r#"{{"v":1,"key":"{key}","max":{max},"window_ms":{window_ms},"burst":{burst},"cost":{cost}}}"#);
+        let text = format!(
+            r#"{{"v":1,"key":"{key}","max":{max},"window_ms":{window_ms},"burst":{burst},"cost":{cost}}}"#
+        );
         let wanted = Take::decode(&text).unwrap();
         let (first, state) = take(&wanted.quota, None, wanted.cost, Timestamp::from_millis(now));
         let (second, _) = take(&wanted.quota, state, wanted.cost, Timestamp::from_millis(now));

@@ -83,11 +83,24 @@ fn what_a_client_chose_is_clipped() {
 
 #[test]
 fn the_log_level_admits_records() {
-    for (text, level) in [("info", LogLevel::Info), ("WARN", LogLevel::Warn), ("error", LogLevel::Error), ("", LogLevel::Info), ("x", LogLevel::Info)] {
+    for (text, level) in [
+        ("info", LogLevel::Info),
+        ("WARN", LogLevel::Warn),
+        ("error", LogLevel::Error),
+        ("", LogLevel::Info),
+        ("x", LogLevel::Info),
+    ] {
         assert_eq!(LogLevel::parse(text), level);
     }
     let failed_inside = Record {
-        stages: vec![StageRecord { stage: "cache", verdict: "bypass", rule: None, prefix: None, shadow: false, error: Some("x".to_owned()) }],
+        stages: vec![StageRecord {
+            stage: "cache",
+            verdict: "bypass",
+            rule: None,
+            prefix: None,
+            shadow: false,
+            error: Some("x".to_owned()),
+        }],
         ..record(Verdict::Forwarded)
     };
     let with_error = Record { error: Some("x".to_owned()), ..record(Verdict::Forwarded) };

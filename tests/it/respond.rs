@@ -92,7 +92,8 @@ fn edits_apply_in_order() {
             Edit::Remove(CONTENT_TYPE),
         ],
     );
-    let vary: Vec<_> = answer.fields.iter().filter(|(name, _)| *name == VARY).map(|(_, value)| value.as_str()).collect();
+    let vary: Vec<_> =
+        answer.fields.iter().filter(|(name, _)| *name == VARY).map(|(_, value)| value.as_str()).collect();
     assert_eq!(vary, ["a", "b"]);
     assert_eq!(field(&answer, &CACHE_CONTROL), Some("x"));
     assert_eq!(field(&answer, &CONTENT_TYPE), None);

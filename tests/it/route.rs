@@ -47,7 +47,10 @@ fn rule_1_what_is_left_out_matches_everything() {
 
 #[test]
 fn rule_1_hosts_are_exact_or_a_suffix_of_one_label_or_more() {
-    let gateway = routes(&[("exact", json!({"hosts": ["API.example.com."]})), ("suffix", json!({"hosts": ["*.example.org"]}))]);
+    let gateway = routes(&[
+        ("exact", json!({"hosts": ["API.example.com."]})),
+        ("suffix", json!({"hosts": ["*.example.org"]})),
+    ]);
     for (host, route) in [
         ("api.example.com", Some("exact")),
         ("API.EXAMPLE.COM.", Some("exact")),
@@ -69,7 +72,13 @@ fn rule_1_a_port_narrows_a_host_to_it() {
         ("port", json!({"hosts": ["a.example:8443", "[::1]:81"]})),
         ("host", json!({"hosts": ["a.example", "[::1]"]})),
     ]);
-    for (host, route) in [("a.example:8443", "port"), ("a.example", "host"), ("a.example:1", "host"), ("[::1]:81", "port"), ("[0::1]", "host")] {
+    for (host, route) in [
+        ("a.example:8443", "port"),
+        ("a.example", "host"),
+        ("a.example:1", "host"),
+        ("[::1]:81", "port"),
+        ("[0::1]", "host"),
+    ] {
         assert_eq!(taken(&gateway, &get("/").to("https", host)), Some(route), "{host}");
     }
 }
@@ -78,7 +87,10 @@ fn rule_1_a_port_narrows_a_host_to_it() {
 /// must not be one that nothing can reach.
 #[test]
 fn rule_1_a_default_port_narrows_as_well() {
-    let gateway = routes(&[("tls", json!({"hosts": ["a.example:443"]})), ("plain", json!({"hosts": ["a.example:80"]}))]);
+    let gateway = routes(&[
+        ("tls", json!({"hosts": ["a.example:443"]})),
+        ("plain", json!({"hosts": ["a.example:80"]})),
+    ]);
     assert_eq!(taken(&gateway, &get("/").to("https", "a.example")), Some("tls"));
     assert_eq!(taken(&gateway, &get("/").to("https", "a.example:443")), Some("tls"));
     assert_eq!(taken(&gateway, &get("/").to("http", "a.example")), Some("plain"));
@@ -109,14 +121,24 @@ fn rule_1_paths_are_literals_parameters_and_a_final_wildcard() {
 #[test]
 fn rule_2_a_guarded_path_cannot_be_spelled_around() {
     let gateway = routes(&[("guarded", json!({"path": "/admin/*"})), ("open", json!({"path": "/*"}))]);
-    for target in ["/admin", "//admin", "/admin/", "/%61dmin", "///%61%64min//x", "/admin?x", "/admin/%2561", "/admin/..a"] {
+    for target in [
+        "/admin",
+        "//admin",
+        "/admin/",
+        "/%61dmin",
+        "///%61%64min//x",
+        "/admin?x",
+        "/admin/%2561",
+        "/admin/..a",
+    ] {
         assert_eq!(taken(&gateway, &get(target)), Some("guarded"), "{target}");
     }
 }
 
 #[test]
 fn rule_1_methods_and_header_fields_have_to_fit() {
-    let gateway = routes(&[("it", json!({"methods": ["GET", "PURGE"], "headers": {"X-Beta": "1", "x-b": "a, b"}}))]);
+    let gateway =
+        routes(&[("it", json!({"methods": ["GET", "PURGE"], "headers": {"X-Beta": "1", "x-b": "a, b"}}))]);
     let head = |method: &str| request(method, "/").with("x-beta", "1").with("X-B", "a");
     assert_eq!(taken(&gateway, &head("GET").with("X-B", "b")), Some("it"));
     assert_eq!(taken(&gateway, &head("PURGE").with("X-B", "b")), Some("it"));
@@ -140,14 +162,20 @@ fn rule_3_the_most_specific_wins() {
         (json!({"path": "/a/b/*"}), json!({"path": "/a/{x}/{y}"})),
         (json!({"path": "/a/{x}/*"}), json!({"path": "/a/*"})),
         (json!({"path": "/a/{x}/{y}"}), json!({"path": "/a/{x}/{y}/*"})),
-        (json!({"path": "/a/*", "methods": ["GET"]}), json!({"path": "/a/*", "headers": {"x-a": "1", "x-b": "2"}})),
+        (
+            json!({"path": "/a/*", "methods": ["GET"]}),
+            json!({"path": "/a/*", "headers": {"x-a": "1", "x-b": "2"}}),
+        ),
         (json!({"headers": {"x-a": "1", "x-b": "2"}}), json!({"headers": {"x-a": "1"}})),
         (winner, json!({"priority": -1, "path": "/a/b/c"})),
     ];
     for (better, worse) in steps {
-        let host = if better["hosts"] == json!(["*.app.example"]) { "x.app.example" } else { "app.example:8443" };
+        let host =
+            if better["hosts"] == json!(["*.app.example"]) { "x.app.example" } else { "app.example:8443" };
         for (first, second) in [(&better, &worse), (&worse, &better)] {
-            let name = |matches: &Value| if *matches == better { "better" } else { "worse" };
+            let name = |matches: &Value| {
+                if *matches == better { "better" } else { "worse" }
+            };
             let gateway = routes(&[(name(first), first.clone()), (name(second), second.clone())]);
             let head = get("/a/b/c").to("https", host).with("x-a", "1").with("x-b", "2");
             assert_eq!(taken(&gateway, &head), Some("better"), "{better} {worse}");
@@ -181,7 +209,7 @@ fn rule_4_two_equally_specific_routes_are_a_problem() {
         if let Err(problems) = outcome {
             assert_eq!(problems.len(), 1);
             assert_eq!(problems[0].0, "routes[1].match");
-            assert!(problems[0].1.contains("\"one\" (routes[0])"), "{problems:?}");
+            assert!(problems[0].1.contains("this one and \"one\""), "{problems:?}");
         }
     }
 }
@@ -243,15 +271,28 @@ struct Route {
     headers: usize,
 }
 
-const HOSTS: [Option<&str>; 6] =
-    [None, Some("*.example"), Some("*.b.example"), Some("a.b.example"), Some("a.b.example:81"), Some("b.example")];
+const HOSTS: [Option<&str>; 6] = [
+    None,
+    Some("*.example"),
+    Some("*.b.example"),
+    Some("a.b.example"),
+    Some("a.b.example:81"),
+    Some("b.example"),
+];
 const PARTS: [&str; 3] = ["{p}", "x", "y"];
 
 fn route() -> impl Strategy<Value = Route> {
     let segments = prop::collection::vec(0..PARTS.len(), 0..4);
     let methods = prop::sample::select(vec![vec![], vec!["GET"], vec!["POST"], vec!["GET", "POST"]]);
     (-1..2_i32, 0..HOSTS.len(), segments, any::<bool>(), methods, 0..3_usize).prop_map(
-        |(priority, host, segments, wildcard, methods, headers)| Route { priority, host, segments, wildcard, methods, headers },
+        |(priority, host, segments, wildcard, methods, headers)| Route {
+            priority,
+            host,
+            segments,
+            wildcard,
+            methods,
+            headers,
+        },
     )
 }
 
@@ -263,7 +304,10 @@ impl Route {
             (false, "") => "/".to_owned(),
             (false, path) => path.to_owned(),
         };
-        let headers: Value = (0..self.headers).map(|index| (format!("x-{index}"), json!("1"))).collect::<serde_json::Map<_, _>>().into();
+        let headers: Value = (0..self.headers)
+            .map(|index| (format!("x-{index}"), json!("1")))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
         let hosts: Vec<&str> = HOSTS[self.host].into_iter().collect();
         let matches = json!({"hosts": hosts, "path": path, "methods": self.methods, "headers": headers});
         json!({"id": format!("r{id}"), "upstream": "u", "priority": self.priority, "match": matches})
@@ -278,9 +322,17 @@ impl Route {
                 _ => host == pattern,
             },
         };
-        let path_fits = (parts.len() == self.segments.len() || (self.wildcard && parts.len() > self.segments.len()))
-            && self.segments.iter().zip(parts).all(|(own, part)| PARTS[*own] == "{p}" || PARTS[*own] == *part);
-        host_fits && path_fits && (self.methods.is_empty() || self.methods.contains(&method)) && headers >= self.headers
+        let path_fits = (parts.len() == self.segments.len()
+            || (self.wildcard && parts.len() > self.segments.len()))
+            && self
+                .segments
+                .iter()
+                .zip(parts)
+                .all(|(own, part)| PARTS[*own] == "{p}" || PARTS[*own] == *part);
+        host_fits
+            && path_fits
+            && (self.methods.is_empty() || self.methods.contains(&method))
+            && headers >= self.headers
     }
 
     /// The ranking as the module's documentation says it.
@@ -308,33 +360,39 @@ fn the_winner_equals_a_naive_scan() {
         prop::sample::select(vec!["GET", "POST", "PUT"]),
         0..3_usize,
     );
-    check(1_500, (prop::collection::vec(route(), 1..7), prop::collection::vec(head, 1..12)), |(mut set, heads)| {
-        // Leave out what ties with an earlier one: ranks are then unique.
-        let mut kept: Vec<Route> = Vec::new();
-        set.retain(|route| {
-            let is_new = kept.iter().all(|other| other.rank() != route.rank() || other.host != route.host);
-            if is_new {
-                kept.push(route.clone());
+    check(
+        600,
+        (prop::collection::vec(route(), 1..7), prop::collection::vec(head, 1..12)),
+        |(mut set, heads)| {
+            // Leave out what ties with an earlier one: ranks are then unique.
+            let mut kept: Vec<Route> = Vec::new();
+            set.retain(|route| {
+                let is_new =
+                    kept.iter().all(|other| other.rank() != route.rank() || other.host != route.host);
+                if is_new {
+                    kept.push(route.clone());
+                }
+                is_new
+            });
+            let gateway =
+                try_routes(&set.iter().enumerate().map(|(id, route)| route.json(id)).collect()).unwrap();
+            for (host, port, parts, method, headers) in heads {
+                let authority = port.map_or(host.to_owned(), |port| format!("{host}:{port}"));
+                let mut head = request(method, &format!("/{}", parts.join("/"))).to("http", &authority);
+                for index in 0..headers {
+                    head = head.with(&format!("x-{index}"), "1");
+                }
+                let best = set
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, route)| route.matches(host, port, &parts, method, headers))
+                    .max_by_key(|(_, route)| route.rank())
+                    .map(|(id, _)| format!("r{id}"));
+                prop_assert_eq!(taken(&gateway, &head), best.as_deref(), "{:?}", head);
             }
-            is_new
-        });
-        let gateway = try_routes(&set.iter().enumerate().map(|(id, route)| route.json(id)).collect()).unwrap();
-        for (host, port, parts, method, headers) in heads {
-            let authority = port.map_or(host.to_owned(), |port| format!("{host}:{port}"));
-            let mut head = request(method, &format!("/{}", parts.join("/"))).to("http", &authority);
-            for index in 0..headers {
-                head = head.with(&format!("x-{index}"), "1");
-            }
-            let best = set
-                .iter()
-                .enumerate()
-                .filter(|(_, route)| route.matches(host, port, &parts, method, headers))
-                .max_by_key(|(_, route)| route.rank())
-                .map(|(id, _)| format!("r{id}"));
-            prop_assert_eq!(taken(&gateway, &head), best.as_deref(), "{:?}", head);
-        }
-        Ok(())
-    });
+            Ok(())
+        },
+    );
 }
 
 /// A set that compiles has one winner for every request: no two routes of
@@ -342,11 +400,15 @@ fn the_winner_equals_a_naive_scan() {
 #[test]
 fn what_compiles_is_never_ambiguous() {
     let part = prop::sample::select(vec!["x", "y", "z"]);
-    check(1_500, (prop::collection::vec(route(), 2..6), prop::collection::vec(part, 0..4)), |(set, parts)| {
+    check(600, (prop::collection::vec(route(), 2..6), prop::collection::vec(part, 0..4)), |(set, parts)| {
         let compiled = try_routes(&set.iter().enumerate().map(|(id, route)| route.json(id)).collect());
         let tie = |host: &str, port, method| {
-            let matching: Vec<&Route> = set.iter().filter(|route| route.matches(host, port, &parts, method, 2)).collect();
-            matching.iter().enumerate().any(|(index, one)| matching[..index].iter().any(|other| one.rank() == other.rank()))
+            let matching: Vec<&Route> =
+                set.iter().filter(|route| route.matches(host, port, &parts, method, 2)).collect();
+            matching
+                .iter()
+                .enumerate()
+                .any(|(index, one)| matching[..index].iter().any(|other| one.rank() == other.rank()))
         };
         for host in ["b.example", "a.b.example"] {
             for method in ["GET", "POST"] {

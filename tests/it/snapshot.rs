@@ -82,7 +82,8 @@ fn rule_1_where_the_variable_and_the_demo_are_allowed() {
 
 #[test]
 fn rule_1_the_variable_serves_a_failing_store_where_it_was_asked_for() {
-    let fallback = Fallback { variable: Some("{\"version\":1}".to_owned()), variable_on_failure: true, demo: None };
+    let fallback =
+        Fallback { variable: Some("{\"version\":1}".to_owned()), variable_on_failure: true, demo: None };
     let mut holder = Holder::default();
     let line = holder.accept(broken(), &fallback, at(0)).unwrap();
     assert_eq!(revision(&holder).as_deref(), Some("variable"));
@@ -126,7 +127,15 @@ fn rule_2_a_reason_is_clipped() {
 #[test]
 fn rule_3_a_lower_sequence_never_replaces_a_higher_one() {
     let mut holder = Holder::default();
-    for (read, expected) in [(good(5), "r5"), (good(4), "r5"), (good(7), "r7"), (Ok(None), "r7"), (good(6), "r7"), (broken(), "r7"), (good(8), "r8")] {
+    for (read, expected) in [
+        (good(5), "r5"),
+        (good(4), "r5"),
+        (good(7), "r7"),
+        (Ok(None), "r7"),
+        (good(6), "r7"),
+        (broken(), "r7"),
+        (good(8), "r8"),
+    ] {
         holder.accept(read, &none(), at(0));
         assert_eq!(revision(&holder).as_deref(), Some(expected));
     }

@@ -44,11 +44,58 @@ fn rule_1_anything_else_is_no_host() {
     let too_long = ["a".repeat(60).as_str(); 5].join(".");
     assert!(parse_authority(&long_name).is_some());
     for bad in [
-        "", ".", "..", "a..b", ".a", "a b", "u:p@x", "a@b", "a@b/..", "x/foo", "x?q", "x#f", "x\\y", "a.test, b.test",
-        "[::1", "::1", "[::1]x", "[::1]]", "[]", "[g::]", "[::1%25lo]", "[1.2.3.4]", "[::1]:", "a:b", "a:0", "a:65536",
-        "a:99999", "a:100000", "a:000080", "a:-1", "a:+1", "a: 80", "a:80:80", "a%00", "a%2eb", "é", "a\u{3002}b", "*.a",
-        "0x7f.1", "0x7f000001", "2130706433", "127.1", "127.0.0.01", "1.2.3.4.5", "256.1.1.1", "0x", "a.0x", "a.1",
-        "1.2.3.0x4", "09", &long_label, &too_long,
+        "",
+        ".",
+        "..",
+        "a..b",
+        ".a",
+        "a b",
+        "u:p@x",
+        "a@b",
+        "a@b/..",
+        "x/foo",
+        "x?q",
+        "x#f",
+        "x\\y",
+        "a.test, b.test",
+        "[::1",
+        "::1",
+        "[::1]x",
+        "[::1]]",
+        "[]",
+        "[g::]",
+        "[::1%25lo]",
+        "[1.2.3.4]",
+        "[::1]:",
+        "a:b",
+        "a:0",
+        "a:65536",
+        "a:99999",
+        "a:100000",
+        "a:000080",
+        "a:-1",
+        "a:+1",
+        "a: 80",
+        "a:80:80",
+        "a%00",
+        "a%2eb",
+        "é",
+        "a\u{3002}b",
+        "*.a",
+        "0x7f.1",
+        "0x7f000001",
+        "2130706433",
+        "127.1",
+        "127.0.0.01",
+        "1.2.3.4.5",
+        "256.1.1.1",
+        "0x",
+        "a.0x",
+        "a.1",
+        "1.2.3.0x4",
+        "09",
+        &long_label,
+        &too_long,
     ] {
         // An empty port is the default port, also behind brackets.
         if bad == "[::1]:" {
@@ -88,13 +135,50 @@ fn the_scheme_is_http_or_https() {
 #[test]
 fn rule_2_a_target_that_would_be_rewritten_is_refused() {
     for bad in [
-        "", "*", "a", "?q", "/.", "/..", "/./", "/../", "/a/..", "/a/../b", "/a/./b", "/%2e", "/%2E%2e/admin", "/.%2e/",
-        "/a/%2e%2e/admin", "/a\\b", "/\\", "/a/..\\b", "/a#b", "/a?b#c", "/a b", "/a?b c", "/a\tb", "/a\n", "/a\0",
-        "/é", "/a?é", "/\u{7f}", "/a/..?b",
+        "",
+        "*",
+        "a",
+        "?q",
+        "/.",
+        "/..",
+        "/./",
+        "/../",
+        "/a/..",
+        "/a/../b",
+        "/a/./b",
+        "/%2e",
+        "/%2E%2e/admin",
+        "/.%2e/",
+        "/a/%2e%2e/admin",
+        "/a\\b",
+        "/\\",
+        "/a/..\\b",
+        "/a#b",
+        "/a?b#c",
+        "/a b",
+        "/a?b c",
+        "/a\tb",
+        "/a\n",
+        "/a\0",
+        "/é",
+        "/a?é",
+        "/\u{7f}",
+        "/a/..?b",
     ] {
         assert_eq!(normal(bad), None, "{bad:?}");
     }
-    for good in ["/...", "/.a", "/a.", "/..a", "/a..", "/%2e%2e%2e", "/a?b=../c", "/?a\\b", "/%252e%252e/", "/.%252e/"] {
+    for good in [
+        "/...",
+        "/.a",
+        "/a.",
+        "/..a",
+        "/a..",
+        "/%2e%2e%2e",
+        "/a?b=../c",
+        "/?a\\b",
+        "/%252e%252e/",
+        "/.%252e/",
+    ] {
         assert!(normal(good).is_some(), "{good:?}");
     }
 }
@@ -103,7 +187,9 @@ fn rule_2_a_target_that_would_be_rewritten_is_refused() {
 /// dot segments: they read `/x/..;/admin` as `/admin`.
 #[test]
 fn rule_2_a_dot_segment_with_parameters_is_refused() {
-    for bad in ["/x/..;/admin", "/x/..;a=b/admin", "/x/%2e%2e;/admin", "/x/..%3b/admin", "/x/.;/admin", "/x/..;"] {
+    for bad in
+        ["/x/..;/admin", "/x/..;a=b/admin", "/x/%2e%2e;/admin", "/x/..%3b/admin", "/x/.;/admin", "/x/..;"]
+    {
         assert_eq!(normal(bad), None, "{bad:?}");
     }
 }
@@ -167,7 +253,9 @@ fn rule_4_encoded_separators_are_kept_and_noted() {
         assert_eq!(normalise(target).unwrap(), (form.to_owned(), set), "{target}");
     }
     let all = EncodedSet::SLASH.and(EncodedSet::BACKSLASH).and(EncodedSet::NUL);
-    assert!(EncodedSet::NUL.within(all) && all.within(all) && EncodedSet::default().within(EncodedSet::default()));
+    assert!(
+        EncodedSet::NUL.within(all) && all.within(all) && EncodedSet::default().within(EncodedSet::default())
+    );
     assert!(!all.within(EncodedSet::SLASH) && !EncodedSet::NUL.within(EncodedSet::default()));
 }
 
@@ -184,7 +272,10 @@ fn rule_3_a_stray_percent_sign_makes_no_escape() {
 #[test]
 fn the_path_as_sent_has_no_query() {
     let target = parse("http://a//b/%61?c?d", None).unwrap();
-    assert_eq!((target.as_sent, target.path_as_sent(), target.path.as_str()), ("//b/%61?c?d", "//b/%61", "/b/a"));
+    assert_eq!(
+        (target.as_sent, target.path_as_sent(), target.path.as_str()),
+        ("//b/%61?c?d", "//b/%61", "/b/a")
+    );
 }
 
 #[test]
@@ -197,9 +288,9 @@ fn patterns_may_hold_characters_outside_ascii() {
 /// Pieces from which targets with a meaning are put together.
 fn targets() -> impl Strategy<Value = String> {
     let pieces: Vec<&str> = vec![
-        "/", "//", "a", "admin", ".", "..", "%2e", "%2E", "%2f", "%2F", "%5c", "\\", "%00", "%", "%%32e", "%25", "2e",
-        ";", "?", "#", " ", "%20", "é", "%c3%a9", "{", "\"", "'", "|", "^", "`", "<", "+", "&", "=", "@", ":", "~", "\t",
-        "%09", "[", "]", "*", "!", "\u{1}",
+        "/", "//", "a", "admin", ".", "..", "%2e", "%2E", "%2f", "%2F", "%5c", "\\", "%00", "%", "%%32e",
+        "%25", "2e", ";", "?", "#", " ", "%20", "é", "%c3%a9", "{", "\"", "'", "|", "^", "`", "<", "+", "&",
+        "=", "@", ":", "~", "\t", "%09", "[", "]", "*", "!", "\u{1}",
     ];
     let piece = prop_oneof![9 => prop::sample::select(pieces).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)];
     prop::collection::vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()))
@@ -210,7 +301,9 @@ fn targets() -> impl Strategy<Value = String> {
 #[test]
 fn matching_equals_what_the_origin_receives() {
     check(4_000, targets(), |sent| {
-        let Ok((form, _)) = normalise(&sent) else { return Ok(()) };
+        let Ok((form, _)) = normalise(&sent) else {
+            return Ok(());
+        };
         let url = Url::parse(&format!("http://origin.example{sent}")).unwrap();
         prop_assert_eq!(url.host_str(), Some("origin.example"));
         prop_assert_eq!(normal(url.path()), Some(form));
@@ -228,7 +321,10 @@ fn what_would_be_rewritten_is_refused() {
         let path = sent.split(['?', '#']).next().unwrap();
         // The oracle: WHATWG URLs change the path by dot segments and
         // backslashes, drop tabs and line breaks, and escape the rest.
-        if url.path().split('/').count() != path.split('/').count() || path.contains('\\') || url.fragment().is_some() {
+        if url.path().split('/').count() != path.split('/').count()
+            || path.contains('\\')
+            || url.fragment().is_some()
+        {
             prop_assert!(normalise(&sent).is_err(), "{} goes out as {}", sent, url.path());
         }
         Ok(())
@@ -238,14 +334,19 @@ fn what_would_be_rewritten_is_refused() {
 #[test]
 fn a_normal_form_is_normal() {
     check(4_000, targets(), |sent| {
-        let Ok((form, encoded)) = normalise(&sent) else { return Ok(()) };
+        let Ok((form, encoded)) = normalise(&sent) else {
+            return Ok(());
+        };
         prop_assert_eq!(normalise(&form).ok(), Some((form.clone(), encoded)));
         Ok(())
     });
 }
 
 fn authorities() -> impl Strategy<Value = String> {
-    let pieces = vec!["a", "A", "1", "0x7f", "127", ".", "..", ":", "80", "443", "8080", "0", "65536", "[", "]", "::1", "_", "-", "@", "/", "\\", "?", "#", "%61", "é", " ", "xn"];
+    let pieces = vec![
+        "a", "A", "1", "0x7f", "127", ".", "..", ":", "80", "443", "8080", "0", "65536", "[", "]", "::1",
+        "_", "-", "@", "/", "\\", "?", "#", "%61", "é", " ", "xn",
+    ];
     let made = prop::collection::vec(prop::sample::select(pieces), 0..7).prop_map(|pieces| pieces.concat());
     prop_oneof![3 => made, 1 => any::<String>(), 1 => "[a-z0-9.:_-]{0,20}", 1 => "([0-9]{1,3}\\.){3}[0-9]{1,3}(:[0-9]{1,5})?"]
 }
@@ -254,7 +355,9 @@ fn authorities() -> impl Strategy<Value = String> {
 #[test]
 fn an_accepted_authority_is_read_alike_by_fetch() {
     check(4_000, authorities(), |text| {
-        let Some((host, port)) = parse_authority(&text) else { return Ok(()) };
+        let Some((host, port)) = parse_authority(&text) else {
+            return Ok(());
+        };
         // Labels in Punycode that decode to nothing are refused by `fetch`
         // itself: no origin is reached.
         if host.contains("xn--") {

@@ -37,11 +37,7 @@ fn head(request: Request, wanted: &[HeaderName]) -> EdgeHead {
 
 #[wasm_bindgen_test]
 fn a_head_gives_method_url_and_wanted_fields() {
-    let native = request(
-        "DELETE",
-        "http://a.test/x?y=1",
-        &[("accept", "text/html"), ("x-other", "1")],
-    );
+    let native = request("DELETE", "http://a.test/x?y=1", &[("accept", "text/html"), ("x-other", "1")]);
     let head = head(native, &[ACCEPT, HeaderName::from_static("x-absent")]);
     assert_eq!(head.method(), Method::DELETE);
     assert_eq!(head.url(), "http://a.test/x?y=1");
@@ -51,55 +47,36 @@ fn a_head_gives_method_url_and_wanted_fields() {
 
 #[wasm_bindgen_test]
 fn a_field_that_was_not_wanted_is_read_on_demand() {
-    let head = head(
-        request("GET", "http://a.test/", &[("x-late", "here")]),
-        &[ACCEPT],
-    );
-    assert_eq!(
-        head.field(&HeaderName::from_static("x-late")).as_deref(),
-        Some("here")
-    );
+    let head = head(request("GET", "http://a.test/", &[("x-late", "here")]), &[ACCEPT]);
+    assert_eq!(head.field(&HeaderName::from_static("x-late")).as_deref(), Some("here"));
     assert_eq!(head.field(&HeaderName::from_static("x-never")), None);
 }
 
 #[wasm_bindgen_test]
 fn an_empty_field_is_not_an_absent_one() {
-    let head = head(
-        request("GET", "http://a.test/", &[("x-empty", "")]),
-        &[HeaderName::from_static("x-empty")],
-    );
-    assert_eq!(
-        head.field(&HeaderName::from_static("x-empty")).as_deref(),
-        Some("")
-    );
+    let head =
+        head(request("GET", "http://a.test/", &[("x-empty", "")]), &[HeaderName::from_static("x-empty")]);
+    assert_eq!(head.field(&HeaderName::from_static("x-empty")).as_deref(), Some(""));
 }
 
 #[wasm_bindgen_test]
 fn a_value_that_begins_with_an_equals_sign_stays_whole() {
     let name = HeaderName::from_static("x-equals");
-    let head = head(
-        request("GET", "http://a.test/", &[("x-equals", "=a=b")]),
-        std::slice::from_ref(&name),
-    );
+    let head = head(request("GET", "http://a.test/", &[("x-equals", "=a=b")]), std::slice::from_ref(&name));
     assert_eq!(head.field(&name).as_deref(), Some("=a=b"));
 }
 
 #[wasm_bindgen_test]
 fn repeated_lines_are_joined() {
     let native = request("GET", "http://a.test/", &[("accept", "a"), ("accept", "b")]);
-    assert_eq!(
-        head(native, &[ACCEPT]).field(&ACCEPT).as_deref(),
-        Some("a, b")
-    );
+    assert_eq!(head(native, &[ACCEPT]).field(&ACCEPT).as_deref(), Some("a, b"));
 }
 
 #[wasm_bindgen_test]
 fn a_field_value_beyond_ascii_survives_the_crossing() {
     let name = HeaderName::from_static("x-latin");
-    let head = head(
-        request("GET", "http://a.test/", &[("x-latin", "caf\u{e9}")]),
-        std::slice::from_ref(&name),
-    );
+    let head =
+        head(request("GET", "http://a.test/", &[("x-latin", "caf\u{e9}")]), std::slice::from_ref(&name));
     assert_eq!(head.field(&name).as_deref(), Some("caf\u{e9}"));
 }
 
@@ -114,22 +91,13 @@ fn no_wanted_fields_at_all_is_fine() {
 #[wasm_bindgen_test]
 fn an_answer_carries_status_fields_and_utf8_body() {
     let edits = edits_text(&[
-        Edit::Append(
-            HeaderName::from_static("content-type"),
-            "application/json".to_owned(),
-        ),
+        Edit::Append(HeaderName::from_static("content-type"), "application/json".to_owned()),
         Edit::Append(HeaderName::from_static("x-a"), "1: 2".to_owned()),
     ]);
     let response = glue::answer(429, &edits, "잠시 후").unwrap();
     assert_eq!(response.status(), 429);
-    assert_eq!(
-        response.headers().get("content-type").unwrap().as_deref(),
-        Some("application/json")
-    );
-    assert_eq!(
-        response.headers().get("x-a").unwrap().as_deref(),
-        Some("1: 2")
-    );
+    assert_eq!(response.headers().get("content-type").unwrap().as_deref(), Some("application/json"));
+    assert_eq!(response.headers().get("x-a").unwrap().as_deref(), Some("1: 2"));
     assert!(response.body().is_some());
 }
 
@@ -150,16 +118,10 @@ fn edits_set_append_and_remove_on_a_response() {
         Edit::Append(SET_COOKIE, "b=2".to_owned()),
     ];
     let response = glue::finish(&native, &edits_text(&edits)).unwrap();
-    assert_eq!(
-        response.headers().get("x-set").unwrap().as_deref(),
-        Some("new")
-    );
+    assert_eq!(response.headers().get("x-set").unwrap().as_deref(), Some("new"));
     assert_eq!(response.headers().get("x-gone").unwrap(), None);
     let lines = glue::read_fields(&response);
-    assert!(
-        lines.contains("set-cookie:a=1\n") && lines.contains("set-cookie:b=2\n"),
-        "{lines}"
-    );
+    assert!(lines.contains("set-cookie:a=1\n") && lines.contains("set-cookie:b=2\n"), "{lines}");
 }
 
 #[wasm_bindgen_test]
@@ -182,20 +144,12 @@ fn a_revived_response_has_the_stored_body_under_our_head() {
     assert_eq!(response.headers().get("age").unwrap().as_deref(), Some("7"));
     assert!(response.body().is_some());
     let stored = Response::new_with_opt_str(Some("kept")).unwrap();
-    assert!(
-        glue::revive(&stored, 304, &edits, true)
-            .unwrap()
-            .body()
-            .is_none()
-    );
+    assert!(glue::revive(&stored, 304, &edits, true).unwrap().body().is_none());
 }
 
 #[wasm_bindgen_test]
 fn errors_of_the_runtime_become_ours() {
-    let error = binding::failure(
-        Dependency::Origin,
-        &js_sys::Error::new("connection lost").into(),
-    );
+    let error = binding::failure(Dependency::Origin, &js_sys::Error::new("connection lost").into());
     assert_eq!(error.to_string(), "origin: connection lost");
     assert!(!error.timed_out);
     let odd = binding::failure(Dependency::Counter, &JsValue::from_f64(1.0));
@@ -222,18 +176,11 @@ async fn a_key_of_the_store_comes_with_its_metadata() {
            ? { value: 'text', metadata: { sequence: 7 } } : { value: null, metadata: null } }",
     );
     let namespace = make.call0(&JsValue::NULL).unwrap();
-    let found = JsFuture::from(glue::read_key(&namespace, "active", 30, 1_000))
-        .await
-        .unwrap();
+    let found = JsFuture::from(glue::read_key(&namespace, "active", 30, 1_000)).await.unwrap();
     let pair: js_sys::Array = found.dyn_into().unwrap();
     assert_eq!(pair.get(0).as_string().as_deref(), Some("text"));
     assert_eq!(pair.get(1).as_string().as_deref(), Some("{\"sequence\":7}"));
-    assert!(
-        JsFuture::from(glue::read_key(&namespace, "other", 30, 1_000))
-            .await
-            .unwrap()
-            .is_undefined()
-    );
+    assert!(JsFuture::from(glue::read_key(&namespace, "other", 30, 1_000)).await.unwrap().is_undefined());
 }
 
 #[wasm_bindgen_test]

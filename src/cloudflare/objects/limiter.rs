@@ -9,9 +9,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use serde::Deserialize;
-use worker::{
-    DurableObject, Env, Request, Response, Result, SqlStorageValue, State, durable_object,
-};
+use worker::{DurableObject, Env, Request, Response, Result, SqlStorageValue, State, durable_object};
 
 use super::super::origin::now;
 use crate::stages::rate_limit::gcra::{Decision, Tat, take};
@@ -42,18 +40,11 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 impl DurableObject for Limiter {
     fn new(state: State, _env: Env) -> Self {
-        Self {
-            state,
-            alarm_set: Cell::new(false),
-        }
+        Self { state, alarm_set: Cell::new(false) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        let message = request
-            .headers()
-            .get(FIELD)?
-            .as_deref()
-            .and_then(Take::decode);
+        let message = request.headers().get(FIELD)?.as_deref().and_then(Take::decode);
         let Some(message) = message else {
             return Response::error("not a message of this version", 400);
         };
@@ -70,13 +61,8 @@ impl DurableObject for Limiter {
         self.create_table()?;
         let sql = self.state.storage().sql();
         let seconds = i64::try_from(now().seconds()).unwrap_or(i64::MAX);
-        sql.exec(
-            "DELETE FROM counters WHERE seconds < ?",
-            vec![SqlStorageValue::Integer(seconds)],
-        )?;
-        let left: Vec<serde_json::Value> = sql
-            .exec("SELECT 1 FROM counters LIMIT 1", None)?
-            .to_array()?;
+        sql.exec("DELETE FROM counters WHERE seconds < ?", vec![SqlStorageValue::Integer(seconds)])?;
+        let left: Vec<serde_json::Value> = sql.exec("SELECT 1 FROM counters LIMIT 1", None)?.to_array()?;
         if left.is_empty() {
             self.alarm_set.set(false);
         } else {
@@ -103,23 +89,16 @@ impl Limiter {
         }
         let key = SqlStorageValue::String(format!("{:032x}", message.key.0));
         let rows: Vec<Row> = sql
-            .exec(
-                "SELECT seconds, nanos, rest, quota FROM counters WHERE key = ?",
-                vec![key.clone()],
-            )?
+            .exec("SELECT seconds, nanos, rest, quota FROM counters WHERE key = ?", vec![key.clone()])?
             .to_array()?;
         let before = rows.first().map(|row| Tat {
-            nanos: row
-                .seconds
-                .saturating_mul(NANOS_PER_SECOND)
-                .saturating_add(row.nanos),
+            nanos: row.seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(row.nanos),
             rest: row.rest,
             of: row.quota,
         });
         let (decision, after) = take(&message.quota, before, message.cost, now());
         if let Some(after) = after.filter(|_| decision.allowed) {
-            let integer =
-                |value: u64| SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX));
+            let integer = |value: u64| SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX));
             sql.exec(
                 "INSERT OR REPLACE INTO counters (key, seconds, nanos, rest, quota) VALUES (?, ?, ?, ?, ?)",
                 vec![

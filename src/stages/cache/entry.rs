@@ -50,10 +50,7 @@ impl Entry {
     /// says that it has not arrived yet, and nothing is known.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Option<u64> {
-        (now >= self.received).then(|| {
-            self.initial_age
-                .saturating_add(now.since(self.received).as_secs())
-        })
+        (now >= self.received).then(|| self.initial_age.saturating_add(now.since(self.received).as_secs()))
     }
 
     /// The combined value of a field.
@@ -79,12 +76,7 @@ impl Entry {
             selected_by: self
                 .selected_by
                 .iter()
-                .map(|(name, value)| {
-                    (
-                        Cow::Borrowed(name.as_str()),
-                        value.as_deref().map(Cow::Borrowed),
-                    )
-                })
+                .map(|(name, value)| (Cow::Borrowed(name.as_str()), value.as_deref().map(Cow::Borrowed)))
                 .collect(),
             received: self.received.millis(),
             initial_age: self.initial_age,
@@ -115,10 +107,7 @@ impl Entry {
                 .selected_by
                 .iter()
                 .map(|(field, value)| {
-                    Some((
-                        name(field)?,
-                        value.as_ref().map(|value| value.clone().into_owned()),
-                    ))
+                    Some((name(field)?, value.as_ref().map(|value| value.clone().into_owned())))
                 })
                 .collect::<Option<_>>()?,
             received: Timestamp::from_millis(text.received),

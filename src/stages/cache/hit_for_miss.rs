@@ -27,10 +27,7 @@ impl HitForMiss {
     /// `seed` is random, so that nobody can make two keys collide on purpose.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            marks: HashMap::new(),
-        }
+        Self { seed, marks: HashMap::new() }
     }
 
     fn hash(&self, key: &str) -> u64 {
@@ -40,9 +37,9 @@ impl HitForMiss {
     /// Whether the key is marked.
     #[must_use]
     pub fn is_marked(&self, key: &str, now: Timestamp) -> bool {
-        self.marks.get(&self.hash(key)).is_some_and(|marked| {
-            now >= *marked && now.since(*marked).as_millis() < u128::from(LIFETIME)
-        })
+        self.marks
+            .get(&self.hash(key))
+            .is_some_and(|marked| now >= *marked && now.since(*marked).as_millis() < u128::from(LIFETIME))
     }
 
     /// Marks a key. A full set is emptied: marks are cheap to win back.

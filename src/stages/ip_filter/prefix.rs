@@ -22,18 +22,14 @@ impl Prefix {
     #[must_use]
     pub fn new(address: IpAddr, length: u8) -> Option<Self> {
         let prefix = Self::containing(address, length)?;
-        (prefix.address == address)
-            .then_some(prefix)
-            .map(Self::unmapped)
+        (prefix.address == address).then_some(prefix).map(Self::unmapped)
     }
 
     /// The prefix of that length that contains the address.
     #[must_use]
     pub fn containing(address: IpAddr, length: u8) -> Option<Self> {
         let address = match address {
-            IpAddr::V4(v4) if length <= 32 => {
-                IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask_v4(length)))
-            }
+            IpAddr::V4(v4) if length <= 32 => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask_v4(length))),
             IpAddr::V6(v6) if length <= 128 => {
                 IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask_v6(length)))
             }
@@ -45,20 +41,14 @@ impl Prefix {
     /// The prefix that holds this address alone.
     #[must_use]
     pub const fn host(address: IpAddr) -> Self {
-        Self {
-            address,
-            length: if address.is_ipv4() { 32 } else { 128 },
-        }
+        Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
     /// `::ffff:0:0/96` and longer is IPv4 in disguise.
     fn unmapped(self) -> Self {
         match (self.address, self.length.checked_sub(96)) {
             (IpAddr::V6(v6), Some(length)) => match v6.to_ipv4_mapped() {
-                Some(v4) => Self {
-                    address: IpAddr::V4(v4),
-                    length,
-                },
+                Some(v4) => Self { address: IpAddr::V4(v4), length },
                 None => self,
             },
             _ => self,
@@ -81,12 +71,8 @@ impl Prefix {
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(v4)) => {
-                v4.to_bits() & mask_v4(self.length) == own.to_bits()
-            }
-            (IpAddr::V6(own), IpAddr::V6(v6)) => {
-                v6.to_bits() & mask_v6(self.length) == own.to_bits()
-            }
+            (IpAddr::V4(own), IpAddr::V4(v4)) => v4.to_bits() & mask_v4(self.length) == own.to_bits(),
+            (IpAddr::V6(own), IpAddr::V6(v6)) => v6.to_bits() & mask_v6(self.length) == own.to_bits(),
             _ => false,
         }
     }
@@ -125,9 +111,7 @@ impl FromStr for Prefix {
         };
         let address: IpAddr = address.parse().map_err(|_| InvalidPrefix)?;
         let full = if address.is_ipv4() { 32 } else { 128 };
-        let length = length
-            .map_or(Ok(full), str::parse)
-            .map_err(|_| InvalidPrefix)?;
+        let length = length.map_or(Ok(full), str::parse).map_err(|_| InvalidPrefix)?;
         Self::new(address, length).ok_or(InvalidPrefix)
     }
 }

@@ -59,27 +59,17 @@ impl<T> PrefixMap<T> {
             match prefix.address() {
                 IpAddr::V4(address) => {
                     let first = address.to_bits();
-                    let last = first
-                        | u32::MAX
-                            .checked_shr(u32::from(prefix.length()))
-                            .unwrap_or(0);
+                    let last = first | u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
                     v4.push((first, last, index));
                 }
                 IpAddr::V6(address) => {
                     let first = address.to_bits();
-                    let last = first
-                        | u128::MAX
-                            .checked_shr(u32::from(prefix.length()))
-                            .unwrap_or(0);
+                    let last = first | u128::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
                     v6.push((first, last, index));
                 }
             }
         }
-        Self {
-            entries,
-            v4: Ranges::new(v4),
-            v6: Ranges::new(v6),
-        }
+        Self { entries, v4: Ranges::new(v4), v6: Ranges::new(v6) }
     }
 
     /// The longest prefix that contains the address, and its value.
@@ -89,9 +79,7 @@ impl<T> PrefixMap<T> {
             IpAddr::V4(v4) => self.v4.find(v4.to_bits()),
             IpAddr::V6(v6) => self.v6.find(v6.to_bits()),
         }?;
-        self.entries
-            .get(usize::try_from(index).ok()?)
-            .map(|(prefix, value)| (*prefix, value))
+        self.entries.get(usize::try_from(index).ok()?).map(|(prefix, value)| (*prefix, value))
     }
 }
 
@@ -100,10 +88,7 @@ impl<A: Bits> Ranges<A> {
     fn new(mut prefixes: Vec<(A, A, u32)>) -> Self {
         // Outer before inner; of equal ones the first given stays on top.
         prefixes.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)).then(b.2.cmp(&a.2)));
-        let mut ranges = Self {
-            starts: Vec::new(),
-            entries: Vec::new(),
-        };
+        let mut ranges = Self { starts: Vec::new(), entries: Vec::new() };
         let mut open: Vec<(A, u32)> = Vec::new();
         ranges.begin(A::ZERO, NONE);
         for (first, last, entry) in prefixes {
@@ -144,9 +129,6 @@ impl<A: Bits> Ranges<A> {
 
     fn find(&self, address: A) -> Option<u32> {
         let after = self.starts.partition_point(|start| *start <= address);
-        self.entries
-            .get(after.checked_sub(1)?)
-            .copied()
-            .filter(|entry| *entry != NONE)
+        self.entries.get(after.checked_sub(1)?).copied().filter(|entry| *entry != NONE)
     }
 }

@@ -110,21 +110,14 @@ impl Quota {
 ///
 /// A refusal leaves the state as it is.
 #[must_use]
-pub fn take(
-    quota: &Quota,
-    state: Option<Tat>,
-    cost: u32,
-    now: Timestamp,
-) -> (Decision, Option<Tat>) {
+pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (Decision, Option<Tat>) {
     let interval = u128::from(quota.window_nanos);
     let tolerance = interval.saturating_mul(quota.burst.into());
     let now = quota.scaled(now.nanos());
     // A TAT further away than a full burst cannot have come from here: the
     // clock went back, or the quota shrank. It counts as a full burst, so a
     // client waits for one recovery at most.
-    let tat = state
-        .map_or(now, |tat| quota.from_tat(tat))
-        .clamp(now, now.saturating_add(tolerance));
+    let tat = state.map_or(now, |tat| quota.from_tat(tat)).clamp(now, now.saturating_add(tolerance));
     let spent = tat.saturating_sub(now);
     let wanted = interval.saturating_mul(cost.into());
     if spent.saturating_add(wanted) <= tolerance {

@@ -80,8 +80,7 @@ struct DecisionText {
 /// then is not too early.
 #[must_use]
 pub fn encode_decision(decision: &Decision) -> String {
-    let up =
-        |span: Duration| u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    let up = |span: Duration| u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     let text = DecisionText {
         v: VERSION,
         allowed: decision.allowed,

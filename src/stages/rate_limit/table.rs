@@ -36,12 +36,7 @@ impl CounterTable {
     /// A table of at most that many counters.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            counters: HashMap::new(),
-            overflow: HashMap::new(),
-            capacity,
-            swept: Timestamp::default(),
-        }
+        Self { counters: HashMap::new(), overflow: HashMap::new(), capacity, swept: Timestamp::default() }
     }
 
     /// Counts one request.

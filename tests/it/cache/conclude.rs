@@ -27,7 +27,10 @@ fn rule_3_statuses_of_the_list_are_kept() {
     for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
         assert_eq!(concluded(status, &[FRESH]).unwrap().status, status);
     }
-    for status in [100, 101, 201, 202, 205, 206, 226, 299, 302, 303, 304, 307, 400, 401, 403, 416, 429, 500, 502, 503, 504, 599] {
+    for status in [
+        100, 101, 201, 202, 205, 206, 226, 299, 302, 303, 304, 307, 400, 401, 403, 416, 429, 500, 502, 503,
+        504, 599,
+    ] {
         assert_eq!(concluded(status, &[FRESH]), Err(NotStored::Status), "{status}");
     }
 }
@@ -73,7 +76,10 @@ fn rule_3_vary() {
 #[test]
 fn rule_3_an_encoded_body_varies_by_accept_encoding() {
     assert_eq!(concluded(200, &[FRESH, ("Content-Encoding", "gzip")]), Err(NotStored::Vary));
-    assert_eq!(concluded(200, &[FRESH, ("Content-Encoding", "gzip"), ("Vary", "Accept")]), Err(NotStored::Vary));
+    assert_eq!(
+        concluded(200, &[FRESH, ("Content-Encoding", "gzip"), ("Vary", "Accept")]),
+        Err(NotStored::Vary)
+    );
     assert!(concluded(200, &[FRESH, ("Content-Encoding", "gzip"), ("Vary", "accept-encoding")]).is_ok());
     assert!(concluded(200, &[FRESH, ("Content-Encoding", " Identity ")]).is_ok());
 }
@@ -97,7 +103,14 @@ fn rule_3_a_lifetime_is_explicit() {
         (&[DATE, ("Expires", "Thu, 01 Jan 2026 00:00:00 GMT")], None),
         (&[DATE, ("Expires", "0")], None),
         (&[DATE, ("Expires", "-1")], None),
-        (&[DATE, ("Expires", "Thu, 01 Jan 2026 00:01:00 GMT"), ("Expires", "Thu, 01 Jan 2026 00:02:00 GMT")], None),
+        (
+            &[
+                DATE,
+                ("Expires", "Thu, 01 Jan 2026 00:01:00 GMT"),
+                ("Expires", "Thu, 01 Jan 2026 00:02:00 GMT"),
+            ],
+            None,
+        ),
         (&[FRESH, ("Expires", "0")], Some((0, 60))),
         (&[DATE, ("Last-Modified", "Thu, 01 Jan 2015 00:00:00 GMT")], None),
         (&[("Pragma", "public")], None),
@@ -128,7 +141,8 @@ fn an_age_on_arrival_counts() {
 #[test]
 fn the_delay_counts() {
     let at = Timestamp::from_millis;
-    let entry = conclude(&get("/"), 200, lines(&[FRESH, ("Age", "5")]), at(START - 1_001), at(START), &STAGE).unwrap();
+    let entry = conclude(&get("/"), 200, lines(&[FRESH, ("Age", "5")]), at(START - 1_001), at(START), &STAGE)
+        .unwrap();
     assert_eq!(entry.initial_age, 7);
     assert_eq!(entry.received, at(START));
 }
@@ -137,7 +151,9 @@ fn the_delay_counts() {
 fn a_body_that_is_too_large_is_not_kept() {
     let small = CacheStage { max_body: 5 };
     let now = Timestamp::from_millis(START);
-    let sized = |length: &str| conclude(&get("/"), 200, lines(&[FRESH, ("Content-Length", length)]), now, now, &small).err();
+    let sized = |length: &str| {
+        conclude(&get("/"), 200, lines(&[FRESH, ("Content-Length", length)]), now, now, &small).err()
+    };
     assert_eq!((sized("0"), sized("5")), (None, None));
     for bad in ["6", "99999999999999999999", "x", "5, 5", "-1", ""] {
         assert_eq!(sized(bad), Some(NotStored::Size), "{bad}");
@@ -152,7 +168,8 @@ fn nothing_stale_is_kept() {
         "s-maxage=[0-9]{1,4}".prop_map(|value| ("cache-control", value)),
         "[0-9]{1,4}".prop_map(|value| ("age", value)),
         (0_u64..4_000).prop_map(|back| ("date", httpdate::fmt_http_date(moment(START / 1_000 - back)))),
-        (0_u64..4_000).prop_map(|on| ("expires", httpdate::fmt_http_date(moment(START / 1_000 - 1_000 + on)))),
+        (0_u64..4_000)
+            .prop_map(|on| ("expires", httpdate::fmt_http_date(moment(START / 1_000 - 1_000 + on)))),
         any::<String>().prop_map(|value| ("cache-control", value)),
         any::<String>().prop_map(|value| ("vary", value)),
         any::<String>().prop_map(|value| ("age", value)),

@@ -21,12 +21,28 @@ fn directives_in_any_case_and_order() {
     };
     assert_eq!(read, expected);
     assert_eq!(CacheControl::parse(""), CacheControl::default());
-    assert_eq!(CacheControl::parse("public, no-transform, xno-store, max-agee=1, stale-if-error=60"), CacheControl::default());
+    assert_eq!(
+        CacheControl::parse("public, no-transform, xno-store, max-agee=1, stale-if-error=60"),
+        CacheControl::default()
+    );
 }
 
 #[test]
 fn numbers_that_are_none_are_noted() {
-    for bad in ["max-age", "max-age=", "max-age=-1", "max-age=+1", "max-age=1.5", "max-age=1s", "max-age=0x1", "max-age=\"a\"", "s-maxage=é", "min-fresh= ", "max-age=1, max-age=2", "max-age=1, max-age=x"] {
+    for bad in [
+        "max-age",
+        "max-age=",
+        "max-age=-1",
+        "max-age=+1",
+        "max-age=1.5",
+        "max-age=1s",
+        "max-age=0x1",
+        "max-age=\"a\"",
+        "s-maxage=é",
+        "min-fresh= ",
+        "max-age=1, max-age=2",
+        "max-age=1, max-age=x",
+    ] {
         assert!(CacheControl::parse(bad).invalid, "{bad}");
     }
     let twice = CacheControl::parse("max-age=7, max-age=7");
@@ -46,7 +62,12 @@ fn what_is_too_large_is_very_long() {
 /// two lines of the field reach us as one text.
 #[test]
 fn a_quote_that_does_not_end_hides_nothing() {
-    for bad in ["max-age=60, x=\"a, no-store", "max-age=60, x=\"a, private", "x=\"\\\", no-store", "max-age=60, x\"y, no-store"] {
+    for bad in [
+        "max-age=60, x=\"a, no-store",
+        "max-age=60, x=\"a, private",
+        "x=\"\\\", no-store",
+        "max-age=60, x\"y, no-store",
+    ] {
         let read = CacheControl::parse(bad);
         assert!(read.invalid || read.no_store || read.private, "{bad}");
     }
@@ -55,7 +76,12 @@ fn a_quote_that_does_not_end_hides_nothing() {
 /// Well-formed directives are read alike in any surroundings.
 #[test]
 fn a_directive_counts_wherever_it_stands() {
-    let other = prop_oneof![Just("public".to_owned()), "x-[a-z]{1,3}=[a-z0-9]{1,4}", "y=\"[a-z,; =]{0,8}\"", Just(String::new())];
+    let other = prop_oneof![
+        Just("public".to_owned()),
+        "x-[a-z]{1,3}=[a-z0-9]{1,4}",
+        "y=\"[a-z,; =]{0,8}\"",
+        Just(String::new())
+    ];
     let others = || prop::collection::vec(other.clone(), 0..3);
     let directive = prop::sample::select(vec!["no-store", "private", "no-cache", "private=\"set-cookie\""]);
     check(1_000, (others(), directive, others(), 0_u32..100), |(before, directive, after, age)| {

@@ -8,7 +8,12 @@ use proptest::prelude::*;
 use crate::fake::check;
 
 fn names() -> impl Strategy<Value = HeaderName> {
-    prop::sample::select(vec![ETAG, VARY, HeaderName::from_static("x-a"), HeaderName::from_static("accept-language")])
+    prop::sample::select(vec![
+        ETAG,
+        VARY,
+        HeaderName::from_static("x-a"),
+        HeaderName::from_static("accept-language"),
+    ])
 }
 
 /// What can stand in a field (RFC 9110, 5.5), characters outside ASCII too.

@@ -1,0 +1,307 @@
+//! Every field: good values, bad ones, and both sides of every limit.
+
+use serde_json::{Value, json};
+
+use super::{changed, paths, whole};
+
+fn takes(pointer: &str, values: &[Value]) {
+    for value in values {
+        assert_eq!(paths(&changed(whole(), pointer, value)), [""; 0], "{pointer}: {value}");
+    }
+}
+
+fn refuses(pointer: &str, path: &str, values: &[Value]) {
+    for value in values {
+        assert_eq!(paths(&changed(whole(), pointer, value)), [path], "{pointer}: {value}");
+    }
+}
+
+/// The first problem is here; see `decode` for those that must not follow.
+fn refuses_first(pointer: &str, path: &str, values: &[Value]) {
+    for value in values {
+        let found = paths(&changed(whole(), pointer, value));
+        assert_eq!(found.first().map(String::as_str), Some(path), "{pointer}: {value}");
+    }
+}
+
+fn text(length: usize) -> Value {
+    json!("a".repeat(length))
+}
+
+#[test]
+fn version() {
+    takes("/version", &[json!(1)]);
+    refuses(
+        "/version",
+        "version",
+        &[json!(0), json!(2), json!("1"), json!(1.5), json!(-1), json!(null), json!(4_294_967_296_u64)],
+    );
+    assert_eq!(paths(&json!({})), [""]);
+}
+
+#[test]
+fn refresh() {
+    takes("/refresh/interval", &[json!("1s"), json!("5m"), json!("1000ms")]);
+    refuses(
+        "/refresh/interval",
+        "refresh.interval",
+        &[
+            json!("999ms"),
+            json!("0s"),
+            json!(30),
+            json!("30"),
+            json!("30 s"),
+            json!("1w"),
+            json!("30S"),
+            json!("+30s"),
+            json!("9999999999999999999999d"),
+        ],
+    );
+    let spans = |interval: &str, max_stale: &str| {
+        paths(&changed(whole(), "/refresh", &json!({"interval": interval, "max_stale": max_stale})))
+    };
+    assert_eq!(spans("1h", "1h"), [""; 0]);
+    assert_eq!(spans("1h", "1d"), [""; 0]);
+    assert_eq!(spans("3601s", "1d"), ["refresh.interval"]);
+    assert_eq!(spans("30s", "29999ms"), ["refresh.max_stale"]);
+    assert_eq!(spans("30s", "86401s"), ["refresh.max_stale"]);
+    refuses("/refresh/source", "refresh.source", &[json!("control"), json!("KV"), json!(null)]);
+    refuses("/refresh/jitter", "refresh.jitter", &[json!("1s")]);
+}
+
+#[test]
+fn identity() {
+    let at = |name: &str| format!("identity.{name}");
+    takes("/identity/client_address/header", &[json!("true-client-ip"), json!("X-Real-IP"), text(128)]);
+    refuses(
+        "/identity/client_address/header",
+        &at("client_address.header"),
+        &[
+            json!("X-Forwarded-For"),
+            json!("forwarded"),
+            json!(""),
+            json!("a b"),
+            json!("a:"),
+            json!(5),
+            text(129),
+        ],
+    );
+    takes("/identity/client_address/trusted_hops", &[json!([]), json!(["0.0.0.0/0", "::/0"])]);
+    refuses(
+        "/identity/client_address/trusted_hops/0",
+        &at("client_address.trusted_hops[0]"),
+        &[json!("10.0.0.1/8"), json!("x"), json!(7), json!("")],
+    );
+    refuses(
+        "/identity/client_address/trusted_hops",
+        &at("client_address.trusted_hops"),
+        &[json!("10.0.0.0/8"), json!({})],
+    );
+    takes("/identity/client_address/chain", &[json!("X-Forwarded-For"), json!("Forwarded")]);
+    refuses(
+        "/identity/client_address/chain",
+        &at("client_address.chain"),
+        &[json!("x-forwarded-for"), json!("X-Real-IP"), json!(null)],
+    );
+    takes("/identity/client_address/on_missing", &[json!("reject"), json!({"address": "::1"})]);
+    refuses(
+        "/identity/client_address/on_missing",
+        &at("client_address.on_missing"),
+        &[json!("allow"), json!(null), json!({"a": 1})],
+    );
+    refuses_first(
+        "/identity/client_address/on_missing/address",
+        &at("client_address.on_missing.address"),
+        &[json!("x"), json!("127.0.0.1/32"), json!(1)],
+    );
+    takes("/identity/ipv6_prefix", &[json!(32), json!(128)]);
+    refuses(
+        "/identity/ipv6_prefix",
+        &at("ipv6_prefix"),
+        &[json!(31), json!(129), json!(256), json!(-1), json!("64"), json!(64.5)],
+    );
+    takes("/identity/cdn_id", &[json!("a"), json!("!#"), text(64)]);
+    refuses(
+        "/identity/cdn_id",
+        &at("cdn_id"),
+        &[json!(""), json!("a b"), json!("a;b"), json!("가"), text(65), json!(1)],
+    );
+    refuses("/identity/asn", &at("asn"), &[json!(1)]);
+}
+
+#[test]
+fn observe() {
+    takes("/observe/log/client_address", &[json!("address"), json!("network"), json!("none")]);
+    refuses("/observe/log/client_address", "observe.log.client_address", &[json!("all"), json!(true)]);
+    refuses("/observe/metrics", "observe.metrics", &[json!({})]);
+    refuses("/observe/log/level", "observe.log.level", &[json!("info")]);
+}
+
+#[test]
+fn names() {
+    for good in ["a", "A-z_9", "-", &"a".repeat(64)] {
+        takes("/routes/0/id", &[json!(good)]);
+    }
+    refuses(
+        "/routes/0/id",
+        "routes[0].id",
+        &[json!("a b"), json!(""), json!("a.b"), json!("a/b"), json!("é"), text(65), json!(7)],
+    );
+    let set = |name: &str| {
+        paths(&changed(
+            whole(),
+            "/address_sets",
+            &json!({"office": {"prefixes": []}, "home": {"prefixes": []}, name: {"prefixes": []}}),
+        ))
+    };
+    assert_eq!(set("a b"), ["address_sets[\"a b\"]"]);
+    assert_eq!(set(""), ["address_sets[\"\"]"]);
+}
+
+#[test]
+fn address_sets() {
+    takes(
+        "/address_sets/office/prefixes",
+        &[json!([]), json!(["0.0.0.0/0"]), json!(["::/0"]), json!(["1.2.3.4"])],
+    );
+    refuses(
+        "/address_sets/office/prefixes/1",
+        "address_sets.office.prefixes[1]",
+        &[json!("192.0.2.1/24"), json!("192.0.2.0/33"), json!("example.com"), json!(null)],
+    );
+    refuses("/address_sets/office/stored", "address_sets.office.stored", &[json!(true)]);
+}
+
+#[test]
+fn ip_filters() {
+    for (pointer, path) in [("/ip_filter", "ip_filter"), ("/routes/1/ip_filter", "routes[1].ip_filter")] {
+        let to = |rest: &str| format!("{pointer}/{rest}");
+        let at = |rest: &str| format!("{path}.{rest}");
+        takes(&to("mode"), &[json!("enforce"), json!("shadow"), json!("off")]);
+        refuses(&to("mode"), &at("mode"), &[json!("on"), json!(null), json!(true)]);
+        takes(&to("default"), &[json!("allow"), json!("deny")]);
+        refuses(&to("default"), &at("default"), &[json!("block"), json!("Deny")]);
+        takes(&to("rules"), &[json!([])]);
+        refuses(&to("rules/1/action"), &at("rules[1].action"), &[json!("block"), json!(null)]);
+        refuses(&to("rules/1/id"), &at("rules[1].id"), &[json!("a"), json!("a b")]);
+        refuses(
+            &to("rules/1/prefixes/0"),
+            &at("rules[1].prefixes[0]"),
+            &[json!("203.0.113.1/24"), json!("x")],
+        );
+        refuses(
+            &to("rules/1/address_sets/1"),
+            &at("rules[1].address_sets[1]"),
+            &[json!("nowhere"), json!("a b")],
+        );
+        refuses(
+            &to("rules/1"),
+            &at("rules[1]"),
+            &[json!({"id": "x", "action": "deny"}), json!("x"), json!([])],
+        );
+        refuses(&to("rules/1/countries"), &at("rules[1].countries"), &[json!(["KR"])]);
+    }
+}
+
+#[test]
+fn rate_limits() {
+    for (pointer, path) in [("/rate_limit", "rate_limit"), ("/routes/2/rate_limit", "routes[2].rate_limit")] {
+        let to = |rest: &str| format!("{pointer}/{rest}");
+        let at = |rest: &str| format!("{path}.{rest}");
+        refuses(&to("on_failure"), &at("on_failure"), &[json!("allow"), json!(1)]);
+        refuses(&to("mode"), &at("mode"), &[json!("on")]);
+        let (to, at) =
+            (|field: &str| to(&format!("rules/1/{field}")), |field: &str| at(&format!("rules[1].{field}")));
+        takes(&to("max"), &[json!(1), json!(1_000_000_000)]);
+        refuses(
+            &to("max"),
+            &at("max"),
+            &[json!(0), json!(-1), json!(5_000_000_000_u64), json!(1.5), json!("100"), json!(null)],
+        );
+        takes(&to("burst"), &[json!(1), json!(1_000_000), json!(null)]);
+        refuses(&to("burst"), &at("burst"), &[json!(0), json!(1_000_000_001), json!("1")]);
+        takes(&to("window"), &[json!("1s"), json!("31d")]);
+        refuses(
+            &to("window"),
+            &at("window"),
+            &[json!("999ms"), json!("32d"), json!("0s"), json!(60), json!("15")],
+        );
+        takes(&to("deadline"), &[json!("10ms"), json!("10s")]);
+        refuses(&to("deadline"), &at("deadline"), &[json!("9ms"), json!("10001ms"), json!(250)]);
+        takes(&to("message"), &[json!(""), json!("\n\u{1}\"<>"), text(1_000)]);
+        refuses(&to("message"), &at("message"), &[text(1_001), json!("가".repeat(334)), json!(7)]);
+        takes(
+            &to("key"),
+            &[
+                json!(["client"]),
+                json!([{"header": "Authorization"}]),
+                json!(["client", "client", "client", "client", "client", "client", "client", "client"]),
+            ],
+        );
+        refuses(
+            &to("key"),
+            &at("key"),
+            &[
+                json!([]),
+                json!([
+                    "client", "client", "client", "client", "client", "client", "client", "client", "client"
+                ]),
+                json!("client"),
+            ],
+        );
+        refuses(&to("key/0"), &at("key[0]"), &[json!("ip"), json!({"cookie": "a"}), json!(null)]);
+        refuses_first(&to("key/1/header"), &at("key[1].header"), &[json!("a b"), json!("")]);
+        takes(&to("counting"), &[json!("local"), json!("exact")]);
+        refuses(&to("counting"), &at("counting"), &[json!("leased"), json!("both")]);
+        refuses(&to("algorithm"), &at("algorithm"), &[json!("sliding_window"), json!("token_bucket")]);
+        refuses(&to("on_failure"), &at("on_failure"), &[json!("ignore")]);
+        refuses(&to("id"), &at("id"), &[json!("a"), json!("")]);
+        refuses(&to("cost"), &at("cost"), &[json!(2)]);
+    }
+}
+
+#[test]
+fn routes() {
+    refuses(
+        "/routes/1/upstream",
+        "routes[1].upstream",
+        &[json!("nowhere"), json!("A"), json!(""), json!(null)],
+    );
+    refuses("/routes/1/id", "routes[1].id", &[json!("one")]);
+    takes("/routes/1/priority", &[json!(i32::MIN), json!(i32::MAX)]);
+    refuses("/routes/1/priority", "routes[1].priority", &[json!(2_147_483_648_u64), json!("1"), json!(0.5)]);
+    takes("/routes/1/match/allow_encoded", &[json!([]), json!(["%2F", "%5C", "%00", "%00"])]);
+    takes("/routes/1/match/headers", &[json!({}), json!({"x-a": ""})]);
+    refuses("/routes/1/auth", "routes[1].auth", &[json!({})]);
+    takes("/routes", &[json!([])]);
+    refuses("/routes", "routes", &[json!({}), json!("x"), json!(null)]);
+    refuses("/routes/1", "routes[1]", &[json!(null), json!("x"), json!([])]);
+}
+
+#[test]
+fn a_route_takes_nothing_less_than_an_id_and_an_upstream() {
+    let only = |route: Value| {
+        paths(&json!({"version": 1, "upstreams": {"u": {"origin": "http://u"}}, "routes": [route]}))
+    };
+    assert_eq!(only(json!({"id": "r", "upstream": "u"})), [""; 0]);
+    assert_eq!(only(json!({"upstream": "u"})), ["routes[0]"]);
+    assert_eq!(only(json!({"id": "r"})), ["routes[0]"]);
+}
+
+#[test]
+fn reserved_and_unknown_names_are_told_apart() {
+    for (pointer, path, reserved) in [
+        ("/bans", "bans", true),
+        ("/slos", "slos", true),
+        ("/routes/0/validate", "routes[0].validate", true),
+        ("/upstreams/a/retries", "upstreams.a.retries", true),
+        ("/nope", "nope", false),
+        ("/routes/0/nope", "routes[0].nope", false),
+        ("/routes/0/a b", "routes[0][\"a b\"]", false),
+        ("/defaults/upstream", "defaults.upstream", false),
+    ] {
+        let found = super::problems(&changed(whole(), pointer, &json!({"x": 1})));
+        assert_eq!((found.len(), found[0].path.as_str(), found[0].value.as_str()), (1, path, "{\"x\":1}"));
+        assert_eq!(found[0].expected.contains("reserved"), reserved, "{found:?}");
+    }
+}
