@@ -42,7 +42,7 @@ function run(plan) {
         fail(
           new Error(`requests were still unanswered ${DRAIN_MS / 1000} s after the round's end`),
         ),
-      (plan.seconds ?? 120) * 1000 + DRAIN_MS,
+      (plan.seconds ?? 600) * 1000 + DRAIN_MS,
     );
 
     function settle() {

@@ -67,12 +67,19 @@ export async function findTool(tool, env = process.env) {
   return undefined;
 }
 
+/** The tools run for a second at a time: what one waits for is their compilation. */
+const QUICK_TO_COMPILE = {
+  CARGO_PROFILE_RELEASE_OPT_LEVEL: "1",
+  CARGO_PROFILE_RELEASE_LTO: "off",
+  CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "16",
+};
+
 async function compile(tool, env) {
   const goal = folder(tool, env);
   const staging = `${goal}.partial`;
   // A build folder of its own lets an interrupted compilation go on where it stopped.
   const target = join(cacheDir(env), "build", `${tool.crate}-${tool.version}`);
-  const clean = { ...env, CARGO_TARGET_DIR: target };
+  const clean = { ...env, ...QUICK_TO_COMPILE, CARGO_TARGET_DIR: target };
   delete clean.CARGO_BUILD_TARGET;
   let lockIsStale = false;
   const attempt = (locked) =>

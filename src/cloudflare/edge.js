@@ -90,17 +90,18 @@ export function isTimeout(error) {
  * `encodeResponseBody: "manual"` leaves a compressed body as it came.
  */
 export function forward(request, url, edits, firstByte) {
+  const { method, body } = request;
+  // fetch takes no body of a GET by itself, but passes on one that it got.
+  const bodyOfGet = body !== null && (method === "GET" || method === "HEAD");
+  const source = bodyOfGet ? new Request(url, request) : url;
   const headers = new Headers(request.headers);
   applyEdits(headers, edits);
-  const sent = fetch(url, {
-    method: request.method,
-    headers,
-    body: request.body,
-    redirect: "manual",
-    cf: NO_PLATFORM_CACHE,
-    encodeResponseBody: "manual",
-  });
-  return within(sent, firstByte).then((response) => {
+  const init = { headers, redirect: "manual", cf: NO_PLATFORM_CACHE, encodeResponseBody: "manual" };
+  if (!bodyOfGet) {
+    init.method = method;
+    init.body = body;
+  }
+  return within(fetch(source, init), firstByte).then((response) => {
     const { status, headers } = response;
     return [response, status, headers.get("connection"), headers.get("cache-control")];
   });

@@ -12,8 +12,13 @@ fuzz_target!(|text: &str| {
     }
     let before = CacheControl::parse(&format!("no-store, private, {text}"));
     assert!(before.no_store && before.private);
-    assert_eq!((before.max_age, before.s_maxage, before.invalid), (read.max_age, read.s_maxage, read.invalid));
+    assert_eq!(
+        (before.max_age, before.s_maxage, before.invalid),
+        (read.max_age, read.s_maxage, read.invalid)
+    );
     let after = CacheControl::parse(&format!("{text}, no-store"));
     assert!(after.no_store || after.invalid, "hidden");
-    assert!(after.private >= read.private && after.no_cache >= read.no_cache && after.invalid >= read.invalid);
+    assert!(
+        after.private >= read.private && after.no_cache >= read.no_cache && after.invalid >= read.invalid
+    );
 });

@@ -24,7 +24,9 @@ fuzz_target!(|text: &str| {
     for after in [0, 1_000, 60_000, 1 << 41, u64::MAX] {
         let now = Timestamp::from_millis(entry.received.millis().saturating_add(after));
         if let Lookup::Fresh { age, ttl, not_modified } = judge(&plan(&head, None), &head, &entry, now) {
-            assert!(ttl > 0 && age.saturating_add(ttl) == entry.lifetime && last.is_none_or(|last| age >= last));
+            assert!(
+                ttl > 0 && age.saturating_add(ttl) == entry.lifetime && last.is_none_or(|last| age >= last)
+            );
             assert_eq!(hit_fields(&entry, age, not_modified).last(), Some(&(AGE, age.to_string())));
             last = Some(age);
         }

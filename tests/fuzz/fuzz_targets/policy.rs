@@ -15,7 +15,12 @@ fuzz_target!(|text: &str| {
         Ok(gateway) => gateway,
         Err(error) => {
             assert!((1..=MAX_PROBLEMS).contains(&error.problems.len()));
-            assert!(error.problems.iter().all(|problem| !problem.expected.is_empty() && problem.value.len() < 200));
+            assert!(
+                error
+                    .problems
+                    .iter()
+                    .all(|problem| !problem.expected.is_empty() && problem.value.len() < 200)
+            );
             return;
         }
     };

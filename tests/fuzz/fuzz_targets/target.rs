@@ -16,6 +16,7 @@ fuzz_target!(|sent: &str| {
     assert_eq!(url.path().split('/').count(), path.split('/').count());
     // A normal form is normal.
     assert_eq!(normalise(&form).ok(), Some((form, encoded)));
-    let target = parse(&format!("http://origin.example{sent}"), Some("origin.example")).map(|target| target.as_sent.to_owned());
+    let target = parse(&format!("http://origin.example{sent}"), Some("origin.example"))
+        .map(|target| target.as_sent.to_owned());
     assert_eq!(target.ok().as_deref(), Some(sent));
 });

@@ -33,13 +33,38 @@ fn an_origin_that_is_late_is_a_504() {
 }
 
 #[test]
-fn an_answer_of_any_status_is_passed_on() {
-    for status in [101, 200, 204, 301, 304, 404, 418, 500, 503] {
+fn a_final_answer_of_any_status_is_passed_on() {
+    for status in [200, 204, 301, 304, 404, 418, 500, 503, 599] {
         let gate = gate(&json!({}));
         gate.platform.origin(move |_| Response::new(status));
         let (response, record) = gate.send(&get("/"));
         assert_eq!((response.status, record.status, record.upstream_status), (status, status, Some(status)));
     }
+}
+
+/// RFC 9110, 15: what is no final response, or none at all, is the origin's
+/// failure. It changes nothing that is stored.
+#[test]
+fn an_answer_that_is_none_is_a_502() {
+    for status in [99, 100, 101, 103, 199, 600, 999] {
+        let gate = route(&json!({"cache": {}}));
+        gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=60"));
+        gate.send(&get("/"));
+        gate.platform.origin(move |_| Response::new(status));
+        let (response, record) = gate.send(&request("POST", "/"));
+        assert_eq!((response.status, label(&response).as_str()), (502, "upstream-unreachable"), "{status}");
+        assert!(record.error.is_some());
+        assert_eq!(gate.send(&get("/")).1.cache, Some("hit"), "{status}");
+    }
+}
+
+/// An origin answers Expect with 100 (Continue), which the runtime takes for
+/// the final response.
+#[test]
+fn an_expectation_ends_here() {
+    let gate = gate(&json!({}));
+    gate.send(&request("POST", "/").with("Expect", "100-continue"));
+    assert_eq!(gate.the_sent().field("expect"), None);
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! Who may go on: the steps of the journey that refuse.
+
+use std::time::Duration;
+
+use super::Journey;
+use crate::control;
+use crate::error::{PlatformError, Reason, Reject};
+use crate::observe::record::StageRecord;
+use crate::platform::Platform;
+use crate::stages::Mode;
+use crate::stages::identity::Identity;
+use crate::stages::ip_filter::{Action, IpFilterStage, IpVerdict};
+use crate::stages::rate_limit::gcra::{Decision, Quota};
+use crate::stages::rate_limit::message::Take;
+use crate::stages::rate_limit::{CounterKey, Counting, LimitRule, OnFailure, RateLimitStage, seconds_up};
+use crate::time::Timestamp;
+
+impl<P: Platform> Journey<'_, P> {
+    /// The limit of `/_weir/`: local, and so generous that only a flood of
+    /// one client meets it.
+    pub(super) fn control_limit(&self, identity: &Identity, now: Timestamp) -> Result<(), Reject> {
+        let quota = Quota::new(20, Duration::from_secs(1), 60);
+        let key = control::counter(identity);
+        let decision = self.isolate.counters.borrow_mut().take(key, &quota, now);
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after)))
+    }
+
+    pub(super) fn ip_filter(
+        &mut self,
+        name: &'static str,
+        stage: &IpFilterStage,
+        identity: &Identity,
+    ) -> Result<(), Reject> {
+        if stage.mode() == Mode::Off {
+            return Ok(());
+        }
+        let verdict = stage.decide(identity.address);
+        let mut note = |verdict: IpVerdict<'_>, shadow| {
+            self.record.stages.push(StageRecord {
+                stage: name,
+                verdict: verdict.action.as_str(),
+                rule: verdict.rule.map(str::to_owned),
+                prefix: verdict.prefix.map(|prefix| prefix.to_string()),
+                shadow,
+                error: None,
+            });
+        };
+        // What the shadow rules would change is worth a note, what they
+        // confirm is not.
+        if let Some(shadow) = stage.decide_with_shadow(identity.address)
+            && shadow != verdict
+        {
+            note(shadow, true);
+        }
+        note(verdict, stage.mode() == Mode::Shadow);
+        if verdict.action == Action::Deny && stage.mode() == Mode::Enforce {
+            return Err(Reject::new(Reason::AddressDenied));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn rate_limit(
+        &mut self,
+        name: &'static str,
+        stage: &RateLimitStage,
+        identity: &Identity,
+        mut now: Timestamp,
+    ) -> Result<(), Reject> {
+        for rule in &stage.rules {
+            let key = rule.counter(identity, self.head);
+            let (decision, failure) = match rule.counting {
+                Counting::Local => (self.count_locally(key, rule, now), None),
+                Counting::Exact => {
+                    let take = Take { key, quota: rule.quota, cost: 1 };
+                    let answer = self.platform.take(&take, rule.deadline).await;
+                    // The clock moves while waiting.
+                    now = self.platform.now();
+                    match answer {
+                        Ok(decision) => (Some(decision), None),
+                        Err(error) => match rule.on_failure {
+                            OnFailure::Local => (self.count_locally(key, rule, now), Some(error)),
+                            OnFailure::Open | OnFailure::Closed => (None, Some(error)),
+                        },
+                    }
+                }
+            };
+            self.conclude_limit(name, rule, decision, failure)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn count_locally(
+        &self,
+        key: CounterKey,
+        rule: &LimitRule,
+        now: Timestamp,
+    ) -> Option<Decision> {
+        Some(self.isolate.counters.borrow_mut().take(key, &rule.quota, now))
+    }
+
+    pub(super) fn conclude_limit(
+        &mut self,
+        name: &'static str,
+        rule: &LimitRule,
+        decision: Option<Decision>,
+        failure: Option<PlatformError>,
+    ) -> Result<(), Reject> {
+        let shadow = rule.mode == Mode::Shadow;
+        let refused = decision.is_some_and(|decision| !decision.allowed);
+        let verdict = match (&decision, rule.on_failure) {
+            (Some(_), _) if refused => "refuse",
+            (Some(_), _) => "allow",
+            (None, on_failure) => on_failure.as_str(),
+        };
+        self.record.stages.push(StageRecord {
+            stage: name,
+            verdict,
+            rule: Some(rule.id.clone()),
+            prefix: None,
+            shadow,
+            error: failure.as_ref().map(PlatformError::to_string),
+        });
+        if shadow {
+            return Ok(());
+        }
+        let Some(decision) = decision else {
+            return match (rule.on_failure, failure) {
+                (OnFailure::Closed, Some(error)) => {
+                    Err(Reject::new(Reason::CounterUnavailable).retry_after(1).cause(&error))
+                }
+                _ => Ok(()),
+            };
+        };
+        // A refusal speaks for itself; else the one with the least left does.
+        if refused || self.strictest.as_ref().is_none_or(|(least, _)| decision.remaining < *least) {
+            self.strictest = Some((decision.remaining, rule.fields(&decision)));
+        }
+        if !refused {
+            return Ok(());
+        }
+        let reject = Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after).max(1));
+        Err(match &rule.message {
+            Some(message) => reject.detail(message.clone()),
+            None => reject,
+        })
+    }
+}
