@@ -27,22 +27,7 @@ quarter from run to run on a shared machine.
 `;
 
 export function readOptions(argv, root) {
-  const { values } = parseArgs({
-    args: argv,
-    options: {
-      scenario: { type: "string", multiple: true },
-      rounds: { type: "string", default: "7" },
-      seconds: { type: "string", default: "1.5" },
-      connections: { type: "string", default: "16" },
-      samples: { type: "string", default: "5" },
-      build: { type: "string", default: path.join(root, "build") },
-      keep: { type: "string" },
-      json: { type: "boolean", default: false },
-      strict: { type: "boolean", default: false },
-      instructions: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
-  });
+  const values = parse(argv, root);
   const names = values.scenario ?? SCENARIOS.map((scenario) => scenario.name);
   const unknown = names.find((name) => !SCENARIOS.some((scenario) => scenario.name === name));
   if (unknown !== undefined) throw new UsageError(`no scenario is called ${unknown}`);
@@ -61,6 +46,29 @@ export function readOptions(argv, root) {
 }
 
 export class UsageError extends Error {}
+
+function parse(args, root) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        scenario: { type: "string", multiple: true },
+        rounds: { type: "string", default: "7" },
+        seconds: { type: "string", default: "1.5" },
+        connections: { type: "string", default: "16" },
+        samples: { type: "string", default: "5" },
+        build: { type: "string", default: path.join(root, "build") },
+        keep: { type: "string" },
+        json: { type: "boolean", default: false },
+        strict: { type: "boolean", default: false },
+        instructions: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    }).values;
+  } catch (error) {
+    throw new UsageError(error.message);
+  }
+}
 
 function number(text, name, least, most) {
   const value = Number(text);

@@ -64,20 +64,28 @@ async function main() {
   if (options.strict && results.targets.some(({ met }) => met === false)) process.exitCode = 1;
 }
 
+let interrupted = false;
 for (const [signal, code] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
 ]) {
-  process.once(signal, () => cleanUp().finally(() => process.exit(code)));
+  process.once(signal, () => {
+    interrupted = true;
+    cleanUp().finally(() => process.exit(code));
+  });
 }
 
 try {
   await main();
 } catch (error) {
-  process.stderr.write(
-    `bench: ${error.message}\n${error instanceof UsageError ? "See npm run bench -- --help\n" : ""}`,
-  );
-  process.exitCode = error instanceof UsageError ? 2 : 1;
+  // Once interrupted, that the helpers are gone is no news.
+  if (!interrupted) {
+    const usage = error instanceof UsageError;
+    process.stderr.write(
+      `bench: ${error.message}\n${usage ? "See npm run bench -- --help\n" : ""}`,
+    );
+    process.exitCode = usage ? 2 : 1;
+  }
 } finally {
   await cleanUp();
 }

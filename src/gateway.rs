@@ -167,7 +167,7 @@ impl<P: Platform> Journey<'_, P> {
         // 12 cache: after every check, so that a stored answer is no way
         // around one.
         let lookup = match &route.cache {
-            Some(stage) => self.lookup(stage, route, upstream, variant, &target).await?,
+            Some(stage) => self.lookup(stage, route, upstream, variant, &target, &identity).await?,
             None => CacheState::Off,
         };
         let state = match lookup {

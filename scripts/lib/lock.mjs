@@ -80,16 +80,20 @@ export async function withLock(path, body, options = {}) {
     }
   }, beat);
   pulse.unref();
+  // Ctrl-C ends the process without coming back here.
+  const release = () => {
+    try {
+      if (readFileSync(path, "utf8") === token) rmSync(path, { force: true });
+    } catch {
+      // Gone already.
+    }
+  };
+  process.once("exit", release);
   try {
     return await body();
   } finally {
     clearInterval(pulse);
-    let held;
-    try {
-      held = readFileSync(path, "utf8");
-    } catch {
-      held = undefined;
-    }
-    if (held === token) rmSync(path, { force: true });
+    process.off("exit", release);
+    release();
   }
 }

@@ -38,7 +38,12 @@ const onSignal = {
   SIGHUP: () => leave(129),
 };
 
+let leaving = false;
+/** What waits for this never goes on: the process is on its way out. */
+const never = new Promise(() => {});
+
 function leave(code) {
+  leaving = true;
   endChildren().finally(() => process.exit(code));
 }
 
@@ -67,15 +72,17 @@ function start(command, args, options) {
  * Runs a command to its end and gives its exit code.
  *
  * `show` says what becomes of its output: "pass" hands over our own streams; "progress" tells every
- * few seconds how far it is, and repeats its last lines if it fails. `onLine` sees each line.
+ * few seconds how far it is, and repeats its last lines if it fails, unless `forgive` says that the
+ * failure does not matter. `onLine` sees each line.
  *
  * @param {string} command
  * @param {string[]} args
  * @param {{cwd?: string, env?: NodeJS.ProcessEnv, show?: "pass" | "progress", label?: string,
- *   timeout?: number, onLine?: (line: string) => void}} [options]
+ *   timeout?: number, onLine?: (line: string) => void, forgive?: () => boolean}} [options]
  */
 export async function run(command, args, options = {}) {
-  const { cwd, env, show = "pass", label = command, timeout, onLine } = options;
+  if (leaving) return never;
+  const { cwd, env, show = "pass", label = command, timeout, onLine, forgive } = options;
   const started = Date.now();
   const piped = show !== "pass";
   const stdio = piped ? ["ignore", "pipe", "pipe"] : ["ignore", "inherit", "inherit"];
@@ -107,8 +114,10 @@ export async function run(command, args, options = {}) {
       child.once("error", (error) => (error.code === "ENOENT" ? resolve(127) : reject(error)));
       child.once("close", (code) => resolve(code ?? 1));
     });
+    if (leaving) return never;
     if (timedOut) note(`${label} was ended: it ran longer than ${seconds(timeout)}.`);
-    if (piped && code !== 0) for (const line of last) note(dim(`   ${line}`, process.stderr));
+    if (piped && code !== 0 && !forgive?.())
+      for (const line of last) note(dim(`   ${line}`, process.stderr));
     return timedOut ? 1 : code;
   } finally {
     clearInterval(pulse);
@@ -118,6 +127,7 @@ export async function run(command, args, options = {}) {
 
 /** Runs a command and gives what it printed, or undefined where it cannot be started. */
 export async function output(command, args, { cwd, env, input } = {}) {
+  if (leaving) return never;
   const child = start(command, args, { cwd, env, stdio: ["pipe", "pipe", "pipe"] });
   const chunks = { stdout: [], stderr: [] };
   child.stdout.on("data", (chunk) => chunks.stdout.push(chunk));

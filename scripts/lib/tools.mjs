@@ -92,9 +92,9 @@ async function compile(tool, env) {
         show: "progress",
         label: tool.crate,
         onLine: (line) => {
-          if (/failed to select a version|is yanked|not found in registry/.test(line))
-            lockIsStale = true;
+          if (/^error: failed to select a version/.test(line)) lockIsStale = true;
         },
+        forgive: () => locked.length > 0 && lockIsStale,
       },
     );
 

@@ -5,11 +5,12 @@ use http::header::HeaderName;
 
 use super::Journey;
 use crate::error::{PlatformError, Reason, Reject};
-use crate::exchange::{Edit, Head, Reply};
+use crate::exchange::{Edit, Head, Reply, list};
 use crate::observe::record::{StageRecord, Verdict};
 use crate::platform::Platform;
 use crate::policy::Route;
 use crate::stages::cache::{self, CACHE_STATUS, CacheStage, Forward, Lookup, NotStored, Plan};
+use crate::stages::identity::Identity;
 use crate::stages::target::Target;
 use crate::stages::upstream;
 use crate::time::Timestamp;
@@ -20,10 +21,11 @@ impl<P: Platform> Journey<'_, P> {
         route: &Route,
         upstream: usize,
         variant: Option<&str>,
+        scheme: &str,
         target: &Target<'_>,
     ) -> String {
         let upstream = self.gateway.upstreams.get(upstream).map_or("", |upstream| upstream.name.as_str());
-        let url = (target.scheme, &*target.authority(), target.as_sent);
+        let url = (scheme, &*target.authority(), target.as_sent);
         cache::key(&self.isolate.environment, &route.id, upstream, variant.unwrap_or_default(), url)
     }
 
@@ -34,9 +36,16 @@ impl<P: Platform> Journey<'_, P> {
         upstream: usize,
         variant: Option<&str>,
         target: &Target<'_>,
+        identity: &Identity,
     ) -> Result<CacheState<P::Response>, Reject> {
-        let plan = cache::plan(self.head, route.canary.as_ref().and_then(|canary| canary.cookie_name()));
-        let key = self.key(route, upstream, variant, target);
+        let mut plan = cache::plan(self.head, route.canary.as_ref().and_then(|canary| canary.cookie_name()));
+        // What the origin is told about host and scheme may stand in its
+        // answer, so it is part of the key, or the answer is nobody else's.
+        let scheme = upstream::told_scheme(self.head, target, identity);
+        if scheme.is_none() {
+            plan = plan.bypassed();
+        }
+        let key = self.key(route, upstream, variant, scheme.unwrap_or(target.scheme), target);
         let forward = match plan.skip {
             Some(skip) => skip,
             None if self.isolate.unstorable.borrow().is_marked(&key, self.platform.now()) => Forward::UriMiss,
@@ -121,8 +130,9 @@ impl<P: Platform> Journey<'_, P> {
             }
             Err(reason) => {
                 // Only what the origin said counts: what the request did not
-                // allow says nothing about the next one.
-                if plan.store {
+                // allow says nothing about the next one. Nor does a 304, which
+                // answers a condition; and what is stored may serve others.
+                if plan.store && status != 304 && forward == Forward::UriMiss {
                     self.isolate.unstorable.borrow_mut().mark(&key, now);
                 }
                 (response, Err(reason))
@@ -148,6 +158,12 @@ impl<P: Platform> Journey<'_, P> {
             return Err(NotStored::Directive);
         }
         let mut fields = self.platform.fields(response);
+        // The origin gets the request id from us, whatever its field is called.
+        let request_id = self.gateway.identity.request_id_field.as_str();
+        let mut varying = fields.iter().filter(|(name, _)| *name == http::header::VARY);
+        if varying.any(|(_, names)| list(names).any(|name| name.eq_ignore_ascii_case(request_id))) {
+            return Err(NotStored::Vary);
+        }
         let gone: Vec<HeaderName> = self
             .edits
             .iter()
@@ -166,25 +182,21 @@ impl<P: Platform> Journey<'_, P> {
         if !self.gateway.has_cache {
             return;
         }
-        let as_get = AsGet(self.head);
-        let Some(route) =
-            self.gateway.router.find(target, &as_get).and_then(|index| self.gateway.routes.get(index))
-        else {
-            return;
-        };
-        if route.cache.is_none() {
-            return;
+        let mut keys = Vec::new();
+        for index in self.gateway.router.readers(target) {
+            let Some(route) = self.gateway.routes.get(index).filter(|route| route.cache.is_some()) else {
+                continue;
+            };
+            for scheme in ["http", "https"] {
+                keys.push(self.key(route, route.upstream, None, scheme, target));
+                for variant in route.canary.iter().flat_map(|canary| &canary.variants) {
+                    keys.push(self.key(route, variant.upstream, Some(&variant.name), scheme, target));
+                }
+            }
         }
-        let mut keys = vec![self.key(route, route.upstream, None, target)];
-        if let Some(canary) = &route.canary {
-            keys.extend(
-                canary
-                    .variants
-                    .iter()
-                    .map(|variant| self.key(route, variant.upstream, Some(&variant.name), target)),
-            );
+        if !keys.is_empty() {
+            self.platform.remove(keys);
         }
-        self.platform.remove(keys);
     }
 }
 
@@ -196,21 +208,4 @@ pub(super) enum CacheState<R> {
     Hit(Reply<R>),
     /// Not the answer.
     Miss { plan: Plan, key: String, forward: Forward, stage: CacheStage },
-}
-
-/// A request as if it were a GET.
-struct AsGet<'a, H>(&'a H);
-
-impl<H: Head> Head for AsGet<'_, H> {
-    fn method(&self) -> &Method {
-        &Method::GET
-    }
-
-    fn url(&self) -> &str {
-        self.0.url()
-    }
-
-    fn field(&self, name: &HeaderName) -> Option<std::borrow::Cow<'_, str>> {
-        self.0.field(name)
-    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::HeaderName;
 use serde_json::Value;
 
-use super::decode::{Problems, decode, join, merge, parse};
+use super::decode::{Problems, decode, is_within, join, merge, parse};
 use super::units::Name;
 use super::{DOCUMENT_LIMIT, DOCUMENT_VERSION, Policy, RouteConfig};
 use crate::error::{PolicyError, Problem};
@@ -14,7 +14,7 @@ use crate::observe::record::ClientAddress;
 use crate::stages::cache::{self, CacheStage};
 use crate::stages::canary::CanaryStage;
 use crate::stages::identity::IdentityStage;
-use crate::stages::ip_filter::IpFilterStage;
+use crate::stages::ip_filter::{ADDRESS_SET_EXPECTED, IpFilterStage};
 use crate::stages::rate_limit::RateLimitStage;
 use crate::stages::route::{Matcher, Router};
 use crate::stages::upstream::{self, Upstream};
@@ -93,17 +93,54 @@ fn unreadable() -> Problem {
 }
 
 fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
+    let written = Written::of(&tree);
     // Structure first: every problem with its own path. What is wrong is cut
     // out, so that the checks below still see the rest.
     let (policy, positions): (Policy, _) = decode(&mut tree, problems)?;
+    let cut: Vec<String> = problems.paths().map(str::to_owned).collect();
     let policy = with_defaults(policy, &tree, problems)?;
     let mut found = Problems::default();
     if policy.version != DOCUMENT_VERSION {
         found.add("version", policy.version.to_string(), format!("expected {DOCUMENT_VERSION}"));
     }
     let gateway = build(&policy, &mut found);
-    problems.append(found, |path| positions.original(path));
+    let mut placed = Problems::default();
+    placed.append(found, |path| positions.original(path));
+    placed.retain(|problem| !written.explains(problem, &cut));
+    problems.append(placed, str::to_owned);
     Some(gateway)
+}
+
+/// The names that a document gives, before anything is cut out of it.
+struct Written {
+    upstreams: Vec<String>,
+    address_sets: Vec<String>,
+}
+
+const UPSTREAM_EXPECTED: &str = "expected the name of one of \"upstreams\"";
+
+impl Written {
+    fn of(tree: &Value) -> Self {
+        let names = |key: &str| {
+            let object = tree.get(key).and_then(Value::as_object);
+            object.map(|object| object.keys().map(|name| format!("\"{name}\"")).collect()).unwrap_or_default()
+        };
+        Self { upstreams: names("upstreams"), address_sets: names("address_sets") }
+    }
+
+    /// Whether a problem only follows from something that was cut out.
+    fn explains(&self, problem: &Problem, cut: &[String]) -> bool {
+        let spoilt = cut.iter().any(|path| *path == problem.path || is_within(path, &problem.path));
+        let refers = match problem.expected.as_str() {
+            UPSTREAM_EXPECTED => self.upstreams.contains(&problem.value),
+            ADDRESS_SET_EXPECTED => self.address_sets.contains(&problem.value),
+            _ => false,
+        };
+        // A route without its path or hosts overlaps with every other.
+        let is_match = |path: &str| path.starts_with("routes[") && path.contains("].match");
+        let overlaps = is_match(&problem.path) && cut.iter().any(|path| is_match(path));
+        spoilt || refers || overlaps
+    }
 }
 
 /// Merges `defaults` into each route.
@@ -150,6 +187,7 @@ fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
     let entry_rate_limit =
         policy.rate_limit.as_ref().map(|limit| limit.compile("rate_limit", "", problems)).unwrap_or_default();
 
+    check_defaults(policy, problems);
     let mut ids = HashSet::new();
     let mut matchers: Vec<Matcher> = Vec::with_capacity(policy.routes.len());
     let mut routes = Vec::with_capacity(policy.routes.len());
@@ -189,8 +227,7 @@ fn build_route(
 ) -> Route {
     let upstream = upstreams.get(&route.upstream).copied();
     if upstream.is_none() {
-        let expected = "expected the name of one of \"upstreams\"";
-        problems.add(join(path, "upstream"), format!("\"{}\"", route.upstream), expected);
+        problems.add(join(path, "upstream"), format!("\"{}\"", route.upstream), UPSTREAM_EXPECTED);
     }
     Route {
         id: route.id.0.clone(),
@@ -209,6 +246,23 @@ fn build_route(
             .as_ref()
             .and_then(|canary| canary.compile(&join(path, "canary"), route.id.as_str(), upstreams, problems)),
         cache: route.cache.as_ref().and_then(|cache| cache.compile(&join(path, "cache"), problems)),
+    }
+}
+
+/// Where no route has them merged in, `defaults` are checked by themselves.
+fn check_defaults(policy: &Policy, problems: &mut Problems) {
+    if !policy.routes.is_empty() {
+        return;
+    }
+    let defaults = &policy.defaults;
+    if let Some(filter) = &defaults.ip_filter {
+        filter.compile("defaults.ip_filter", &policy.address_sets, problems);
+    }
+    if let Some(limit) = &defaults.rate_limit {
+        limit.compile("defaults.rate_limit", "", problems);
+    }
+    if let Some(cache) = &defaults.cache {
+        cache.compile("defaults.cache", problems);
     }
 }
 
@@ -232,7 +286,7 @@ fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
         }
     };
     gateway.identity.wanted_fields().into_iter().for_each(&mut add);
-    upstream::request_fields().for_each(&mut add);
+    upstream::request_fields(&gateway.identity).for_each(&mut add);
     gateway.router.wanted_fields().for_each(&mut add);
     gateway.entry_rate_limit.wanted_fields().for_each(&mut add);
     gateway.routes.iter().flat_map(|route| route.rate_limit.wanted_fields()).for_each(&mut add);
@@ -243,6 +297,6 @@ fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
         add(http::header::COOKIE);
     }
     // A document may name any number; past this, reading on demand is better.
-    fields.truncate(64);
+    fields.truncate(256);
     fields
 }

@@ -74,6 +74,16 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// The paths.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|problem| problem.path.as_str())
+    }
+
+    /// Leaves out what does not fit.
+    pub fn retain(&mut self, fits: impl Fn(&Problem) -> bool) {
+        self.0.retain(fits);
+    }
+
     /// Adds problems, their paths changed.
     pub fn append(&mut self, others: Self, path: impl Fn(&str) -> String) {
         for problem in others.0 {
@@ -217,7 +227,9 @@ pub fn decode<T: DeserializeOwned>(tree: &mut Value, problems: &mut Problems) ->
         let place = Place::find(error.path(), tree, &positions);
         // A field that is missing because it was cut out is no news.
         let missing = between(&message, "missing field `", "`").map(|field| join(&place.shown, field));
-        if missing.is_none_or(|path| !cut.contains(&path)) {
+        // Nor is what a value lacks because part of it was cut out.
+        let spoilt = cut.iter().any(|path: &String| is_within(path, &place.shown));
+        if missing.is_none_or(|path| !cut.contains(&path)) && !spoilt {
             let (value, expected) = describe(&message, &place);
             problems.add(place.shown.as_str(), value, expected);
         }
@@ -255,6 +267,12 @@ fn describe(message: &str, place: &Place) -> (String, String) {
         }
         None => (place.value.clone(), message.to_owned()),
     }
+}
+
+/// Whether a path is below another.
+#[must_use]
+pub fn is_within(path: &str, parent: &str) -> bool {
+    path.strip_prefix(parent).is_some_and(|rest| rest.starts_with(['.', '[']))
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {

@@ -120,7 +120,11 @@ impl Holder {
             let recently = self.tried.is_some_and(|tried| now >= tried && now.since(tried) < RETRY_AFTER);
             return if recently && self.degraded.is_some() { Need::Unavailable } else { Need::Read };
         };
-        let since = |at: Option<Timestamp>| at.map_or(Duration::MAX, |at| now.since(at));
+        // A clock that went back says nothing about how long ago it was.
+        let since = |at: Option<Timestamp>| match at {
+            Some(at) if now >= at => now.since(at),
+            _ => Duration::MAX,
+        };
         if since(self.tried) < snapshot.gateway.refresh_interval {
             return Need::Nothing;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::stages::ip_filter::prefix::Prefix;
 use http::header::HeaderName;
-use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
 /// A JSON string of a scalar type of ours.
 trait FromText: Sized {
@@ -135,6 +135,38 @@ impl FromText for FieldName {
     fn from_text(text: &str) -> Option<Self> {
         let name = HeaderName::from_str(text).ok()?;
         (text.len() <= 128).then_some(Self(name))
+    }
+}
+
+/// Header fields and the values they must have; each field once, whatever the
+/// case of its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldValues(pub Vec<(HeaderName, String)>);
+
+struct FieldValuesVisitor;
+
+impl<'de> Visitor<'de> for FieldValuesVisitor {
+    type Value = FieldValues;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of header fields and their values, each field once")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<FieldValues, A::Error> {
+        let mut values: Vec<(HeaderName, String)> = Vec::new();
+        while let Some((name, value)) = entries.next_entry::<FieldName, String>()? {
+            if values.iter().any(|(known, _)| *known == name.0) {
+                return Err(A::Error::invalid_value(Unexpected::Map, &self));
+            }
+            values.push((name.0, value));
+        }
+        Ok(FieldValues(values))
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldValues {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldValuesVisitor)
     }
 }
 

@@ -83,6 +83,16 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 /// carries it is not kept.
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
+/// Fields that the origin gets from us and not from the client, and that differ
+/// from client to client.
+const TOLD_BY_US: [HeaderName; 5] = [
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("cdn-loop"),
+];
+
 /// Statuses whose meaning is known here and that describe a whole answer
 /// (RFC 9110, 15.1, without 206).
 const STORABLE: [u16; 11] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
@@ -120,7 +130,7 @@ impl Forward {
 }
 
 /// What a request allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Why the store is not asked; `None` when it is.
     pub skip: Option<Forward>,
@@ -130,6 +140,14 @@ pub struct Plan {
     pub only_if_cached: bool,
     max_age: Option<u64>,
     min_fresh: Option<u64>,
+}
+
+impl Plan {
+    /// The same request, kept away from the cache.
+    #[must_use]
+    pub fn bypassed(self) -> Self {
+        Self { skip: Some(Forward::Bypass), store: false, ..self }
+    }
 }
 
 /// What the store had.
@@ -237,12 +255,12 @@ pub fn is_unsafe(method: &Method) -> bool {
 /// which is no credential.
 #[must_use]
 pub fn plan(head: &impl Head, own_cookie: Option<&str>) -> Plan {
-    let refused =
-        |skip| Plan { skip: Some(skip), store: false, only_if_cached: false, max_age: None, min_fresh: None };
     let is_get = head.method() == Method::GET;
     if !is_get && head.method() != Method::HEAD {
-        return refused(Forward::Method);
+        return Plan { skip: Some(Forward::Method), ..Plan::default() };
     }
+    let field = head.field(&CACHE_CONTROL);
+    let control = field.as_deref().map(CacheControl::parse).unwrap_or_default();
     let has = |name: &HeaderName| head.field(name).is_some();
     let has_body =
         has(&TRANSFER_ENCODING) || head.field(&CONTENT_LENGTH).is_some_and(|length| trim(&length) != "0");
@@ -255,10 +273,9 @@ pub fn plan(head: &impl Head, own_cookie: Option<&str>) -> Plan {
         });
     let conditions = [RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_RANGE, UPGRADE].iter().any(has);
     if credentials || has_body || conditions {
-        return refused(Forward::Bypass);
+        let only_if_cached = control.only_if_cached;
+        return Plan { skip: Some(Forward::Bypass), only_if_cached, ..Plan::default() };
     }
-    let field = head.field(&CACHE_CONTROL);
-    let control = field.as_deref().map(CacheControl::parse).unwrap_or_default();
     // RFC 9111, 5.4: Pragma counts only without Cache-Control.
     let pragma = field.is_none()
         && head
@@ -383,6 +400,11 @@ pub fn conclude(
         .map(|name| HeaderName::from_bytes(name.as_bytes()))
         .collect::<Result<_, _>>()
         .map_err(|_| NotStored::Vary)?;
+    // What the origin was told there is ours, not the client's: the stored
+    // answer could not be matched with another request.
+    if names.iter().any(|name| TOLD_BY_US.contains(name)) {
+        return Err(NotStored::Vary);
+    }
     let is_encoded =
         field(&CONTENT_ENCODING).is_some_and(|coding| !trim(&coding).eq_ignore_ascii_case("identity"));
     if vary.contains('*') || names.len() > 16 || (is_encoded && !names.contains(&ACCEPT_ENCODING)) {
@@ -445,7 +467,8 @@ fn freshness(
 #[must_use]
 pub fn key(environment: &str, route: &str, upstream: &str, variant: &str, url: (&str, &str, &str)) -> String {
     let (scheme, authority, as_sent) = url;
-    let variant = if variant.is_empty() { "-" } else { variant };
+    // No name is "~".
+    let variant = if variant.is_empty() { "~" } else { variant };
     format!(
         "https://cache.edgeweir.invalid/{environment}/{route}/{upstream}/{variant}/{scheme}/{authority}{as_sent}"
     )

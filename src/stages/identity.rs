@@ -121,7 +121,10 @@ pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 /// The compiled stage.
 #[derive(Clone, Debug)]
 pub struct IdentityStage {
-    peer_field: HeaderName,
+    /// The field in which the platform gives the peer's address.
+    pub peer_field: HeaderName,
+    /// Fields that are never passed on to an origin.
+    pub never_forwarded: Vec<HeaderName>,
     trusted_hops: Vec<Prefix>,
     chain: Chain,
     on_missing: OnMissing,
@@ -198,15 +201,22 @@ impl IdentityConfig {
                 "expected a token (RFC 9110, 5.6.2) of at most 64 characters",
             );
         }
-        if let Some(field) = crate::stages::upstream::reserved_field(&self.request_id.header.0) {
+        let request_id = &self.request_id.header.0;
+        let taken =
+            request_id == &address.header.0 || crate::stages::upstream::reserved_field(request_id).is_some();
+        if taken {
             problems.add(
                 "identity.request_id.header",
-                format!("\"{field}\""),
+                format!("\"{request_id}\""),
                 "expected a field that has no other meaning, such as \"X-Request-Id\"",
             );
         }
         IdentityStage {
             peer_field: address.header.0.clone(),
+            never_forwarded: crate::stages::upstream::never_forwarded([
+                address.header.0.clone(),
+                self.request_id.header.0.clone(),
+            ]),
             trusted_hops: address.trusted_hops.clone(),
             chain: address.chain,
             on_missing: address.on_missing,

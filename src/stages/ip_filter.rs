@@ -109,6 +109,9 @@ pub struct IpVerdict<'a> {
     pub prefix: Option<Prefix>,
 }
 
+/// What a reference to an address set has to be.
+pub const ADDRESS_SET_EXPECTED: &str = "expected the name of one of \"address_sets\"";
+
 impl IpFilterConfig {
     /// Checks and compiles.
     pub fn compile(
@@ -118,8 +121,8 @@ impl IpFilterConfig {
         problems: &mut Problems,
     ) -> IpFilterStage {
         let mut seen = HashSet::new();
-        let mut enforced = Vec::new();
-        let mut shadow = Vec::new();
+        let mut evaluated: Vec<(Prefix, usize, Mode)> = Vec::new();
+        let mut has_shadow = false;
         for (index, rule) in self.rules.iter().enumerate() {
             let at = format!("{}[{index}]", join(path, "rules"));
             if !seen.insert(&rule.id) {
@@ -139,22 +142,23 @@ impl IpFilterConfig {
                     None => problems.add(
                         format!("{at}.address_sets[{position}]"),
                         format!("\"{name}\""),
-                        "expected the name of one of \"address_sets\"",
+                        ADDRESS_SET_EXPECTED,
                     ),
                 }
             }
-            match rule.mode.within(self.mode) {
-                Mode::Off => {}
-                Mode::Enforce => enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index))),
-                // A shadow stage is evaluated as a whole, see `decide`.
-                Mode::Shadow if self.mode == Mode::Shadow && rule.mode == Mode::Enforce => {
-                    enforced.extend(prefixes.into_iter().map(|prefix| (prefix, index)));
-                }
-                Mode::Shadow => shadow.extend(prefixes.into_iter().map(|prefix| (prefix, index))),
+            // A shadow stage is evaluated as a whole, see the caller of `decide`.
+            let mode = if self.mode == Mode::Shadow { rule.mode } else { rule.mode.within(self.mode) };
+            if mode != Mode::Off && self.mode != Mode::Off {
+                has_shadow |= mode == Mode::Shadow;
+                evaluated.extend(prefixes.into_iter().map(|prefix| (prefix, index, mode)));
             }
         }
-        let with_shadow = (!shadow.is_empty())
-            .then(|| PrefixMap::new(enforced.iter().copied().chain(shadow.iter().copied())));
+        // In the order of the rules, which decides between equal prefixes.
+        let of = |modes: &[Mode]| {
+            let chosen = evaluated.iter().filter(|(_, _, mode)| modes.contains(mode));
+            PrefixMap::new(chosen.map(|(prefix, index, _)| (*prefix, *index)))
+        };
+        let with_shadow = has_shadow.then(|| of(&[Mode::Enforce, Mode::Shadow]));
         IpFilterStage {
             mode: self.mode,
             default: self.default,
@@ -163,7 +167,7 @@ impl IpFilterConfig {
                 .iter()
                 .map(|rule| Rule { id: rule.id.0.clone(), action: rule.action })
                 .collect(),
-            enforced: PrefixMap::new(enforced),
+            enforced: of(&[Mode::Enforce]),
             with_shadow,
         }
     }

@@ -5,7 +5,9 @@
 //! 2. Nobody stores our own answers.
 //! 3. Hop-by-hop fields of an origin's answer end here.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, TRAILER,
+};
 use serde::Serialize;
 
 use super::upstream::{HOP_BY_HOP, connection_listed};
@@ -61,12 +63,23 @@ pub fn json(status: u16, value: &impl Serialize) -> Answer {
     }
 }
 
-/// The hop-by-hop fields of an origin's answer. `connection` is its
-/// Connection field. The runtime makes its own Transfer-Encoding.
+/// The hop-by-hop fields of an origin's answer; `connection` is its Connection
+/// field. Some end here whether it names them or not: the runtime may have
+/// taken it already. The runtime makes its own Transfer-Encoding.
 pub fn hop_by_hop(connection: Option<&str>, request_id: &HeaderName, edits: &mut Vec<Edit>) {
-    let Some(connection) = connection else { return };
-    edits.extend(HOP_BY_HOP.into_iter().map(Edit::Remove));
-    edits.extend(connection_listed(connection, request_id).map(Edit::Remove));
+    const ALWAYS: [HeaderName; 4] = [
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        PROXY_AUTHENTICATE,
+        TRAILER,
+    ];
+    match connection {
+        None => edits.extend(ALWAYS.into_iter().map(Edit::Remove)),
+        Some(connection) => {
+            edits.extend(HOP_BY_HOP.into_iter().map(Edit::Remove));
+            edits.extend(connection_listed(connection, request_id).map(Edit::Remove));
+        }
+    }
 }
 
 /// Adds edits to an answer of our own.

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::target::{EncodedSet, Target, normal_pattern, parse_authority};
 use crate::exchange::{Head, is_token};
 use crate::policy::decode::{Problems, join};
-use crate::policy::units::FieldName;
+use crate::policy::units::FieldValues;
 
 /// `routes[].match` in the policy.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -35,7 +35,7 @@ pub struct MatchConfig {
     /// Methods. Default any.
     pub methods: Vec<String>,
     /// Header fields that must have exactly this value. Default none.
-    pub headers: HashMap<FieldName, String>,
+    pub headers: FieldValues,
     /// Escapes that the path may hold. Default none: a request that holds one
     /// is refused.
     pub allow_encoded: Vec<AllowEncoded>,
@@ -86,6 +86,22 @@ enum HostPattern {
     Suffix(String),
     /// `host` or `host:port`.
     Exact(String),
+}
+
+impl HostPattern {
+    fn matches(&self, target: &Target<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Suffix(suffix) => target
+                .host
+                .strip_suffix(suffix.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            Self::Exact(host) if has_port(host) => {
+                *host == format!("{}:{}", target.host, target.effective_port())
+            }
+            Self::Exact(host) => *host == target.host,
+        }
+    }
 }
 
 /// A compiled `match`.
@@ -146,8 +162,7 @@ impl MatchConfig {
                 ),
             }
         }
-        let mut headers: Vec<_> =
-            self.headers.iter().map(|(name, value)| (name.0.clone(), value.clone())).collect();
+        let mut headers = self.headers.0.clone();
         headers.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         let allowed = self.allow_encoded.iter().fold(EncodedSet::default(), |set, encoded| {
             set.and(match encoded {
@@ -158,6 +173,10 @@ impl MatchConfig {
         });
         Matcher { hosts, pattern, methods, headers, priority, allowed }
     }
+}
+
+fn has_port(host: &str) -> bool {
+    host.contains(':') && !host.ends_with(']')
 }
 
 fn parse_host_pattern(text: &str) -> Option<HostPattern> {
@@ -237,7 +256,7 @@ impl Matcher {
                 HostPattern::Suffix(suffix) => {
                     u32::try_from(suffix.len()).unwrap_or(u32::MAX).saturating_add(1)
                 }
-                HostPattern::Exact(host) if host.contains(':') && !host.ends_with(']') => u32::MAX,
+                HostPattern::Exact(host) if has_port(host) => u32::MAX,
                 HostPattern::Exact(_) => u32::MAX.saturating_sub(1),
             },
             literals,
@@ -272,6 +291,8 @@ pub struct Router {
     matchers: Vec<Matcher>,
     /// `host` or `host:port` to routes, most specific first, as below.
     exact: HashMap<String, Vec<(Rank, usize)>>,
+    /// Whether any of them has a port.
+    has_ports: bool,
     /// What follows `*.` to routes.
     suffix: HashMap<String, Vec<(Rank, usize)>>,
     /// Routes for any host.
@@ -313,7 +334,10 @@ impl Router {
             match host {
                 HostPattern::Any => router.any = routes,
                 HostPattern::Suffix(suffix) => drop(router.suffix.insert(suffix, routes)),
-                HostPattern::Exact(host) => drop(router.exact.insert(host, routes)),
+                HostPattern::Exact(host) => {
+                    router.has_ports |= has_port(&host);
+                    router.exact.insert(host, routes);
+                }
             }
         }
         router
@@ -328,6 +352,18 @@ impl Router {
     #[must_use]
     pub fn matcher(&self, index: usize) -> Option<&Matcher> {
         self.matchers.get(index)
+    }
+
+    /// The routes that some GET or HEAD of the target would take, whatever its
+    /// header fields.
+    pub fn readers<'a>(&'a self, target: &'a Target<'_>) -> impl Iterator<Item = usize> + 'a {
+        let readers = self.matchers.iter().enumerate().filter(|(_, matcher)| {
+            let reads = [Method::GET, Method::HEAD].iter().any(|method| matcher.methods.contains(method));
+            (matcher.methods.is_empty() || reads)
+                && matcher.pattern.matches(&target.path)
+                && matcher.hosts.iter().any(|host| host.matches(target))
+        });
+        readers.map(|(index, _)| index)
     }
 
     /// The most specific route that matches, by index.
@@ -345,8 +381,8 @@ impl Router {
             }
         };
         if !self.exact.is_empty() {
-            if target.port.is_some()
-                && let Some(routes) = self.exact.get(&target.authority())
+            if self.has_ports
+                && let Some(routes) = self.exact.get(&format!("{}:{}", target.host, target.effective_port()))
             {
                 consider(routes);
             }

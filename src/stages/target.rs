@@ -9,7 +9,8 @@
 //! 1. Host is `host[:port]` (RFC 9110, 7.2) or the request is refused. It is
 //!    lower-cased; the final dot and the default port go.
 //! 2. A target that would be rewritten is refused: dot segments, plain or
-//!    encoded; a backslash in the path; control, space, `#` and non-ASCII
+//!    encoded, also with parameters (`..;`) or beside an encoded slash, which
+//!    origins resolve after us; a backslash in the path; control, space, `#` and non-ASCII
 //!    bytes anywhere.
 //! 3. Rules match a **normal form** of the path, made for matching only: what
 //!    origins read as the same is the same. Escapes of characters that may
@@ -53,6 +54,12 @@ impl Target<'_> {
             Some(port) => format!("{}:{port}", self.host),
             None => self.host.clone(),
         }
+    }
+
+    /// The port, also where it is the scheme's default.
+    #[must_use]
+    pub fn effective_port(&self) -> u16 {
+        self.port.unwrap_or_else(|| default_port(self.scheme))
     }
 
     /// The path as sent, without the query.
@@ -107,9 +114,19 @@ pub fn parse<'a>(url: &'a str, host_field: Option<&str>) -> Result<Target<'a>, R
         return Err(bad_host());
     }
     let (host, port) = parse_authority(authority).ok_or_else(bad_host)?;
-    let default_port = if scheme == "https" { 443 } else { 80 };
     let (path, encoded) = normalise(as_sent)?;
-    Ok(Target { scheme, host, port: port.filter(|port| *port != default_port), as_sent, path, encoded })
+    Ok(Target {
+        scheme,
+        host,
+        port: port.filter(|port| *port != default_port(scheme)),
+        as_sent,
+        path,
+        encoded,
+    })
+}
+
+fn default_port(scheme: &str) -> u16 {
+    if scheme == "https" { 443 } else { 80 }
 }
 
 fn bad_target(detail: &'static str) -> Reject {
@@ -189,7 +206,9 @@ fn normal_path(path: &str) -> Result<(String, EncodedSet), Reject> {
         match normal.get(start.saturating_add(1)..) {
             // Nothing between two slashes, or after the last: they merge.
             None | Some("") => normal.truncate(start),
-            Some("." | "..") => return Err(bad_target("The path holds a dot segment.")),
+            Some(segment) if is_dot_segment(segment) => {
+                return Err(bad_target("The path holds a dot segment."));
+            }
             Some(_) => {}
         }
     }
@@ -197,6 +216,16 @@ fn normal_path(path: &str) -> Result<(String, EncodedSet), Reject> {
         normal.push('/');
     }
     Ok((normal, encoded))
+}
+
+/// Whether some origin reads the segment as `.` or `..`: as it is, behind an
+/// escaped slash or backslash that is decoded first, or before what servlet
+/// containers (`;`) and C strings (NUL) cut off.
+fn is_dot_segment(segment: &str) -> bool {
+    segment.split("%2F").flat_map(|part| part.split("%5C")).any(|part| {
+        let part = part.split(';').next().unwrap_or_default();
+        matches!(part.split("%00").next(), Some("." | ".."))
+    })
 }
 
 fn normalise_segment(segment: &str, normal: &mut String, encoded: &mut EncodedSet) {
@@ -213,10 +242,11 @@ fn normalise_segment(segment: &str, normal: &mut String, encoded: &mut EncodedSe
             push_normal(byte, normal);
             rest = rest.get(3..).unwrap_or_default();
         } else {
-            // A percent sign that begins no escape is sent as it is.
+            // A percent sign that begins no escape is sent as it is. Here it
+            // is escaped, so that it makes none with what is decoded behind it.
             match u8::try_from(first) {
-                Ok(byte) if byte != b'%' => push_normal(byte, normal),
-                _ => normal.push(first),
+                Ok(byte) => push_normal(byte, normal),
+                Err(_) => normal.push(first),
             }
             rest = rest.get(first.len_utf8()..).unwrap_or_default();
         }

@@ -11,15 +11,16 @@
 //! 5. Fields that make some origins read another target than we judged are
 //!    removed.
 
+pub mod fields;
+
 use std::time::Duration;
 
 use http::Method;
-use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, HeaderName, UPGRADE};
 use serde::Deserialize;
 
+use self::fields::{CDN_LOOP, TRACESTATE, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+pub use self::fields::{HOP_BY_HOP, connection_listed, never_forwarded, reserved_field};
 use super::identity::{FORWARDED, Identity, IdentityStage, TRACEPARENT, X_FORWARDED_FOR};
 use super::target::{Target, parse_authority};
 use crate::error::{Reason, Reject};
@@ -70,43 +71,6 @@ pub struct UpstreamRequest {
     pub first_byte: Duration,
 }
 
-pub(crate) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-
-/// Fields that concern one connection only (RFC 9110, 7.6.1), and those that
-/// were meant to (`Keep-Alive`, `Proxy-Connection`).
-pub const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-];
-
-/// Fields by which some origins take another target than the request line's
-/// (IIS, Symfony, Zend), and forwarded fields that nobody here sets. A client
-/// could use them to reach what a rule protects.
-const OVERRIDES: [HeaderName; 7] = [
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-real-ip"),
-];
-
-/// Fields that this runtime cannot pass on. `Expect`: an origin answers it
-/// with 100 (Continue), which the runtime takes for the final response. The
-/// body is sent either way, so the origin loses only the chance to refuse it
-/// early (RFC 9110, 10.1.1 lets a server go without).
-const UNSUPPORTED: [HeaderName; 1] = [http::header::EXPECT];
-
 /// Whether a response with this status can be passed on: a final one
 /// (RFC 9110, 15), or the upgrade that was asked for. The runtime hands on
 /// whatever the origin wrote, 099 and 999 too, and an interim response as if
@@ -114,26 +78,6 @@ const UNSUPPORTED: [HeaderName; 1] = [http::header::EXPECT];
 #[must_use]
 pub fn is_acceptable(status: u16, websocket: bool) -> bool {
     (200..=599).contains(&status) || (status == 101 && websocket)
-}
-
-/// Whether a field has a meaning of its own here, so it cannot carry the
-/// request id.
-#[must_use]
-pub fn reserved_field(name: &HeaderName) -> Option<&str> {
-    let taken = HOP_BY_HOP.contains(name)
-        || OVERRIDES.contains(name)
-        || [
-            FORWARDED,
-            X_FORWARDED_FOR,
-            X_FORWARDED_HOST,
-            X_FORWARDED_PROTO,
-            CDN_LOOP,
-            TRACEPARENT,
-            TRACESTATE,
-        ]
-        .contains(name)
-        || [HOST, COOKIE, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE, CACHE_CONTROL].contains(name);
-    taken.then_some(name.as_str())
 }
 
 impl UpstreamConfig {
@@ -175,8 +119,9 @@ fn parse_origin(text: &str) -> Option<String> {
 }
 
 /// The request fields that [`Upstream::request`] reads.
-pub fn request_fields() -> impl Iterator<Item = HeaderName> {
-    HOP_BY_HOP.into_iter().chain(OVERRIDES).chain(UNSUPPORTED).chain([UPGRADE, CDN_LOOP, TRACESTATE])
+pub fn request_fields(stage: &IdentityStage) -> impl Iterator<Item = HeaderName> + '_ {
+    let told = [UPGRADE, CDN_LOOP, TRACESTATE, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+    told.into_iter().chain(stage.never_forwarded.iter().cloned())
 }
 
 /// Refuses a request that has been here before.
@@ -215,7 +160,7 @@ impl Upstream {
             Some(origin) => format!("{origin}{}", target.as_sent),
             None => format!("{}://{authority}{}", target.scheme, target.as_sent),
         };
-        let mut edits = removals(head, &stage.request_id_field);
+        let mut edits = removals(head, stage);
         forwarded_edits(head, target, &authority, identity, stage, &mut edits);
         edits.push(Edit::Set(stage.request_id_field.clone(), identity.request_id.clone()));
         edits.push(Edit::Set(TRACEPARENT, identity.trace.traceparent()));
@@ -227,37 +172,38 @@ impl Upstream {
     }
 }
 
-/// The fields that end here.
-fn removals(head: &impl Head, request_id: &HeaderName) -> Vec<Edit> {
+/// The fields that end here, of those that are there.
+fn removals(head: &impl Head, stage: &IdentityStage) -> Vec<Edit> {
     let is_there = |name: &HeaderName| head.field(name).is_some();
-    let mut edits: Vec<Edit> = HOP_BY_HOP
-        .iter()
-        .chain(&OVERRIDES)
-        .chain(&UNSUPPORTED)
-        .filter(|name| is_there(name))
-        .cloned()
-        .map(Edit::Remove)
-        .collect();
+    let ended = stage.never_forwarded.iter().filter(|name| is_there(name));
+    let mut edits: Vec<Edit> = ended.cloned().map(Edit::Remove).collect();
     if is_there(&UPGRADE) && !is_websocket(head) {
         edits.push(Edit::Remove(UPGRADE));
     }
     if let Some(field) = head.field(&CONNECTION) {
-        edits.extend(connection_listed(&field, request_id).map(Edit::Remove));
+        let listed = connection_listed(&field, &stage.request_id_field);
+        edits.extend(listed.filter(|name| *name != stage.peer_field).map(Edit::Remove));
     }
     edits
 }
 
-/// The fields that a Connection field names. Naming a field that is meant
-/// for every recipient is an error of the sender (RFC 9110, 7.6.1), and a
-/// known way to make proxies drop what the origin relies on, so those stay.
-pub fn connection_listed<'a>(
-    field: &'a str,
-    request_id: &'a HeaderName,
-) -> impl Iterator<Item = HeaderName> + 'a {
-    list(field).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).filter(move |name| {
-        let kept = reserved_field(name).is_some() || name == request_id || name.as_str().starts_with("cf-");
-        !kept
-    })
+/// The scheme that the origin is told, where it alone can stand in an answer;
+/// `None` when a hop of ours tells it another host, or what is no scheme.
+#[must_use]
+pub fn told_scheme<'a>(head: &impl Head, target: &Target<'a>, identity: &Identity) -> Option<&'a str> {
+    if !identity.trusted_peer {
+        return Some(target.scheme);
+    }
+    let said = |name: &HeaderName| head.field(name).filter(|value| !value.is_empty());
+    if said(&X_FORWARDED_HOST).is_some_and(|host| host != target.authority()) {
+        return None;
+    }
+    match said(&X_FORWARDED_PROTO).as_deref() {
+        None => Some(target.scheme),
+        Some("http") => Some("http"),
+        Some("https") => Some("https"),
+        Some(_) => None,
+    }
 }
 
 /// What the origin is told about the client (RFC 7239, and its predecessors).

@@ -421,15 +421,18 @@ impl Gate {
     }
 }
 
+/// What a policy store says: the value and its metadata.
+pub type Read = Result<Option<(String, Option<String>)>, PlatformError>;
+
 /// A policy store that shows what it is told to, in order; then nothing new.
 #[derive(Default)]
 pub struct FakeStore {
-    pub reads: RefCell<VecDeque<Result<Option<(String, Option<String>)>, PlatformError>>>,
+    pub reads: RefCell<VecDeque<Read>>,
     pub count: Cell<u32>,
 }
 
 impl PolicyStore for FakeStore {
-    async fn read_active(&self) -> Result<Option<(String, Option<String>)>, PlatformError> {
+    async fn read_active(&self) -> Read {
         Turn(false).await;
         self.count.set(self.count.get() + 1);
         self.reads.borrow_mut().pop_front().unwrap_or(Ok(None))

@@ -10,9 +10,7 @@ use edgeweir::policy::snapshot::{Fallback, Holder, Need, refresh};
 use edgeweir::time::Timestamp;
 use proptest::prelude::*;
 
-use crate::fake::{FakeStore, START, block_on, both, check};
-
-type Read = Result<Option<(String, Option<String>)>, PlatformError>;
+use crate::fake::{FakeStore, Read, START, block_on, both, check};
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(START + millis)

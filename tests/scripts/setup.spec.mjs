@@ -1,10 +1,13 @@
 // The set-up does what is missing, once, and what is there not at all.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { withLock } from "../../scripts/lib/lock.mjs";
+import { inRoot } from "../../scripts/lib/paths.mjs";
 import { isInstalled } from "../../scripts/lib/npm.mjs";
 import {
   cargoEnv,
@@ -274,5 +277,36 @@ describe("the lock", () => {
     const holder = withLock(path, () => sleep(500).then(() => (released = true)), options);
     await withLock(path, async () => assert.equal(released, true), options);
     await holder;
+  });
+});
+
+describe("an interrupted set-up", () => {
+  it("ends what it started, starts nothing more and lets go of its lock", async (test) => {
+    const folder = scratch(test);
+    const file = (name) => join(folder, name);
+    const url = (name) => pathToFileURL(inRoot("scripts", "lib", name)).href;
+    writeFileSync(
+      file("set-up.mjs"),
+      `import { withLock } from ${JSON.stringify(url("lock.mjs"))};
+      import { run } from ${JSON.stringify(url("run.mjs"))};
+      import { writeFileSync } from "node:fs";
+      await withLock("lock", async () => {
+        await run("sh", ["-c", "echo $$ > step; exec sleep 60"]);
+        await run("sh", ["-c", "echo > second"]);
+        writeFileSync("after", "");
+      });`,
+    );
+    const child = spawn(process.execPath, ["set-up.mjs"], { cwd: folder, stdio: "ignore" });
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    const content = () =>
+      existsSync(file("step")) ? readFileSync(file("step"), "utf8").trim() : "";
+    for (let tries = 0; tries < 200 && content() === ""; tries += 1) await sleep(25);
+    const step = Number(content());
+    assert.ok(step > 0 && existsSync(file("lock")));
+    child.kill("SIGTERM");
+    assert.equal(await ended, 143);
+    assert.throws(() => process.kill(step, 0), { code: "ESRCH" });
+    for (const name of ["lock", "second", "after"])
+      assert.equal(existsSync(file(name)), false, name);
   });
 });

@@ -36,7 +36,7 @@ struct Row {
     quota: u32,
 }
 
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 impl DurableObject for Limiter {
     fn new(state: State, _env: Env) -> Self {
@@ -92,13 +92,13 @@ impl Limiter {
             .exec("SELECT seconds, nanos, rest, quota FROM counters WHERE key = ?", vec![key.clone()])?
             .to_array()?;
         let before = rows.first().map(|row| Tat {
-            nanos: row.seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(row.nanos),
+            nanos: u128::from(row.seconds).saturating_mul(NANOS_PER_SECOND).saturating_add(row.nanos.into()),
             rest: row.rest,
             of: row.quota,
         });
         let (decision, after) = take(&message.quota, before, message.cost, now());
-        if let Some(after) = after.filter(|_| decision.allowed) {
-            let integer = |value: u64| SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX));
+        if let Some(after) = after.filter(|after| before != Some(*after)) {
+            let integer = |value: u128| SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX));
             sql.exec(
                 "INSERT OR REPLACE INTO counters (key, seconds, nanos, rest, quota) VALUES (?, ?, ?, ?, ?)",
                 vec![

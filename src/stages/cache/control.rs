@@ -30,7 +30,8 @@ impl CacheControl {
     /// Reads the combined field value.
     #[must_use]
     pub fn parse(field: &str) -> Self {
-        let mut control = Self::default();
+        // A quoted string without an end would hide what follows it.
+        let mut control = Self { invalid: !quotes_end(field), ..Self::default() };
         for directive in split_quoted(field) {
             let (name, value) = match directive.split_once('=') {
                 Some((name, value)) => (name.trim(), Some(value.trim())),
@@ -70,19 +71,37 @@ pub fn seconds(text: &str) -> Option<u64> {
     good.then(|| text.parse().unwrap_or(LONGEST).min(LONGEST))
 }
 
+/// Follows quoted strings (RFC 9110, 5.6.4) from character to character.
+#[derive(Clone, Copy, Default)]
+struct Quoting {
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Quoting {
+    fn follow(&mut self, character: char) {
+        match character {
+            _ if self.escaped => self.escaped = false,
+            '\\' if self.quoted => self.escaped = true,
+            '"' => self.quoted = !self.quoted,
+            _ => {}
+        }
+    }
+}
+
+fn quotes_end(field: &str) -> bool {
+    let mut quoting = Quoting::default();
+    field.chars().for_each(|character| quoting.follow(character));
+    !quoting.quoted
+}
+
 /// List members, where a comma in a quoted string separates nothing.
 fn split_quoted(field: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    let mut escaped = false;
+    let mut quoting = Quoting::default();
     field
         .split(move |character: char| {
-            let separates = character == ',' && !quoted;
-            match character {
-                _ if escaped => escaped = false,
-                '\\' if quoted => escaped = true,
-                '"' => quoted = !quoted,
-                _ => {}
-            }
+            let separates = character == ',' && !quoting.quoted;
+            quoting.follow(character);
             separates
         })
         .map(crate::exchange::trim)

@@ -22,8 +22,9 @@ pub struct Quota {
 /// units of 1/`of` nanosecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tat {
-    /// Whole nanoseconds since the epoch.
-    pub nanos: u64,
+    /// Whole nanoseconds since the epoch; a burst may last for centuries, so
+    /// 64 bits are too few.
+    pub nanos: u128,
     /// The rest, less than `of`.
     pub rest: u32,
     /// The `max` of the quota that wrote it; at least 1.
@@ -86,13 +87,13 @@ impl Quota {
             // client's favour, and by less than a nanosecond.
             (u128::from(tat.rest).saturating_mul(self.max.into())).div_ceil(tat.of.max(1).into())
         };
-        self.scaled(tat.nanos.into()).saturating_add(rest)
+        self.scaled(tat.nanos).saturating_add(rest)
     }
 
     fn to_tat(&self, scaled: u128) -> Tat {
         let max = u128::from(self.max);
         Tat {
-            nanos: u64::try_from(scaled.wrapping_div(max)).unwrap_or(u64::MAX),
+            nanos: scaled.wrapping_div(max),
             // Less than `max`, so it fits.
             rest: u32::try_from(scaled.wrapping_rem(max)).unwrap_or(0),
             of: self.max,
@@ -108,7 +109,8 @@ impl Quota {
 /// Decides one request of that cost. `state` is what the last call gave;
 /// `None` stands for a client not seen before.
 ///
-/// A refusal leaves the state as it is.
+/// A refusal leaves the state as it is, unless it could not have come from this
+/// quota and clock.
 #[must_use]
 pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (Decision, Option<Tat>) {
     let interval = u128::from(quota.window_nanos);
@@ -117,7 +119,9 @@ pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (De
     // A TAT further away than a full burst cannot have come from here: the
     // clock went back, or the quota shrank. It counts as a full burst, so a
     // client waits for one recovery at most.
-    let tat = state.map_or(now, |tat| quota.from_tat(tat)).clamp(now, now.saturating_add(tolerance));
+    let before = state.map_or(now, |tat| quota.from_tat(tat));
+    let latest = now.saturating_add(tolerance);
+    let tat = before.clamp(now, latest);
     let spent = tat.saturating_sub(now);
     let wanted = interval.saturating_mul(cost.into());
     if spent.saturating_add(wanted) <= tolerance {
@@ -142,7 +146,7 @@ pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (De
         retry_after,
         full_after: quota.duration(spent),
     };
-    (decision, state)
+    (decision, if before > latest { Some(quota.to_tat(latest)) } else { state })
 }
 
 fn whole(amount: u128, interval: u128) -> u32 {
@@ -153,6 +157,6 @@ impl Tat {
     /// Whether a state says nothing any more: the whole burst is available.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        u128::from(self.nanos) < now.nanos()
+        self.nanos < now.nanos()
     }
 }

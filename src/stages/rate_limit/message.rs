@@ -58,7 +58,8 @@ impl Take {
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
         let text: TakeText = serde_json::from_str(text).ok()?;
-        let key = (text.v == VERSION && text.key.len() == 32).then_some(text.key)?;
+        let is_key = text.key.len() == 32 && text.key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let key = (text.v == VERSION && is_key).then_some(text.key)?;
         Some(Self {
             key: CounterKey(u128::from_str_radix(&key, 16).ok()?),
             quota: Quota::new(text.max, Duration::from_millis(text.window_ms), text.burst),

@@ -288,7 +288,7 @@ fn no_request_breaks_the_journey() {
     let host = prop_oneof![4 => Just("app.example".to_owned()), 1 => any::<String>()];
     let from = prop_oneof![4 => Just("10.0.0.1".to_owned()), 1 => any::<String>()];
     let method = prop::sample::select(vec!["GET", "HEAD", "POST", "OPTIONS"]);
-    check(1_500, (method, target, host, from, fields), |(method, target, host, from, fields)| {
+    check(800, (method, target, host, from, fields), |(method, target, host, from, fields)| {
         let head: PlainHead = request(method, &target).to("https", &host).from(&from);
         let head = fields.iter().fold(head, |head, (name, value)| head.with(name, value));
         let before = gate.sent_count();
