@@ -137,8 +137,9 @@ impl Written {
             _ => false,
         };
         // A route without its path or hosts overlaps with every other.
-        let is_match = |path: &str| path.starts_with("routes[") && path.contains("].match");
-        let overlaps = is_match(&problem.path) && cut.iter().any(|path| is_match(path));
+        let overlaps = problem.path.starts_with("routes[")
+            && problem.path.ends_with("].match")
+            && cut.iter().any(|path| path.starts_with("routes[") && path.contains("].match"));
         spoilt || refers || overlaps
     }
 }

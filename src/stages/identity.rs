@@ -203,7 +203,7 @@ impl IdentityConfig {
         }
         let request_id = &self.request_id.header.0;
         let taken =
-            request_id == &address.header.0 || crate::stages::upstream::reserved_field(request_id).is_some();
+            *request_id == address.header.0 || crate::stages::upstream::reserved_field(request_id).is_some();
         if taken {
             problems.add(
                 "identity.request_id.header",

@@ -263,7 +263,8 @@ fn no_stored_state_panics() {
     let state = (any::<u64>(), any::<u32>(), any::<u32>());
     check(2_000, (quotas(), state, any::<u64>(), any::<u32>()), |(numbers, (nanos, rest, of), now, cost)| {
         let quota = quota(numbers);
-        let (decision, _) = take(&quota, Some(Tat { nanos: nanos.into(), rest, of }), cost, Timestamp::from_millis(now));
+        let (decision, _) =
+            take(&quota, Some(Tat { nanos: nanos.into(), rest, of }), cost, Timestamp::from_millis(now));
         prop_assert!(decision.remaining <= quota.burst());
         Ok(())
     });

@@ -79,7 +79,7 @@ impl Quota {
         nanos.saturating_mul(self.max.into())
     }
 
-    fn from_tat(&self, tat: Tat) -> u128 {
+    fn scaled_tat(&self, tat: Tat) -> u128 {
         let rest = if tat.of == self.max {
             u128::from(tat.rest)
         } else {
@@ -90,12 +90,12 @@ impl Quota {
         self.scaled(tat.nanos).saturating_add(rest)
     }
 
-    fn to_tat(&self, scaled: u128) -> Tat {
+    fn tat(&self, scaled: u128) -> Tat {
         let max = u128::from(self.max);
         Tat {
-            nanos: scaled.wrapping_div(max),
+            nanos: scaled.checked_div(max).unwrap_or_default(),
             // Less than `max`, so it fits.
-            rest: u32::try_from(scaled.wrapping_rem(max)).unwrap_or(0),
+            rest: u32::try_from(scaled.checked_rem(max).unwrap_or_default()).unwrap_or_default(),
             of: self.max,
         }
     }
@@ -119,7 +119,7 @@ pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (De
     // A TAT further away than a full burst cannot have come from here: the
     // clock went back, or the quota shrank. It counts as a full burst, so a
     // client waits for one recovery at most.
-    let before = state.map_or(now, |tat| quota.from_tat(tat));
+    let before = state.map_or(now, |tat| quota.scaled_tat(tat));
     let latest = now.saturating_add(tolerance);
     let tat = before.clamp(now, latest);
     let spent = tat.saturating_sub(now);
@@ -133,7 +133,7 @@ pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (De
             retry_after: Duration::ZERO,
             full_after: quota.duration(spent),
         };
-        return (decision, Some(quota.to_tat(tat)));
+        return (decision, Some(quota.tat(tat)));
     }
     let retry_after = match spent.saturating_add(wanted).checked_sub(tolerance) {
         Some(_) if wanted > tolerance => Duration::MAX,
@@ -146,7 +146,7 @@ pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (De
         retry_after,
         full_after: quota.duration(spent),
     };
-    (decision, if before > latest { Some(quota.to_tat(latest)) } else { state })
+    (decision, if before > latest { Some(quota.tat(latest)) } else { state })
 }
 
 fn whole(amount: u128, interval: u128) -> u32 {
