@@ -134,6 +134,24 @@ fn a_forwarded_host_poisons_no_entry() {
     }
 }
 
+/// The same in the other chain: an element that stands left of our hop's was
+/// written by a stranger, and frameworks build links from its `host`.
+#[test]
+fn a_host_in_a_forwarded_chain_poisons_no_entry() {
+    let gate = gate(&json!({
+        "identity": {"client_address": {"trusted_hops": ["10.0.0.0/8"], "chain": "Forwarded"}},
+        "routes": [{"id": "all", "upstream": "app", "cache": {}}],
+    }));
+    gate.platform.origin(|sent| {
+        let first = sent.field("forwarded").unwrap().split(',').next().unwrap().to_owned();
+        fresh(sent).body(&format!("link to {first}"))
+    });
+    let chain = |chain: &str| get("/").from("10.0.0.1").with("Forwarded", chain);
+    gate.send(&chain("for=6.6.6.6;host=evil.example, for=203.0.113.6"));
+    let (response, _) = gate.send(&chain("for=203.0.113.7"));
+    assert!(!response.body.contains("evil"), "{}", response.body);
+}
+
 #[test]
 fn cookies_go_past_except_the_sticky_one() {
     let canary = json!({"sticky": {"cookie": "w"}, "variants": [{"name": "one", "upstream": "app", "weight": 100}, {"name": "two", "upstream": "next", "weight": 0}]});
