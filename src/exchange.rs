@@ -78,6 +78,31 @@ pub fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(trim).filter(|member| !member.is_empty())
 }
 
+/// Follows quoted strings (RFC 9110, 5.6.4) from character to character.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quoting {
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Quoting {
+    /// Whether the next character is inside a quoted string.
+    #[must_use]
+    pub const fn is_quoted(&self) -> bool {
+        self.quoted
+    }
+
+    /// Goes on by one character.
+    pub fn follow(&mut self, character: char) {
+        match character {
+            _ if self.escaped => self.escaped = false,
+            '\\' if self.quoted => self.escaped = true,
+            '"' => self.quoted = !self.quoted,
+            _ => {}
+        }
+    }
+}
+
 /// Without optional white space (RFC 9110, 5.6.3) at either end.
 #[must_use]
 pub fn trim(text: &str) -> &str {

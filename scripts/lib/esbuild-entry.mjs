@@ -5,6 +5,10 @@
 // request, and each call goes through both, which costs a quarter of a pass-through request. The
 // entry written here is a plain object that is made once. What the proxies are for, beginning
 // anew after the module has trapped, it does itself, with worker-build's own functions.
+//
+// The runtime forgets a request whose client goes away before there is an answer: its future would
+// never be polled or dropped again, so its memory would be lost and its log line never written.
+// Handed to waitUntil, it comes to its end.
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -13,7 +17,9 @@ const OBJECT_ENTRY = `export default {
   fetch(request, env, context) {
     try {
       checkReinitialize();
-      return exports.fetch(request, env, context);
+      const response = exports.fetch(request, env, context);
+      context.waitUntil(response);
+      return response;
     } catch (error) {
       handleMaybeCritical(error);
       throw error;

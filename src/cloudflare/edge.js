@@ -83,6 +83,24 @@ export function isTimeout(error) {
   return error instanceof Error && error.message === TIMED_OUT;
 }
 
+// The order of what happens in this isolate: a request that was sent before a
+// key was removed must not bring the old answer back. Bounded: when the list
+// of removals is full, it is forgotten, and with it every request before it.
+const REMOVALS = 10_000;
+let moment = 0;
+let forgotten = 0;
+const removals = new Map();
+
+function noteRemoval(key) {
+  if (removals.size >= REMOVALS) {
+    removals.clear();
+    forgotten = ++moment;
+  }
+  removals.set(key, ++moment);
+}
+
+const isOvertaken = (key, begun) => begun < forgotten || begun < (removals.get(key) ?? 0);
+
 /**
  * Sends a request on; its body is handed over natively. Gives the response,
  * its status and the fields that are always asked for, read in one go.
@@ -101,9 +119,10 @@ export function forward(request, url, edits, firstByte) {
     init.method = method;
     init.body = body;
   }
+  const begun = ++moment;
   return within(fetch(source, init), firstByte).then((response) => {
     const { status, headers } = response;
-    return [response, status, headers.get("connection"), headers.get("cache-control")];
+    return [response, status, headers.get("connection"), headers.get("cache-control"), begun];
   });
 }
 
@@ -154,13 +173,13 @@ export function revive(stored, status, edits, withBody) {
  * Nothing is stored before the whole body has arrived: a body that breaks off
  * must never be served as whole.
  */
-export function keep(response, key, entry, limit, lifetime) {
-  if (response.body === null) return [response, put(key, entry, lifetime, null)];
+export function keep(response, key, entry, limit, lifetime, begun) {
+  if (response.body === null) return [response, put(key, entry, lifetime, null, begun)];
   const [toClient, toStore] = response.body.tee();
   const length = response.headers.get("content-length");
   const storing = collect(toStore, limit).then((body) => {
     const whole = body !== null && (length === null || body.size === Number(length));
-    return whole ? put(key, entry, lifetime, body) : undefined;
+    return whole ? put(key, entry, lifetime, body, begun) : undefined;
   });
   return [new Response(toClient, response), storing];
 }
@@ -182,15 +201,21 @@ async function collect(stream, limit) {
   }
 }
 
-async function put(key, entry, lifetime, body) {
+async function put(key, entry, lifetime, body, begun) {
+  const cache = await openCache();
+  if (isOvertaken(key, begun)) return;
   const headers = { "cache-control": `max-age=${lifetime}`, [ENTRY_FIELD]: entry };
-  await (await openCache()).put(key, new Response(body, { headers }));
+  await cache.put(key, new Response(body, { headers }));
+  // Removed while it was being written: it must not stay.
+  if (isOvertaken(key, begun)) await cache.delete(key);
 }
 
 /** Removes what is stored under the keys, one a line. */
 export async function remove(keys) {
+  const list = keys.split("\n");
+  list.forEach(noteRemoval);
   const cache = await openCache();
-  await Promise.all(keys.split("\n").map((key) => cache.delete(key)));
+  await Promise.all(list.map((key) => cache.delete(key)));
 }
 
 /** Asks a counter object; gives the text of its answer. */

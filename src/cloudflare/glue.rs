@@ -54,6 +54,7 @@ extern "C" {
         entry: &str,
         limit: f64,
         lifetime: f64,
+        begun: f64,
     ) -> Result<Array, JsValue>;
 
     /// Removes what is stored.

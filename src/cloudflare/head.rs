@@ -13,7 +13,7 @@ use wasm_bindgen::JsValue;
 use web_sys::Request;
 
 use super::glue;
-use crate::exchange::Head;
+use crate::exchange::{Head, trim};
 
 /// The fields to read in one go, in Rust's form and the runtime's.
 #[derive(Debug)]
@@ -129,10 +129,12 @@ impl Head for EdgeHead {
         let known = self.wanted.indices.get(name);
         if let Some(value) = known.and_then(|index| self.values.get(*index)) {
             let (start, end) = (*value)?;
-            return self.text.get(start..end).map(Cow::Borrowed);
+            // The runtime leaves white space behind a value, which is not part
+            // of it (RFC 9110, 5.5), and origins do not see it.
+            return self.text.get(start..end).map(|value| Cow::Borrowed(trim(value)));
         }
         // A name that the runtime refuses is a field that is not there.
         let value = self.request.headers().get(name.as_str());
-        value.ok().flatten().map(Cow::Owned)
+        value.ok().flatten().map(|value| Cow::Owned(trim(&value).to_owned()))
     }
 }

@@ -58,13 +58,15 @@ pub struct EdgeResponse {
     pub(super) status: u16,
     connection: Option<String>,
     cache_control: Option<String>,
+    /// When its request was sent, in the isolate's own order.
+    pub(super) begun: f64,
 }
 
 impl EdgeResponse {
     /// A response that was made here.
     #[must_use]
     pub const fn made(native: Response, status: u16) -> Self {
-        Self { native, status, connection: None, cache_control: None }
+        Self { native, status, connection: None, cache_control: None, begun: 0.0 }
     }
 
     /// The same head with another body.
@@ -97,6 +99,7 @@ impl Origin for Edge<'_> {
             status,
             connection: parts.get(2).as_string(),
             cache_control: parts.get(3).as_string(),
+            begun: parts.get(4).as_f64().unwrap_or_default(),
         })
     }
 

@@ -53,7 +53,7 @@ impl ResponseStore for Edge<'_> {
         let Some(lifetime) = lifetime else {
             return response;
         };
-        let kept = glue::keep(&response.native, key, entry, limit as f64, lifetime as f64);
+        let kept = glue::keep(&response.native, key, entry, limit as f64, lifetime as f64, response.begun);
         let Ok(parts) = kept else {
             return response;
         };

@@ -42,7 +42,14 @@ impl<P: Platform> Journey<'_, P> {
         // What the origin is told about host and scheme may stand in its
         // answer, so it is part of the key, or the answer is nobody else's.
         let scheme = upstream::told_scheme(self.head, target, identity);
-        if scheme.is_none() {
+        // Nor is the answer to a request from which Connection took a field:
+        // the origin did not see what would select the answer.
+        let identity_stage = &self.gateway.identity;
+        let connection = self.head.field(&http::header::CONNECTION);
+        let robbed = connection.is_some_and(|field| {
+            upstream::connection_listed(&field, &identity_stage.request_id_field).next().is_some()
+        });
+        if scheme.is_none() || robbed {
             plan = plan.bypassed();
         }
         let key = self.key(route, upstream, variant, scheme.unwrap_or(target.scheme), target);
@@ -158,10 +165,15 @@ impl<P: Platform> Journey<'_, P> {
             return Err(NotStored::Directive);
         }
         let mut fields = self.platform.fields(response);
-        // The origin gets the request id from us, whatever its field is called.
-        let request_id = self.gateway.identity.request_id_field.as_str();
+        // What selects an answer has to be what the client sent, not what the
+        // origin got from us instead, or did not get.
+        let identity = &self.gateway.identity;
+        let changed = |name: &str| {
+            identity.request_id_field.as_str().eq_ignore_ascii_case(name)
+                || identity.never_forwarded.iter().any(|field| field.as_str().eq_ignore_ascii_case(name))
+        };
         let mut varying = fields.iter().filter(|(name, _)| *name == http::header::VARY);
-        if varying.any(|(_, names)| list(names).any(|name| name.eq_ignore_ascii_case(request_id))) {
+        if varying.any(|(_, names)| list(names).any(changed)) {
             return Err(NotStored::Vary);
         }
         let gone: Vec<HeaderName> = self

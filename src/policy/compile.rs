@@ -67,6 +67,14 @@ pub struct Route {
 /// The most routes, and the most upstreams and address sets.
 const LIST_LIMIT: usize = 10_000;
 
+/// The most prefixes in all compiled rules together: about 14 MB of an
+/// isolate's 128. A set counts once for every rule that names it.
+const PREFIX_LIMIT: usize = 200_000;
+
+/// The most that `defaults` may come to, merged into every route, in bytes of
+/// JSON.
+const DEFAULTS_LIMIT: usize = 16 << 20;
+
 /// Reads, checks and compiles a document.
 ///
 /// # Errors
@@ -102,6 +110,16 @@ fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
     let mut found = Problems::default();
     if policy.version != DOCUMENT_VERSION {
         found.add("version", policy.version.to_string(), format!("expected {DOCUMENT_VERSION}"));
+    }
+    let prefixes = count_prefixes(&policy);
+    if prefixes > PREFIX_LIMIT {
+        // Not compiled at all: that is what the memory would be needed for.
+        let expected = format!(
+            "prefixes in the rules of all stages, sets counted wherever they are named; expected at most \
+             {PREFIX_LIMIT}: name a large set in the entry \"ip_filter\" once"
+        );
+        problems.add("address_sets", prefixes.to_string(), expected);
+        return None;
     }
     let gateway = build(&policy, &mut found);
     let mut placed = Problems::default();
@@ -150,6 +168,16 @@ fn with_defaults(mut policy: Policy, tree: &Value, problems: &mut Problems) -> O
         return Some(policy);
     };
     let routes = tree.get("routes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let size = defaults.to_string().len();
+    if size.saturating_mul(routes.len()) > DEFAULTS_LIMIT {
+        let expected = format!(
+            "bytes in each of {} routes; expected at most {DEFAULTS_LIMIT} bytes in all: name large lists in \
+             \"address_sets\", or use the entry \"ip_filter\"",
+            routes.len()
+        );
+        problems.add("defaults", size.to_string(), expected);
+        return None;
+    }
     let mut merged = Vec::with_capacity(routes.len());
     for route in routes {
         let mut whole = defaults.clone();
@@ -163,6 +191,17 @@ fn with_defaults(mut policy: Policy, tree: &Value, problems: &mut Problems) -> O
     }
     policy.routes = merged;
     Some(policy)
+}
+
+/// How many prefixes the rules of all stages come to.
+fn count_prefixes(policy: &Policy) -> usize {
+    let filters = policy.routes.iter().map(|route| &route.ip_filter).chain([&policy.ip_filter]);
+    let rules = filters.flatten().flat_map(|filter| &filter.rules);
+    let sizes = rules.map(|rule| {
+        let sets = rule.address_sets.iter().filter_map(|name| policy.address_sets.get(name));
+        sets.map(|set| set.prefixes.len()).fold(rule.prefixes.len(), usize::saturating_add)
+    });
+    sizes.fold(0, usize::saturating_add)
 }
 
 fn build(policy: &Policy, problems: &mut Problems) -> Gateway {

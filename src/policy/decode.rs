@@ -107,7 +107,7 @@ impl Problems {
 pub fn parse(text: &str, problems: &mut Problems) -> Option<Value> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let mut duplicates = Vec::new();
-    let tree = TreeSeed { path: String::new(), duplicates: &mut duplicates }
+    let tree = TreeSeed { trail: Trail::Root, duplicates: &mut duplicates }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value));
     for path in duplicates {
@@ -122,9 +122,27 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Value> {
     }
 }
 
+/// The way from the root to a value; its text is made only when it is needed.
+#[derive(Clone, Copy)]
+enum Trail<'a> {
+    Root,
+    Item(&'a Trail<'a>, usize),
+    Entry(&'a Trail<'a>, &'a str),
+}
+
+impl fmt::Display for Trail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
+            Self::Entry(parent, key) => f.write_str(&join(&parent.to_string(), key)),
+        }
+    }
+}
+
 /// Builds a tree and notes the paths of duplicate keys.
 struct TreeSeed<'a> {
-    path: String,
+    trail: Trail<'a>,
     duplicates: &'a mut Vec<String>,
 }
 
@@ -168,25 +186,26 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let Self { trail, duplicates } = self;
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(TreeSeed {
-            path: format!("{}[{}]", self.path, array.len()),
-            duplicates: self.duplicates,
-        })? {
+        while let Some(item) =
+            items.next_element_seed(TreeSeed { trail: Trail::Item(&trail, array.len()), duplicates })?
+        {
             array.push(item);
         }
         Ok(Value::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let Self { trail, duplicates } = self;
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let path = join(&self.path, &key);
-            let value =
-                entries.next_value_seed(TreeSeed { path: path.clone(), duplicates: self.duplicates })?;
-            if object.insert(key, value).is_some() && self.duplicates.len() < MAX_PROBLEMS {
-                self.duplicates.push(path);
+            let inner = Trail::Entry(&trail, &key);
+            let value = entries.next_value_seed(TreeSeed { trail: inner, duplicates })?;
+            if object.contains_key(&key) && duplicates.len() < MAX_PROBLEMS {
+                duplicates.push(inner.to_string());
             }
+            object.insert(key, value);
         }
         Ok(Value::Object(object))
     }

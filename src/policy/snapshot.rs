@@ -10,8 +10,11 @@
 //!    `refresh.max_stale` (an isolate that sat idle) a request waits for it,
 //!    a short while, and goes on with the last good.
 
+use std::hash::Hasher as _;
 use std::rc::Rc;
 use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
 
 use super::compile::{Gateway, compile};
 use super::manifest::Manifest;
@@ -98,6 +101,9 @@ pub struct Holder {
     tried: Option<Timestamp>,
     /// Why the isolate is degraded.
     degraded: Option<String>,
+    /// A hash of the last manifest that was refused, and why: reading it again
+    /// would cost as much and say the same.
+    refused: Option<(u64, String)>,
 }
 
 impl Holder {
@@ -181,6 +187,21 @@ impl Holder {
     }
 
     fn take_manifest(&mut self, value: &str, metadata: Option<&str>) -> Result<(), String> {
+        let mut hasher = SipHasher13::new();
+        hasher.write(value.as_bytes());
+        hasher.write(metadata.unwrap_or_default().as_bytes());
+        let hash = hasher.finish();
+        if let Some((refused, reason)) = &self.refused
+            && *refused == hash
+        {
+            return Err(reason.clone());
+        }
+        let taken = self.swap_in(value, metadata);
+        self.refused = taken.as_ref().err().map(|reason| (hash, reason.clone()));
+        taken
+    }
+
+    fn swap_in(&mut self, value: &str, metadata: Option<&str>) -> Result<(), String> {
         let manifest = Manifest::parse(value, metadata)?;
         let held = self.current.as_ref().and_then(|current| current.sequence);
         if held.is_some_and(|held| manifest.sequence <= held) {

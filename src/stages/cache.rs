@@ -81,16 +81,21 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 
 /// Cache control for CDNs (RFC 9213): not understood yet, so an answer that
 /// carries it is not kept.
-const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+const TARGETED: [HeaderName; 3] = [
+    HeaderName::from_static("cdn-cache-control"),
+    HeaderName::from_static("cloudflare-cdn-cache-control"),
+    HeaderName::from_static("surrogate-control"),
+];
 
 /// Fields that the origin gets from us and not from the client, and that differ
 /// from client to client.
-const TOLD_BY_US: [HeaderName; 5] = [
+const TOLD_BY_US: [HeaderName; 6] = [
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("cdn-loop"),
+    HeaderName::from_static("tracestate"),
 ];
 
 /// Statuses whose meaning is known here and that describe a whole answer
@@ -385,7 +390,7 @@ pub fn conclude(
         || control.private
         || control.no_cache
         || control.invalid
-        || field(&CDN_CACHE_CONTROL).is_some()
+        || TARGETED.iter().any(|name| field(name).is_some())
     {
         return Err(NotStored::Directive);
     }
@@ -419,13 +424,19 @@ pub fn conclude(
     {
         return Err(NotStored::Size);
     }
-    let selected_by = names
+    let selected_by: Vec<(HeaderName, Option<String>)> = names
         .into_iter()
         .map(|name| {
             let value = head.field(&name).map(std::borrow::Cow::into_owned);
             (name, value)
         })
         .collect();
+    // Bytes that are no UTF-8 all reach us as one character: they select
+    // nothing reliably.
+    let is_garbled = |value: &Option<String>| value.as_ref().is_some_and(|value| value.contains('\u{fffd}'));
+    if selected_by.iter().any(|(_, value)| is_garbled(value)) {
+        return Err(NotStored::Vary);
+    }
     Ok(Entry { status, fields, selected_by, received, initial_age, lifetime })
 }
 

@@ -19,7 +19,7 @@ use http::header::HeaderName;
 use serde::Deserialize;
 
 use crate::error::{Reason, Reject};
-use crate::exchange::{Head, is_token, list, trim};
+use crate::exchange::{Head, Quoting, is_token, list, trim};
 use crate::policy::decode::Problems;
 use crate::policy::units::{Address, FieldName};
 use crate::stages::ip_filter::prefix::Prefix;
@@ -213,10 +213,10 @@ impl IdentityConfig {
         }
         IdentityStage {
             peer_field: address.header.0.clone(),
-            never_forwarded: crate::stages::upstream::never_forwarded([
+            never_forwarded: crate::stages::upstream::never_forwarded(
                 address.header.0.clone(),
-                self.request_id.header.0.clone(),
-            ]),
+                request_id.clone(),
+            ),
             trusted_hops: address.trusted_hops.clone(),
             chain: address.chain,
             on_missing: address.on_missing,
@@ -283,6 +283,30 @@ impl IdentityStage {
                 Err(Reject::new(Reason::ClientAddress).detail("The client address is missing."))
             }
         }
+    }
+
+    /// The part of a Forwarded field that our own hops wrote: from the client's
+    /// element on. What stands left of it may hold a stranger's `host`, which
+    /// frameworks build links from.
+    #[must_use]
+    pub fn since_client<'a>(&self, field: &'a str) -> &'a str {
+        let Some(nodes) = forwarded_for(field) else {
+            return "";
+        };
+        let ours =
+            nodes.iter().rev().take_while(|node| parse_node(node).is_some_and(|node| self.is_trusted(node)));
+        let keep = ours.count().saturating_add(1);
+        let mut quoting = Quoting::default();
+        let mut commas = Vec::new();
+        for (at, character) in field.char_indices() {
+            if character == ',' && !quoting.is_quoted() {
+                commas.push(at.saturating_add(1));
+            }
+            quoting.follow(character);
+        }
+        // Empty elements count as commas too, so at most too little is kept.
+        let start = commas.len().checked_sub(keep).and_then(|index| commas.get(index)).copied();
+        trim(field.get(start.unwrap_or_default()..).unwrap_or_default())
     }
 
     fn is_trusted(&self, address: IpAddr) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! 1. A route matches a request when its hosts, path, methods and header
 //!    fields all do; what it leaves out matches everything.
-//! 2. The path is matched in its normal form, see [`super::target`].
+//! 2. The path is matched in its normal form, see [`super::target`]; a literal
+//!    segment also takes itself with path parameters (`/admin;x`).
 //! 3. Of several that match, the most specific wins: priority, then host
 //!    (exact, longest `*.` suffix, any), then the number of literal segments,
 //!    then of parameters, then no final wildcard, then methods, then the
@@ -217,10 +218,15 @@ fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {
 
 impl Pattern {
     fn matches(&self, path: &str) -> bool {
-        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        // Some origins cut path parameters (`;…`) off a segment, others do
+        // not; a literal takes both.
+        let bare = |part: &'_ str| part.split(';').next().unwrap_or_default().len();
+        let mut parts = path.split('/').filter(|part| bare(part) > 0);
         for segment in &self.segments {
             let fits = match (segment, parts.next()) {
-                (Segment::Literal(literal), Some(part)) => literal == part,
+                (Segment::Literal(literal), Some(part)) => {
+                    literal == part || part.get(..bare(part)) == Some(literal)
+                }
                 (Segment::Parameter, Some(_)) => true,
                 (_, None) => false,
             };
@@ -408,6 +414,9 @@ impl Router {
 /// begin with different literals cannot, so only those that begin alike, or
 /// with a parameter, are compared.
 fn find_overlaps(group: &[(Rank, usize)], matchers: &[Matcher], ambiguous: &mut Vec<(usize, usize)>) {
+    let shape = |index: usize| matchers.get(index).map(|matcher| matcher.pattern.segments.as_slice());
+    let has_parameters =
+        |index: usize| shape(index).is_some_and(|segments| segments.contains(&Segment::Parameter));
     let first = |index: usize| match matchers.get(index).and_then(|matcher| matcher.pattern.segments.first())
     {
         Some(Segment::Literal(literal)) => Some(literal.as_str()),
@@ -422,6 +431,24 @@ fn find_overlaps(group: &[(Rank, usize)], matchers: &[Matcher], ambiguous: &mut 
             ambiguous.push((a.min(b), a.max(b)));
         }
     };
+    // Without parameters, equally specific patterns overlap when they are the
+    // same: neighbours in order, so that ten thousand routes stay linear.
+    if !group.iter().any(|(_, index)| has_parameters(*index)) {
+        let mut by_shape: HashMap<Vec<&str>, Vec<usize>> = HashMap::new();
+        for (_, index) in group {
+            let literals = shape(*index).unwrap_or_default().iter().map(|segment| match segment {
+                Segment::Literal(literal) => literal.as_str(),
+                Segment::Parameter => "",
+            });
+            by_shape.entry(literals.collect()).or_default().push(*index);
+        }
+        for indices in by_shape.values() {
+            for (position, a) in indices.iter().enumerate() {
+                indices.iter().skip(position.saturating_add(1)).for_each(|b| compare(*a, *b));
+            }
+        }
+        return;
+    }
     let mut by_first: HashMap<Option<&str>, Vec<usize>> = HashMap::new();
     for (_, index) in group {
         by_first.entry(first(*index)).or_default().push(*index);

@@ -223,9 +223,13 @@ fn forwarded_edits(
     let chain = if identity.trusted_peer { Some(stage.chain_field()) } else { None };
     let before =
         |name: &HeaderName| chain.as_ref().filter(|field| *field == name).and_then(|_| head.field(name));
+    let before = |name: &HeaderName| {
+        let value = before(name)?;
+        Some(if *name == FORWARDED { stage.since_client(&value).to_owned() } else { value.into_owned() })
+    };
     let extend = |name: HeaderName, own: String| match before(&name) {
-        Some(value) => Edit::Set(name, format!("{value}, {own}")),
-        None => Edit::Set(name, own),
+        Some(value) if !value.is_empty() => Edit::Set(name, format!("{value}, {own}")),
+        _ => Edit::Set(name, own),
     };
     edits.push(extend(X_FORWARDED_FOR, peer.to_string()));
     edits.push(extend(FORWARDED, element));

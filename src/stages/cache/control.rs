@@ -1,6 +1,8 @@
 //! The Cache-Control field (RFC 9111, 5.2), read strictly: what is not
 //! understood is `None` or noted as invalid, never guessed.
 
+use crate::exchange::Quoting;
+
 /// The directives that matter here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheControl {
@@ -71,28 +73,10 @@ pub fn seconds(text: &str) -> Option<u64> {
     good.then(|| text.parse().unwrap_or(LONGEST).min(LONGEST))
 }
 
-/// Follows quoted strings (RFC 9110, 5.6.4) from character to character.
-#[derive(Clone, Copy, Default)]
-struct Quoting {
-    quoted: bool,
-    escaped: bool,
-}
-
-impl Quoting {
-    fn follow(&mut self, character: char) {
-        match character {
-            _ if self.escaped => self.escaped = false,
-            '\\' if self.quoted => self.escaped = true,
-            '"' => self.quoted = !self.quoted,
-            _ => {}
-        }
-    }
-}
-
 fn quotes_end(field: &str) -> bool {
     let mut quoting = Quoting::default();
     field.chars().for_each(|character| quoting.follow(character));
-    !quoting.quoted
+    !quoting.is_quoted()
 }
 
 /// List members, where a comma in a quoted string separates nothing.
@@ -100,7 +84,7 @@ fn split_quoted(field: &str) -> impl Iterator<Item = &str> {
     let mut quoting = Quoting::default();
     field
         .split(move |character: char| {
-            let separates = character == ',' && !quoting.quoted;
+            let separates = character == ',' && !quoting.is_quoted();
             quoting.follow(character);
             separates
         })

@@ -34,7 +34,7 @@ pub const HOP_BY_HOP: [HeaderName; 8] = [
 /// Fields by which some origins take another target or method than the request
 /// line's (IIS, Symfony, Zend, Rack), and forwarded fields that nobody here sets. A client
 /// could use them to reach what a rule protects.
-pub(super) const OVERRIDES: [HeaderName; 10] = [
+pub(super) const OVERRIDES: [HeaderName; 18] = [
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-rewrite-url"),
     HeaderName::from_static("x-forwarded-port"),
@@ -45,6 +45,14 @@ pub(super) const OVERRIDES: [HeaderName; 10] = [
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("x-cluster-client-ip"),
+    HeaderName::from_static("x-forwarded"),
+    HeaderName::from_static("x-forwarded-uri"),
+    HeaderName::from_static("x-host"),
+    HeaderName::from_static("x-original-host"),
+    HeaderName::from_static("x-original-uri"),
 ];
 
 /// Fields that this runtime cannot pass on. `Expect`: an origin answers it
@@ -141,12 +149,15 @@ pub fn connection_listed<'a>(
 /// others read both as the same name, so a client's `X_Forwarded_For` would
 /// stand beside ours.
 #[must_use]
-pub fn never_forwarded(also: [HeaderName; 2]) -> Vec<HeaderName> {
+pub fn never_forwarded(peer_field: HeaderName, request_id: HeaderName) -> Vec<HeaderName> {
+    let also = [peer_field.clone(), request_id];
     let told = [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, CDN_LOOP];
     let platform = HeaderName::from_static("cf-connecting-ip");
     let imitable = told.into_iter().chain(OVERRIDES).chain([platform]).chain(also);
     let imitations: Vec<HeaderName> = imitable.flat_map(|name| imitations(&name)).collect();
-    HOP_BY_HOP.into_iter().chain(OVERRIDES).chain(UNSUPPORTED).chain(imitations).collect()
+    let never = HOP_BY_HOP.into_iter().chain(OVERRIDES).chain(UNSUPPORTED).chain(imitations);
+    // Where the platform itself uses one of these, it is the platform's.
+    never.filter(|name| *name != peer_field).collect()
 }
 
 /// The spellings of a name with at least one `_` for `-`: each dash or not, of
