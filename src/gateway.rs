@@ -24,10 +24,15 @@ use crate::stages::target::{Target, parse};
 use crate::stages::{Mode, respond, upstream};
 use crate::time::{Timestamp, millis_of};
 
+/// How many clients of `/_weir/` are counted.
+const CONTROL_CAPACITY: usize = 5_000;
+
 /// What an isolate keeps between requests, all of it bounded.
 #[derive(Debug)]
 pub struct Isolate {
     counters: RefCell<CounterTable>,
+    /// For `/_weir/`, apart: a flood of keys must not shut an operator out.
+    control_counters: RefCell<CounterTable>,
     unstorable: RefCell<HitForMiss>,
     /// The environment's name: part of every cache key.
     pub environment: String,
@@ -39,6 +44,7 @@ impl Isolate {
     pub fn new(environment: &str, seed: u64) -> Self {
         Self {
             counters: RefCell::new(CounterTable::default()),
+            control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
             environment: environment.to_owned(),
         }

@@ -25,13 +25,20 @@ export const hasNamespace = (config) => NAMESPACE_ID.test(stateOf(config)?.id ??
 export const stateOf = (config) =>
   config.kv_namespaces?.find((namespace) => namespace.binding === "STATE");
 
+/** A host name in lower case without its final dot. */
+const normalHost = (host) => host.toLowerCase().replace(/\.$/, "");
+
+/** Does a route's host cover this one? A leading `*` stands for anything, also for nothing. */
+const covers = (pattern, host) =>
+  pattern.startsWith("*") ? host.endsWith(pattern.slice(1)) : pattern === host;
+
 /** The routes of an environment as {host, custom}; a path is left off. */
 export function routeHosts(config) {
   const routes = [...(config.routes ?? []), ...(config.route ? [config.route] : [])];
   return routes.map((route) => {
     const pattern = typeof route === "string" ? route : route.pattern;
     const host = pattern.replace(/^https?:\/\//, "").split("/")[0];
-    return { host: host.toLowerCase(), custom: route.custom_domain === true };
+    return { host: normalHost(host), custom: route.custom_domain === true };
   });
 }
 
@@ -44,7 +51,7 @@ export function upstreamHosts(policy) {
       .filter((origin) => typeof origin === "string")
       .map((origin) => ({
         name,
-        host: origin === "request" ? undefined : new URL(origin).hostname.toLowerCase(),
+        host: origin === "request" ? undefined : normalHost(new URL(origin).hostname),
       }));
   });
 }
@@ -71,7 +78,7 @@ export function problems(name, config, policy) {
   }
   for (const { host, custom } of routeHosts(config)) {
     for (const upstream of upstreamHosts(policy)) {
-      if (upstream.host === host) {
+      if (upstream.host !== undefined && covers(host, upstream.host)) {
         const mend = custom
           ? "Give the origin a host of its own."
           : 'Give the origin a host of its own, or use "origin": "request".';

@@ -48,21 +48,22 @@ function leave(code) {
 }
 
 /** While a child runs, a signal to this process ends it too; otherwise signals are not ours. */
-function guard() {
+function guard(needed) {
   for (const [signal, handler] of Object.entries(onSignal)) {
-    if (live.size === 0) process.off(signal, handler);
-    else if (!process.listeners(signal).includes(handler)) process.on(signal, handler);
+    process.off(signal, handler);
+    if (needed) process.on(signal, handler);
   }
 }
 
 function start(command, args, options) {
+  // Before the child is there: a signal may come as soon as it is.
+  guard(true);
   const child = spawn(command, args, { ...options, detached: process.platform !== "win32" });
   live.add(child);
-  guard();
   for (const event of ["exit", "error"]) {
     child.once(event, () => {
       live.delete(child);
-      guard();
+      guard(live.size > 0);
     });
   }
   return child;

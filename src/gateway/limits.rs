@@ -21,7 +21,7 @@ impl<P: Platform> Journey<'_, P> {
     pub(super) fn control_limit(&self, identity: &Identity, now: Timestamp) -> Result<(), Reject> {
         let quota = Quota::new(20, Duration::from_secs(1), 60);
         let key = control::counter(identity);
-        let decision = self.isolate.counters.borrow_mut().take(key, &quota, now);
+        let decision = self.isolate.control_counters.borrow_mut().take(key, &quota, now);
         if decision.allowed {
             return Ok(());
         }

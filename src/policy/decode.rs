@@ -214,8 +214,8 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
 /// `path.key`, with a key that is no plain name in brackets and quotes.
 #[must_use]
 pub fn join(path: &str, key: &str) -> String {
-    let plain =
-        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let plain = (1..=VALUE_LIMIT).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     match (path.is_empty(), plain) {
         (true, true) => key.to_owned(),
         (false, true) => format!("{path}.{key}"),

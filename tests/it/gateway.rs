@@ -2,6 +2,7 @@
 
 mod attacks;
 mod caching;
+mod hardening;
 mod limits;
 mod log;
 mod order;

@@ -216,6 +216,14 @@ describe("refusals", () => {
     await refused({ policy: own, config: routed }, /or use "origin": "request"\.$/);
   });
 
+  it("a route whose host covers an upstream's, however either is written", async () => {
+    const own = () => JSON.stringify(policy("https://www.weir.site."));
+    for (const pattern of ["*.weir.site/*", "*weir.site/*", "www.weir.site./*"]) {
+      const routed = () => config({ routes: [{ pattern, zone_name: "weir.site" }] });
+      await refused({ policy: own, config: routed }, /it would call itself/);
+    }
+  });
+
   it('"origin": "request" behind a custom domain, but not on a route', async () => {
     const own = () => JSON.stringify(policy("request"));
     await refused({ policy: own }, /no origin is behind it/);
