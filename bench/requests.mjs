@@ -59,6 +59,7 @@ export function send(port, request, { cookie, client, timeoutMs = 20_000 } = {})
       async (incoming) => {
         try {
           const parts = await incoming.toArray();
+          incoming.socket.destroy();
           resolve({
             status: incoming.statusCode,
             headers: incoming.headers,
@@ -69,6 +70,8 @@ export function send(port, request, { cookie, client, timeoutMs = 20_000 } = {})
         }
       },
     );
+    // Node would add a Connection field, which the load generator does not send.
+    outgoing.removeHeader("connection");
     outgoing.on("timeout", () =>
       outgoing.destroy(new Error(`no answer to ${method} ${target} in ${timeoutMs / 1000} s`)),
     );

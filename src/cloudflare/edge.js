@@ -221,7 +221,10 @@ export async function remove(keys) {
 /** Asks a counter object; gives the text of its answer. */
 export async function takeFrom(namespace, name, field, message, deadline) {
   const stub = namespace.get(namespace.idFromName(name));
-  const response = await within(stub.fetch("https://limiter.invalid/take", { headers: { [field]: message } }), deadline);
+  const response = await within(
+    stub.fetch("https://limiter.invalid/take", { headers: { [field]: message } }),
+    deadline,
+  );
   return response.headers.get(field) ?? `status ${response.status}`;
 }
 

@@ -5,9 +5,7 @@
 //! 2. Nobody stores our own answers.
 //! 3. Hop-by-hop fields of an origin's answer end here.
 
-use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, TRAILER,
-};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER, TRAILER};
 use serde::Serialize;
 
 use super::upstream::{HOP_BY_HOP, connection_listed};
@@ -94,10 +92,4 @@ pub fn apply(answer: &mut Answer, edits: Vec<Edit>) {
             Edit::Remove(name) => answer.fields.retain(|(field, _)| *field != name),
         }
     }
-}
-
-/// Whether a text can stand in a field value (RFC 9110, 5.5).
-#[must_use]
-pub fn is_field_value(text: &str) -> bool {
-    HeaderValue::from_str(text).is_ok()
 }

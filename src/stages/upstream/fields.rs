@@ -139,7 +139,8 @@ pub fn connection_listed<'a>(
     request_id: &'a HeaderName,
 ) -> impl Iterator<Item = HeaderName> + 'a {
     list(field).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).filter(move |name| {
-        let kept = reserved_field(name).is_some() || name == request_id;
+        // `close` is an option and no field.
+        let kept = name.as_str() == "close" || reserved_field(name).is_some() || name == request_id;
         !kept
     })
 }

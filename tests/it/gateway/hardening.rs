@@ -25,6 +25,16 @@ fn a_field_that_connection_takes_away_poisons_no_entry() {
     assert_eq!(gate.send(&get("/").with("Accept-Language", "ko")).0.body, "ko");
 }
 
+#[test]
+fn the_options_of_a_connection_take_nothing_away() {
+    for options in ["close", "keep-alive", "Keep-Alive, TE", "upgrade"] {
+        let gate = route(&json!({"cache": {}}));
+        gate.platform.origin(|_: &Sent| Response::new(200).with("Cache-Control", "max-age=600"));
+        gate.send(&get("/").with("Connection", options));
+        assert_eq!(gate.platform.stored.borrow().len(), 1, "{options}");
+    }
+}
+
 /// An answer that was selected by a field that never reaches the origin, or
 /// that the origin gets from us, is not kept.
 #[test]
