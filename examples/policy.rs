@@ -21,7 +21,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments) {
         Ok(text) => {
-            println!("{text}");
+            // The hash is of the value alone: no line feed behind it.
+            print!("{text}");
             ExitCode::SUCCESS
         }
         Err(Failure::Usage(problem)) => {
@@ -54,7 +55,7 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
     })?;
     match command.as_str() {
         "check" if options.is_empty() => Ok(format!(
-            "{file}: good; {} routes, {} upstreams",
+            "{file}: good; routes: {}, upstreams: {}\n",
             gateway.routes.len(),
             gateway.upstreams.len()
         )),

@@ -111,6 +111,11 @@ impl<P: Platform> Journey<'_, P> {
         if let Ok(target) = &target {
             self.record.host = Some(target.authority());
             self.record.set_path(target.path_as_sent());
+        } else {
+            // What was refused is what an operator looks for.
+            let url = self.head.url().split_once("://").map_or("", |(_, rest)| rest);
+            let path = url.find('/').and_then(|start| url.get(start..)).unwrap_or_default();
+            self.record.set_path(path.split_once('?').map_or(path, |(before, _)| before));
         }
 
         // 1 identity: first, because everything after it is counted and

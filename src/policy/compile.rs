@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::HeaderName;
 use serde_json::Value;
 
-use super::decode::{Problems, decode, is_within, join, merge, parse};
+use super::decode::{Problems, decode, is_within, join, merge, parse, refuse_lists};
 use super::units::Name;
 use super::{DOCUMENT_LIMIT, DOCUMENT_VERSION, Policy, RouteConfig};
 use crate::error::{PolicyError, Problem};
@@ -102,9 +102,19 @@ fn unreadable() -> Problem {
 
 fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
     let written = Written::of(&tree);
+    let mut lists = Problems::default();
+    refuse_lists(&tree, &mut lists);
     // Structure first: every problem with its own path. What is wrong is cut
     // out, so that the checks below still see the rest.
-    let (policy, positions): (Policy, _) = decode(&mut tree, problems)?;
+    let decoded = decode(&mut tree, problems);
+    let known: Vec<String> = problems.paths().map(str::to_owned).collect();
+    lists.retain(|list| {
+        let related =
+            |path: &String| *path == list.path || is_within(path, &list.path) || is_within(&list.path, path);
+        !known.iter().any(related)
+    });
+    problems.append(lists, str::to_owned);
+    let (policy, positions): (Policy, _) = decoded?;
     let cut: Vec<String> = problems.paths().map(str::to_owned).collect();
     let policy = with_defaults(policy, &tree, problems)?;
     let mut found = Problems::default();

@@ -122,6 +122,50 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Value> {
     }
 }
 
+/// Names whose value is an object, or a list of objects that are none
+/// themselves. serde reads a list for a struct, its fields in order; a
+/// document that means that is a mistake.
+const OBJECTS: [&str; 15] = [
+    "cache",
+    "canary",
+    "client_address",
+    "defaults",
+    "identity",
+    "ip_filter",
+    "log",
+    "match",
+    "observe",
+    "rate_limit",
+    "refresh",
+    "request_id",
+    "sticky",
+    "timeouts",
+    "upstreams",
+];
+
+/// Notes lists that stand where an object belongs.
+pub fn refuse_lists(tree: &Value, problems: &mut Problems) {
+    fn walk(node: &Value, is_object: bool, path: &str, problems: &mut Problems) {
+        match node {
+            Value::Array(_) if is_object => problems.add(path, shown(node), "expected an object"),
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    walk(item, true, &format!("{path}[{index}]"), problems);
+                }
+            }
+            Value::Object(object) => {
+                // The values of these two are objects by names of the user's.
+                let named = path == "upstreams" || path == "address_sets";
+                for (key, value) in object {
+                    walk(value, named || OBJECTS.contains(&key.as_str()), &join(path, key), problems);
+                }
+            }
+            _ => {}
+        }
+    }
+    walk(tree, true, "", problems);
+}
+
 /// The way from the root to a value; its text is made only when it is needed.
 #[derive(Clone, Copy)]
 enum Trail<'a> {

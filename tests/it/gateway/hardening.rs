@@ -138,3 +138,16 @@ fn a_refused_manifest_stays_refused_and_a_new_one_is_read() {
     holder.accept(good, &fallback, at(3));
     assert_eq!((holder.degraded(), holder.current().unwrap().sequence), (None, Some(3)));
 }
+
+/// serde reads a list for a struct; nobody who writes one means that.
+#[test]
+fn a_list_is_no_object() {
+    for (document, path) in [
+        (json!({"version": 1, "refresh": ["30s", "5m", "kv"]}), "refresh"),
+        (json!({"version": 1, "upstreams": {"a": ["http://a"]}}), "upstreams.a"),
+        (json!({"version": 1, "ip_filter": {"rules": [["a", "allow", ["::/0"]]]}}), "ip_filter.rules[0]"),
+        (json!([1]), ""),
+    ] {
+        assert_eq!(compile(&document.to_string()).unwrap_err().problems[0].path, path);
+    }
+}
