@@ -164,7 +164,8 @@ describe("the line of a request", () => {
     const nobody = await lineOf(gateway, await gateway.fetch("/plain/x", { client: null }));
     assertLine(nobody, [...WHERE, "reason"]);
     const garbage = await lineOf(gateway, await gateway.fetch("/plain/%2e%2e?secret=1"));
-    assertLine(garbage, [...IDENTIFIED, "reason"]);
+    assertLine(garbage, [...IDENTIFIED, "path", "reason"]);
+    assert.equal(garbage.path, "/plain/%2e%2e");
   });
 
   test("is one line, whatever the path holds", async () => {
