@@ -2,6 +2,7 @@
 //! a conversion needs workerd itself, a spec in `tests/e2e` has it.
 
 #![cfg(target_arch = "wasm32")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::rc::Rc;
 use std::time::Duration;
