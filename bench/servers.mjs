@@ -43,7 +43,7 @@ export async function startServers(
   const gateway = servers.gateway ?? servers.quiet;
   const cookie = gateway === undefined ? SOME_COOKIE : await stickyCookie(gateway.port, timeoutMs);
   const children = [origin, load, cache, ...Object.values(servers)].map(({ child }) => child);
-  return { origin, load, servers, cookie, folder, children, timeoutMs };
+  return { origin, load, servers, cookie, folder, children, timeoutMs, warm: new Set() };
 }
 
 function writeConfig(name, directory, { build, runtime, originPort, cachePort }) {
