@@ -12,3 +12,4 @@ pub mod objects;
 pub mod origin;
 pub mod policy_store;
 pub mod response_store;
+pub mod task;

@@ -2,6 +2,8 @@
 //! belong to the platform and pass by untouched.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use http::Method;
 use http::header::HeaderName;
@@ -19,6 +21,73 @@ pub trait Head {
     /// The value of a field; several lines are joined by `, `. `None` when
     /// the field is absent.
     fn field(&self, name: &HeaderName) -> Option<Cow<'_, str>>;
+
+    /// Which of these fields are there, each once. All of them are among the
+    /// gateway's wanted fields, so a view knows without asking for each.
+    fn present(&self, names: &NameSet) -> Vec<HeaderName> {
+        names.iter().filter(|name| self.field(name).is_some()).cloned().collect()
+    }
+}
+
+/// A set of field names that is made once and asked often.
+#[derive(Clone, Debug, Default)]
+pub struct NameSet {
+    names: HashSet<HeaderName, BuildHasherDefault<NameHasher>>,
+}
+
+impl NameSet {
+    /// Whether a name is in it.
+    #[must_use]
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        self.names.contains(name)
+    }
+
+    /// The names, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &HeaderName> {
+        self.names.iter()
+    }
+}
+
+impl FromIterator<HeaderName> for NameSet {
+    fn from_iter<I: IntoIterator<Item = HeaderName>>(names: I) -> Self {
+        Self { names: names.into_iter().collect() }
+    }
+}
+
+/// A quick hash for tables that hold a policy's own names and are asked for
+/// names of this code: no stranger chooses what is in them.
+#[derive(Debug, Default)]
+pub struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        // The tables look at the low bits, and the high ones are the better.
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let word = chunk.iter().fold(0, |word: u64, byte| (word << 8) | u64::from(*byte));
+            self.write_u64(word);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // Fibonacci hashing: the multiplier is 2^64 over the golden ratio.
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.write_u64(value.into());
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
 }
 
 /// A request head as a plain value: what `explain` and the tests use.

@@ -22,6 +22,7 @@ use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::rate_limit::table::CounterTable;
 use crate::stages::target::{Target, parse};
 use crate::stages::{Mode, respond, upstream};
+use crate::text;
 use crate::time::{Timestamp, millis_of};
 
 /// How many clients of `/_weir/` are counted.
@@ -109,7 +110,7 @@ impl<P: Platform> Journey<'_, P> {
         let host_field = self.head.field(&http::header::HOST);
         let target = parse(self.head.url(), host_field.as_deref());
         if let Ok(target) = &target {
-            self.record.host = Some(target.authority());
+            self.record.host = Some(target.authority().into_owned());
             self.record.set_path(target.path_as_sent());
         } else {
             // What was refused is what an operator looks for.
@@ -126,7 +127,7 @@ impl<P: Platform> Journey<'_, P> {
             self.record.trace_id = Some(identity.trace.trace_id.clone());
             self.record.client = logged_address(gateway.logged_address, identity);
         } else {
-            self.record.request_id = Some(format!("{fresh:032x}"));
+            self.record.request_id = Some(text::hex(fresh, 32));
         }
         let identity = identity?;
 
@@ -295,7 +296,7 @@ impl<P: Platform> Journey<'_, P> {
 fn logged_address(setting: ClientAddress, identity: &Identity) -> Option<String> {
     let address = identity.address;
     match setting {
-        ClientAddress::Address => Some(address.to_string()),
+        ClientAddress::Address => Some(text::address(address)),
         ClientAddress::Network => Prefix::containing(address, if address.is_ipv4() { 24 } else { 48 })
             .map(|prefix| prefix.to_string()),
         ClientAddress::None => None,

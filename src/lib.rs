@@ -38,6 +38,7 @@ pub mod observe;
 pub mod platform;
 pub mod policy;
 pub mod stages;
+pub mod text;
 pub mod time;
 
 #[cfg(target_arch = "wasm32")]

@@ -95,10 +95,16 @@ pub trait PolicyStore {
 }
 
 /// A list of changes as one text, for adapters that hand them over whole:
-/// a line each, `=name: value` sets, `+name: value` appends, `-name` removes.
+/// a line each, `=name:value` sets, `+name:value` appends, `-name` removes.
 #[must_use]
 pub fn edits_text(edits: &[Edit]) -> String {
-    let mut text = String::with_capacity(edits.len().saturating_mul(32));
+    let mut text = String::with_capacity(edits.len().saturating_mul(64));
+    push_edits(&mut text, edits);
+    text
+}
+
+/// Adds changes to a text, each on a line of its own.
+pub fn push_edits(text: &mut String, edits: &[Edit]) {
     for edit in edits {
         let (sign, name, value) = match edit {
             Edit::Set(name, value) => ('=', name, Some(value)),
@@ -107,7 +113,7 @@ pub fn edits_text(edits: &[Edit]) -> String {
         };
         // A line break in a value would begin another edit. The runtime
         // refuses such values, so no checked value holds one.
-        if value.is_some_and(|value| value.contains(['\r', '\n', '\0'])) {
+        if value.is_some_and(|value| value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0))) {
             continue;
         }
         if !text.is_empty() {
@@ -120,5 +126,4 @@ pub fn edits_text(edits: &[Edit]) -> String {
             text.push_str(value);
         }
     }
-    text
 }

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::text::push_padded;
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// The runtime's clock has millisecond resolution, so this is all there is.
@@ -67,12 +69,31 @@ pub fn millis_of(span: Duration) -> u64 {
 /// RFC 3339 in UTC with milliseconds: `2026-01-01T00:00:00.000Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl Timestamp {
+    fn text(self) -> String {
         let (year, month, day) = civil(self.0.wrapping_div(MILLIS_PER_DAY));
         let rest = self.0.wrapping_rem(MILLIS_PER_DAY);
         let (seconds, millis) = (rest.wrapping_div(1000), rest.wrapping_rem(1000));
         let (minutes, second) = (seconds.wrapping_div(60), seconds.wrapping_rem(60));
         let (hour, minute) = (minutes.wrapping_div(60), minutes.wrapping_rem(60));
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        let mut text = String::with_capacity(24);
+        for (value, width, after) in [
+            (year, 4, '-'),
+            (month, 2, '-'),
+            (day, 2, 'T'),
+            (hour, 2, ':'),
+            (minute, 2, ':'),
+            (second, 2, '.'),
+            (millis, 3, 'Z'),
+        ] {
+            push_padded(&mut text, value, width);
+            text.push(after);
+        }
+        text
     }
 }
 

@@ -3,24 +3,24 @@
 
 use std::time::Duration;
 
-use wasm_bindgen_futures::JsFuture;
-
 use super::binding::{self, LIMITER, failure, timer};
 use super::glue;
 use super::origin::Edge;
+use super::task::wait;
 use crate::error::{Dependency, PlatformError};
 use crate::platform::Counters;
 use crate::stages::rate_limit::gcra::Decision;
 use crate::stages::rate_limit::message::{FIELD, Take, decode_decision};
 
-impl Counters for Edge<'_> {
+impl Counters for Edge {
     async fn take(&self, take: &Take, deadline: Duration) -> Result<Decision, PlatformError> {
-        let namespace =
-            binding::get(self.env, LIMITER).ok_or_else(|| binding::missing(Dependency::Counter, LIMITER))?;
+        if !glue::is_bound(LIMITER) {
+            return Err(binding::missing(Dependency::Counter, LIMITER));
+        }
         let name = format!("v1-{}", take.key.shard());
-        let promise = glue::take_from(&namespace, &name, FIELD, &take.encode(), timer(deadline));
-        let answer = JsFuture::from(promise).await.map_err(|error| failure(Dependency::Counter, &error))?;
-        let text = answer.as_string().unwrap_or_default();
+        glue::take(LIMITER, &name, FIELD, &take.encode(), timer(deadline))
+            .map_err(|error| failure(Dependency::Counter, &error))?;
+        let text = wait().await.of(Dependency::Counter)?.unwrap_or_default();
         decode_decision(&text)
             .ok_or_else(|| PlatformError::failed(Dependency::Counter, format!("not a decision: {text}")))
     }

@@ -1,8 +1,13 @@
 // The runtime's side of the border. Each function does in one crossing what
 // would be many from Rust: strings are joined here and taken apart there. No
 // decision is made here; texts of edits come from `platform::edits_text`.
+//
+// Native objects stay on this side. Rust names them by their place in the
+// exchange at hand, and what it waits for it leaves here: `begin` and `resume`
+// run the journey until it is over or has to wait, and whatever it waits for
+// resumes it. So an answer that waits for nothing needs no promise, and one
+// that waits needs one.
 
-const TIMED_OUT = "edgeweir: no answer in time";
 const CACHE_NAME = "edgeweir";
 const ENTRY_FIELD = "weir-entry";
 
@@ -11,10 +16,168 @@ const ENTRY_FIELD = "weir-entry";
 // Pragma to what the client sent.
 const NO_PLATFORM_CACHE = { cacheTtl: -1, cacheLevel: "bypass" };
 
+// How a wait ended, as `task::Outcome` reads it.
+const DONE = 0;
+const NOTHING = 1;
+const FAILED = 2;
+const TIMED_OUT = 3;
+
+/** One request, its answer, and the native objects that Rust has named. */
+class Exchange {
+  constructor(id, module, request, env, context) {
+    this.id = id;
+    this.module = module;
+    this.request = request;
+    this.env = env;
+    this.context = context;
+    this.held = [];
+    this.answer = undefined;
+    this.resolve = undefined;
+    this.reject = undefined;
+  }
+}
+
+// Ids are given here, so that a module that began anew after a trap never
+// takes an exchange of its predecessor for one of its own.
+let lastId = 0;
+
+/** The exchange whose journey runs now. Rust calls out only while one does. */
+let current;
+
+/** The place of a native response in the current exchange. */
+export function hold(response) {
+  return current.held.push(response) - 1;
+}
+
+/** The answer of the current exchange, once there is one. */
+export function answered() {
+  return current.answer;
+}
+
+/** Makes a new exchange the current one. */
+export function open(module, request, env, context) {
+  lastId = lastId < 0xffff_ffff ? lastId + 1 : 1;
+  current = new Exchange(lastId, module, request, env, context);
+  return current.id;
+}
+
+/**
+ * Answers a request: at once, or by a promise where the journey has to wait.
+ *
+ * The runtime forgets a request whose client goes away before there is an
+ * answer: its journey would never be resumed or dropped, so its memory would
+ * be lost and its log line never written. Handed to waitUntil, it comes to
+ * its end.
+ */
+export function serve(module, request, env, context) {
+  const id = open(module, request, env, context);
+  const exchange = current;
+  if (module.begin(id)) return exchange.answer;
+  const answered = new Promise((resolve, reject) => {
+    exchange.resolve = resolve;
+    exchange.reject = reject;
+  });
+  context.waitUntil(answered);
+  return answered;
+}
+
+/** Refreshes the policy beside the current exchange, which does not wait. */
+export function refreshLater() {
+  const { module, request, env, context } = current;
+  const refreshed = new Promise((resolve, reject) => {
+    queueMicrotask(() => {
+      const id = open(module, request, env, context);
+      const exchange = current;
+      exchange.resolve = resolve;
+      exchange.reject = reject;
+      try {
+        if (module.beginRefresh(id)) resolve();
+      } catch (error) {
+        fail(exchange, error);
+      }
+    });
+  });
+  context.waitUntil(refreshed);
+}
+
+function resume(exchange, outcome, text) {
+  current = exchange;
+  try {
+    if (exchange.module.resume(exchange.id, outcome, text)) exchange.resolve(exchange.answer);
+  } catch (error) {
+    fail(exchange, error);
+  }
+}
+
+function fail(exchange, error) {
+  exchange.module.trapped(error);
+  exchange.reject(error);
+}
+
+const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
+/**
+ * Resumes the current journey when the promise is settled, with the text that
+ * `read` makes of its value (nothing where it gives undefined), or after so
+ * many milliseconds. A value that comes too late is handed to `discard`.
+ */
+function wait(promise, milliseconds, read, discard) {
+  const exchange = current;
+  let over = false;
+  const timer = setTimeout(() => {
+    over = true;
+    resume(exchange, TIMED_OUT, "");
+  }, milliseconds);
+  promise.then(
+    (value) => {
+      if (over) return discard?.(value);
+      clearTimeout(timer);
+      let text;
+      try {
+        text = read(value, exchange);
+      } catch (error) {
+        return resume(exchange, FAILED, messageOf(error));
+      }
+      if (text === undefined) resume(exchange, NOTHING, "");
+      else resume(exchange, DONE, text);
+    },
+    (error) => {
+      if (over) return;
+      clearTimeout(timer);
+      resume(exchange, FAILED, messageOf(error));
+    },
+  );
+}
+
 /** 128 random bits as hex. */
 export function randomSeed() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** A variable as text, JSON where it is none; nothing where it is not there. */
+export function variable(name) {
+  const value = current.env[name];
+  if (value === undefined || value === null) return undefined;
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** Writes a line. One string: an object costs twice as much to write. */
+export function log(line) {
+  console.log(line);
+}
+
+/** Writes a line that an operator should see. */
+export function warn(line) {
+  console.warn(line);
+}
+
+// The names of the fields that are read in one go, and their indices.
+let wanted = new Map();
+
+/** From now on these fields, one a line, are read in one go. */
+export function want(names) {
+  wanted = new Map(names.split("\n").map((name, index) => [name, index]));
 }
 
 /**
@@ -22,8 +185,9 @@ export function randomSeed() {
  * a line each. Asking which names there are is cheaper than asking for names
  * that are not.
  */
-export function readHead(request, wanted) {
-  const headers = request.headers;
+export function readHead() {
+  const { request } = current;
+  const { headers } = request;
   let text = `${request.method}\n${request.url}`;
   for (const name of headers.keys()) {
     const index = wanted.get(name);
@@ -32,20 +196,29 @@ export function readHead(request, wanted) {
   return text;
 }
 
-/** From names, one a line, to what `readHead` takes. */
-export function wantedFields(names) {
-  return new Map(names.split("\n").map((name, index) => [name, index]));
+/** One field of the request; nothing where the runtime refuses the name. */
+export function requestField(name) {
+  try {
+    return current.request.headers.get(name) ?? undefined;
+  } catch {
+    return undefined;
+  }
 }
 
-/** All field lines, "name:value". */
-export function readFields(message) {
+/** One field of a response. */
+export function responseField(response, name) {
+  return current.held[response].headers.get(name) ?? undefined;
+}
+
+/** All field lines of a response, "name:value". */
+export function responseFields(response) {
   let text = "";
-  for (const [name, value] of message.headers) text += `${name}:${value}\n`;
+  for (const [name, value] of current.held[response].headers) text += `${name}:${value}\n`;
   return text;
 }
 
-function applyEdits(headers, edits) {
-  for (let start = 0, end; start < edits.length; start = end + 1) {
+function applyEdits(headers, edits, first) {
+  for (let start = first, end; start < edits.length; start = end + 1) {
     end = edits.indexOf("\n", start);
     if (end < 0) end = edits.length;
     const sign = edits[start];
@@ -59,28 +232,6 @@ function applyEdits(headers, edits) {
     if (sign === "=") headers.set(name, value);
     else headers.append(name, value);
   }
-}
-
-/** Settles like `promise`, or rejects after so many milliseconds. */
-function within(promise, milliseconds) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(TIMED_OUT)), milliseconds);
-    promise.then(
-      (value) => {
-        clearTimeout(timer);
-        resolve(value);
-      },
-      (error) => {
-        clearTimeout(timer);
-        reject(error);
-      },
-    );
-  });
-}
-
-/** Whether an error is ours, for lateness. */
-export function isTimeout(error) {
-  return error instanceof Error && error.message === TIMED_OUT;
 }
 
 // The order of what happens in this isolate: a request that was sent before a
@@ -102,42 +253,55 @@ function noteRemoval(key) {
 const isOvertaken = (key, begun) => begun < forgotten || begun < (removals.get(key) ?? 0);
 
 /**
- * Sends a request on; its body is handed over natively. Gives the response,
- * its status and the fields that are always asked for, read in one go.
+ * Sends the request on; its body is handed over natively. `text` is the URL
+ * and the edits, a line each. Resumes with the place of the response, its
+ * status, when it was begun, and the fields that are always asked for, a line
+ * each.
  *
  * `encodeResponseBody: "manual"` leaves a compressed body as it came.
  */
-export function forward(request, url, edits, firstByte) {
+export function forward(text, firstByte) {
+  const { request } = current;
   const { method, body } = request;
+  const end = text.indexOf("\n");
+  const url = text.slice(0, end);
   // fetch takes no body of a GET by itself, but passes on one that it got.
   const bodyOfGet = body !== null && (method === "GET" || method === "HEAD");
   const source = bodyOfGet ? new Request(url, request) : url;
   const headers = new Headers(request.headers);
-  applyEdits(headers, edits);
+  applyEdits(headers, text, end + 1);
   const init = { headers, redirect: "manual", cf: NO_PLATFORM_CACHE, encodeResponseBody: "manual" };
   if (!bodyOfGet) {
     init.method = method;
     init.body = body;
   }
   const begun = ++moment;
-  return within(fetch(source, init), firstByte).then((response) => {
-    const { status, headers } = response;
-    return [response, status, headers.get("connection"), headers.get("cache-control"), begun];
-  });
+  wait(
+    fetch(source, init),
+    firstByte,
+    (response, { held }) => {
+      const { status, headers } = response;
+      const connection = headers.get("connection") ?? "";
+      const control = headers.get("cache-control") ?? "";
+      return `${held.push(response) - 1}\n${status}\n${begun}\n${connection}\n${control}`;
+    },
+    (response) => response.body?.cancel(),
+  );
 }
 
-/** A native response under an edited head. */
+/** The answer is a native response under an edited head. */
 export function finish(response, edits) {
-  const answer = new Response(response.body, response);
-  applyEdits(answer.headers, edits);
-  return answer;
+  const native = current.held[response];
+  const answer = new Response(native.body, native);
+  applyEdits(answer.headers, edits, 0);
+  current.answer = answer;
 }
 
-/** An answer of our own. */
+/** The answer is our own. */
 export function answer(status, edits, body) {
   const headers = new Headers();
-  applyEdits(headers, edits);
-  return new Response(body === "" ? null : body, { status, headers });
+  applyEdits(headers, edits, 0);
+  current.answer = new Response(body === "" ? null : body, { status, headers });
 }
 
 // A name of our own, apart from what the zone's own cache holds.
@@ -146,42 +310,58 @@ async function openCache() {
   return (cache ??= await caches.open(CACHE_NAME));
 }
 
-/** What is stored under the key, as [entry, response], or nothing. */
-export async function lookup(key) {
-  const stored = await (await openCache()).match(key);
-  if (stored === undefined) return undefined;
-  const entry = stored.headers.get(ENTRY_FIELD);
-  if (entry === null) {
-    await stored.body?.cancel();
-    return undefined;
-  }
-  return [entry, stored];
+/** Resumes with the place of what is stored under the key, and its entry. */
+export function lookup(key, deadline) {
+  wait(match(key), deadline, (stored, { held }) => {
+    if (stored === undefined) return undefined;
+    return `${held.push(stored) - 1}\n${stored.headers.get(ENTRY_FIELD)}`;
+  });
 }
 
-/** A response of a stored body, or none, under a head of ours. */
+async function match(key) {
+  const stored = await (await openCache()).match(key);
+  if (stored === undefined || stored.headers.get(ENTRY_FIELD) !== null) return stored;
+  await stored.body?.cancel();
+  return undefined;
+}
+
+/** A response of a stored body, or none, under a head of ours; its place. */
 export function revive(stored, status, edits, withBody) {
   const headers = new Headers();
-  applyEdits(headers, edits);
+  applyEdits(headers, edits, 0);
   const nullBody = status === 204 || status === 304;
-  const body = withBody && !nullBody ? stored.body : null;
+  const body = withBody && !nullBody ? current.held[stored].body : null;
   // The body is as it came, in whatever encoding the head says.
-  return new Response(body, { status, headers, encodeBody: "manual" });
+  const response = new Response(body, { status, headers, encodeBody: "manual" });
+  return hold(response);
 }
 
 /**
- * Splits a response: [what the client gets, the promise of the storing].
- * Nothing is stored before the whole body has arrived: a body that breaks off
- * must never be served as whole.
+ * Splits a response between the client, who gets it from its place, and the
+ * store. Nothing is stored before the whole body has arrived: a body that
+ * breaks off must never be served as whole.
  */
 export function keep(response, key, entry, limit, lifetime, begun) {
-  if (response.body === null) return [response, put(key, entry, lifetime, null, begun)];
-  const [toClient, toStore] = response.body.tee();
-  const length = response.headers.get("content-length");
+  const native = current.held[response];
+  if (native.body === null) return later(put(key, entry, lifetime, null, begun));
+  const [toClient, toStore] = native.body.tee();
+  const length = native.headers.get("content-length");
   const storing = collect(toStore, limit).then((body) => {
     const whole = body !== null && (length === null || body.size === Number(length));
     return whole ? put(key, entry, lifetime, body, begun) : undefined;
   });
-  return [new Response(toClient, response), storing];
+  current.held[response] = new Response(toClient, native);
+  later(storing);
+}
+
+/** Goes on after the response; that it failed is worth a line, no more. */
+function later(promise) {
+  const noted = promise.catch((error) => {
+    const cause = `response-store: ${messageOf(error)}`.slice(0, 300);
+    const time = new Date().toISOString();
+    console.warn(JSON.stringify({ schema: 1, event: "store", time, error: cause }));
+  });
+  current.context.waitUntil(noted);
 }
 
 /** The whole body, or null when it is too large. */
@@ -211,27 +391,34 @@ async function put(key, entry, lifetime, body, begun) {
 }
 
 /** Removes what is stored under the keys, one a line. */
-export async function remove(keys) {
+export function remove(keys) {
   const list = keys.split("\n");
   list.forEach(noteRemoval);
-  const cache = await openCache();
-  await Promise.all(list.map((key) => cache.delete(key)));
+  later(openCache().then((opened) => Promise.all(list.map((key) => opened.delete(key)))));
 }
 
-/** Asks a counter object; gives the text of its answer. */
-export async function takeFrom(namespace, name, field, message, deadline) {
+/** Asks a counter object; resumes with the text of its answer. */
+export function take(binding, name, field, message, deadline) {
+  const namespace = current.env[binding];
   const stub = namespace.get(namespace.idFromName(name));
-  const response = await within(
-    stub.fetch("https://limiter.invalid/take", { headers: { [field]: message } }),
-    deadline,
-  );
-  return response.headers.get(field) ?? `status ${response.status}`;
+  const asked = stub.fetch("https://limiter.invalid/take", { headers: { [field]: message } });
+  wait(asked, deadline, ({ status, headers }) => headers.get(field) ?? `status ${status}`);
 }
 
-/** Value and metadata of a KV key as [text, JSON text], or nothing. */
-export async function readKey(namespace, key, cacheTtl, deadline) {
-  const read = namespace.getWithMetadata(key, { type: "text", cacheTtl });
-  const { value, metadata } = await within(read, deadline);
-  if (value === null) return undefined;
-  return [value, metadata === null ? undefined : JSON.stringify(metadata)];
+/**
+ * Reads a KV key; resumes with the metadata as one line of JSON (empty where
+ * there is none), and the value.
+ */
+export function readKey(binding, key, cacheTtl, deadline) {
+  const read = current.env[binding].getWithMetadata(key, { type: "text", cacheTtl });
+  wait(read, deadline, ({ value, metadata }) => {
+    if (value === null) return undefined;
+    if (metadata === null) return `\n${value}`;
+    return `${JSON.stringify(metadata)}\n${value}`;
+  });
+}
+
+/** Whether there is such a binding. */
+export function isBound(binding) {
+  return (current.env[binding] ?? null) !== null;
 }

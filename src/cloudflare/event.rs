@@ -1,112 +1,122 @@
 //! The fetch event: which policy, the journey, the answer, the record.
+//!
+//! It is no `#[event(fetch)]`: that one makes a future, a promise and three
+//! closures for every request, hands request, environment and context over
+//! as objects, and gives its answer a microtask later. `edge.js` takes the
+//! event and calls [`begin`]; see [`super::task`].
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{Request, Response};
-use worker::{Context, Env, event};
+use wasm_bindgen::prelude::wasm_bindgen;
 
-use super::binding::{self, STATE, failure};
+use super::binding::failure;
 use super::glue;
 use super::head::{EdgeHead, Wanted};
 use super::isolate::IsolateState;
 use super::origin::{Edge, EdgeResponse, now};
 use super::policy_store::KvPolicyStore;
+use super::task;
 use crate::control;
-use crate::error::{Dependency, PlatformError, Reason, Reject};
+use crate::error::{Dependency, Reason, Reject};
 use crate::exchange::{Answer, Edit, Head, Reply};
 use crate::gateway;
 use crate::observe::record::{Record, Verdict};
 use crate::platform::edits_text;
 use crate::policy::snapshot::{Need, REFRESH_WAIT, Snapshot, refresh};
 use crate::stages::{respond, target};
+use crate::text;
 
 /// How long the very first request of an isolate waits for the policy.
 const FIRST_READ: Duration = Duration::from_secs(5);
 
-/// Answers a request.
-#[event(fetch)]
-async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
-    let state = IsolateState::of(&env);
+/// Begins the journey of the exchange's request; `true` when it is over.
+#[wasm_bindgen]
+#[must_use]
+pub fn begin(id: u32) -> bool {
+    task::run(id, Box::pin(answer()))
+}
+
+/// Begins a refresh of the policy; `true` when it is over.
+#[wasm_bindgen(js_name = beginRefresh)]
+#[must_use]
+pub fn begin_refresh(id: u32) -> bool {
+    task::run(id, Box::pin(async { refresh_policy(&IsolateState::of(), FIRST_READ).await }))
+}
+
+async fn answer() {
+    let state = IsolateState::of();
     // The borrow must end before anything is awaited.
     let need = state.holder.borrow_mut().need(now());
     match need {
         Need::Nothing | Need::Unavailable => {}
-        Need::RefreshAfter => {
-            let (state, env) = (Rc::clone(&state), env.clone());
-            context.wait_until(async move { refresh_policy(&state, &env, FIRST_READ).await });
-        }
-        Need::RefreshFirst => refresh_policy(&state, &env, REFRESH_WAIT).await,
-        Need::Read => refresh_policy(&state, &env, FIRST_READ).await,
+        Need::RefreshAfter => glue::refresh_later(),
+        Need::RefreshFirst => refresh_policy(&state, REFRESH_WAIT).await,
+        Need::Read => refresh_policy(&state, FIRST_READ).await,
     }
     let snapshot = state.holder.borrow().current();
-    let (response, record) = match snapshot {
-        Some(snapshot) => serve(&state, &snapshot, request, &env, &context).await,
-        None => without_policy(&state, request),
+    let record = match snapshot {
+        Some(snapshot) => serve(&state, &snapshot).await,
+        None => without_policy(&state),
     };
     if state.log_level.admits(&record) {
-        // One string: an object costs twice as much to write.
-        worker::console_log!("{}", record.line());
+        glue::log(&record.line());
     }
-    response.map_err(|error| worker::Error::RustError(error.to_string()))
 }
 
-async fn refresh_policy(state: &IsolateState, env: &Env, deadline: Duration) {
-    let store = KvPolicyStore { namespace: binding::get(env, STATE), deadline };
+async fn refresh_policy(state: &IsolateState, deadline: Duration) {
+    let store = KvPolicyStore { deadline };
     if let Some(line) = refresh(&store, &state.fallback, &state.holder, now).await {
         let line =
             serde_json::json!({ "schema": 1, "event": "policy", "time": now().to_string(), "message": line });
-        worker::console_warn!("{line}");
+        glue::warn(&line.to_string());
     }
 }
 
-async fn serve(
-    state: &IsolateState,
-    snapshot: &Rc<Snapshot>,
-    request: Request,
-    env: &Env,
-    context: &Context,
-) -> (Result<Response, PlatformError>, Record) {
-    let head = EdgeHead::read(request, state.wanted(snapshot));
+async fn serve(state: &IsolateState, snapshot: &Rc<Snapshot>) -> Record {
+    let head = EdgeHead::read(state.wanted(snapshot));
     let degraded = state.holder.borrow().degraded().is_some();
-    let edge = Edge::new(env);
-    let (reply, record) =
-        gateway::handle(snapshot, degraded, &state.isolate, &edge, &head, state.fresh()).await;
-    for promise in edge.into_deferred() {
-        context.wait_until(async move {
-            if let Err(error) = JsFuture::from(promise).await {
-                let error = failure(Dependency::ResponseStore, &error).to_string();
-                let line = serde_json::json!({ "schema": 1, "event": "store", "time": now().to_string(), "error": error });
-                worker::console_warn!("{line}");
-            }
-        });
-    }
-    (native(reply, head.method() == http::Method::HEAD), record)
+    let (reply, mut record) =
+        gateway::handle(snapshot, degraded, &state.isolate, &Edge, &head, state.fresh()).await;
+    send(reply, head.method() == http::Method::HEAD, &mut record);
+    record
 }
 
-/// The reply as a native response.
-fn native(reply: Reply<EdgeResponse>, is_head: bool) -> Result<Response, PlatformError> {
-    match reply {
-        Reply::Native(response, edits) => glue::finish(&response.native, &edits_text(&edits)),
-        Reply::Answer(answer) => {
-            let Answer { status, fields, body } = answer;
-            let edits: Vec<Edit> =
-                fields.into_iter().map(|(name, value)| Edit::Append(name, value)).collect();
-            glue::answer(status, &edits_text(&edits), if is_head { "" } else { &body })
-        }
+/// Hands the reply over. One that the runtime does not take is an answer of
+/// ours instead.
+fn send(reply: Reply<EdgeResponse>, is_head: bool, record: &mut Record) {
+    let sent = match reply {
+        Reply::Native(response, edits) => glue::finish(response.place, &edits_text(&edits)),
+        Reply::Answer(answer) => send_answer(answer, is_head),
+    };
+    if let Err(error) = sent {
+        let error = failure(Dependency::Origin, &error);
+        let reject = Reject::new(Reason::UpstreamUnreachable).cause(&error);
+        let answer = respond::problem(&reject, record.request_id.as_deref());
+        record.status = answer.status;
+        record.verdict = Verdict::Failed;
+        record.reason = Some(reject.reason.as_str());
+        record.error = reject.cause;
+        // Made of constants and an id that has been checked.
+        let _ = send_answer(answer, is_head);
     }
-    .map_err(|error| failure(Dependency::Origin, &error))
+}
+
+fn send_answer(answer: Answer, is_head: bool) -> Result<(), wasm_bindgen::JsValue> {
+    let Answer { status, fields, body } = answer;
+    let edits: Vec<Edit> = fields.into_iter().map(|(name, value)| Edit::Append(name, value)).collect();
+    glue::answer(status, &edits_text(&edits), if is_head { "" } else { &body })
 }
 
 /// The answer where there is no policy: closed, and saying so.
-fn without_policy(state: &IsolateState, request: Request) -> (Result<Response, PlatformError>, Record) {
-    let head = EdgeHead::read(request, Rc::new(Wanted::new(vec![http::header::HOST])));
+fn without_policy(state: &IsolateState) -> Record {
+    // The next snapshot makes its own.
+    let head = EdgeHead::read(Rc::new(Wanted::new(vec![http::header::HOST])));
     let host = head.field(&http::header::HOST);
     let target = target::parse(head.url(), host.as_deref()).ok();
     let mut record = Record::new(now(), head.method().as_str());
-    let request_id = format!("{:032x}", state.fresh());
-    record.host = target.as_ref().map(target::Target::authority);
+    let request_id = text::hex(state.fresh(), 32);
+    record.host = target.as_ref().map(|target| target.authority().into_owned());
     if let Some(target) = &target {
         record.set_path(target.path_as_sent());
     }
@@ -123,5 +133,6 @@ fn without_policy(state: &IsolateState, request: Request) -> (Result<Response, P
     answer.fields.push((field, request_id.clone()));
     record.status = answer.status;
     record.request_id = Some(request_id);
-    (native(Reply::Answer(answer), head.method() == http::Method::HEAD), record)
+    send(Reply::Answer(answer), head.method() == http::Method::HEAD, &mut record);
+    record
 }

@@ -1,8 +1,7 @@
-//! The functions of `edge.js`.
+//! The functions of `edge.js`. All of them act on the exchange whose journey
+//! runs at the moment; a response is named by its place there.
 
-use js_sys::{Array, Promise};
 use wasm_bindgen::prelude::*;
-use web_sys::{Request, Response};
 
 #[wasm_bindgen(module = "/src/cloudflare/edge.js")]
 extern "C" {
@@ -10,62 +9,86 @@ extern "C" {
     #[wasm_bindgen(js_name = randomSeed, catch)]
     pub fn random_seed() -> Result<String, JsValue>;
 
+    /// A variable as text.
+    #[wasm_bindgen]
+    pub fn variable(name: &str) -> Option<String>;
+
+    /// Whether there is such a binding.
+    #[wasm_bindgen(js_name = isBound)]
+    pub fn is_bound(name: &str) -> bool;
+
+    /// Writes a line.
+    #[wasm_bindgen]
+    pub fn log(line: &str);
+
+    /// Writes a line that an operator should see.
+    #[wasm_bindgen]
+    pub fn warn(line: &str);
+
+    /// Names the fields that [`read_head`] gives, one a line.
+    #[wasm_bindgen]
+    pub fn want(names: &str);
+
     /// Method, URL and the wanted fields.
     #[wasm_bindgen(js_name = readHead)]
-    pub fn read_head(request: &Request, wanted: &JsValue) -> String;
+    pub fn read_head() -> String;
 
-    /// The wanted fields in the form that `read_head` takes.
-    #[wasm_bindgen(js_name = wantedFields)]
-    pub fn wanted_fields(names: &str) -> JsValue;
+    /// One field of the request.
+    #[wasm_bindgen(js_name = requestField)]
+    pub fn request_field(name: &str) -> Option<String>;
+
+    /// One field of a response.
+    #[wasm_bindgen(js_name = responseField)]
+    pub fn response_field(response: u32, name: &str) -> Option<String>;
 
     /// All field lines of a response.
-    #[wasm_bindgen(js_name = readFields)]
-    pub fn read_fields(response: &Response) -> String;
+    #[wasm_bindgen(js_name = responseFields)]
+    pub fn response_fields(response: u32) -> String;
 
-    /// Whether an error of `edge.js` is about lateness.
-    #[wasm_bindgen(js_name = isTimeout)]
-    pub fn is_timeout(error: &JsValue) -> bool;
-
-    /// Sends a request on.
+    /// Sends the request on; to be waited for.
     #[wasm_bindgen(catch)]
-    pub fn forward(request: &Request, url: &str, edits: &str, first_byte: u32) -> Result<Promise, JsValue>;
+    pub fn forward(text: &str, first_byte: u32) -> Result<(), JsValue>;
 
-    /// A response under an edited head.
+    /// Answers with a response under an edited head.
     #[wasm_bindgen(catch)]
-    pub fn finish(response: &Response, edits: &str) -> Result<Response, JsValue>;
+    pub fn finish(response: u32, edits: &str) -> Result<(), JsValue>;
 
-    /// An answer of our own.
+    /// Answers for ourselves.
     #[wasm_bindgen(catch)]
-    pub fn answer(status: u16, edits: &str, body: &str) -> Result<Response, JsValue>;
+    pub fn answer(status: u16, edits: &str, body: &str) -> Result<(), JsValue>;
 
-    /// What is stored.
+    /// Asks for what is stored; to be waited for.
     #[wasm_bindgen]
-    pub fn lookup(key: &str) -> Promise;
+    pub fn lookup(key: &str, deadline: u32);
 
     /// A response of a stored body.
     #[wasm_bindgen(catch)]
-    pub fn revive(stored: &Response, status: u16, edits: &str, with_body: bool) -> Result<Response, JsValue>;
+    pub fn revive(stored: u32, status: u16, edits: &str, with_body: bool) -> Result<u32, JsValue>;
 
-    /// Splits a response for the client and the store.
+    /// Splits a response between the client and the store.
     #[wasm_bindgen(catch)]
     pub fn keep(
-        response: &Response,
+        response: u32,
         key: &str,
         entry: &str,
         limit: f64,
         lifetime: f64,
         begun: f64,
-    ) -> Result<Array, JsValue>;
+    ) -> Result<(), JsValue>;
 
     /// Removes what is stored.
     #[wasm_bindgen]
-    pub fn remove(keys: &str) -> Promise;
+    pub fn remove(keys: &str);
 
-    /// Asks a counter object.
-    #[wasm_bindgen(js_name = takeFrom)]
-    pub fn take_from(namespace: &JsValue, name: &str, field: &str, message: &str, deadline: u32) -> Promise;
+    /// Asks a counter object; to be waited for.
+    #[wasm_bindgen(catch)]
+    pub fn take(binding: &str, name: &str, field: &str, message: &str, deadline: u32) -> Result<(), JsValue>;
 
-    /// Reads a KV key.
-    #[wasm_bindgen(js_name = readKey)]
-    pub fn read_key(namespace: &JsValue, key: &str, cache_ttl: u32, deadline: u32) -> Promise;
+    /// Reads a KV key; to be waited for.
+    #[wasm_bindgen(js_name = readKey, catch)]
+    pub fn read_key(binding: &str, key: &str, cache_ttl: u32, deadline: u32) -> Result<(), JsValue>;
+
+    /// Starts a refresh of the policy beside the exchange.
+    #[wasm_bindgen(js_name = refreshLater)]
+    pub fn refresh_later();
 }

@@ -4,7 +4,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use siphasher::sip128::SipHasher13;
-use worker::Env;
 
 use super::binding::variable;
 use super::glue;
@@ -37,22 +36,22 @@ impl IsolateState {
     /// The isolate's state, made by its first request: randomness and
     /// variables are to be had in a request only.
     #[must_use]
-    pub fn of(env: &Env) -> Rc<Self> {
-        CURRENT.with(|current| Rc::clone(current.get_or_init(|| Rc::new(Self::new(env)))))
+    pub fn of() -> Rc<Self> {
+        CURRENT.with(|current| Rc::clone(current.get_or_init(|| Rc::new(Self::new()))))
     }
 
-    fn new(env: &Env) -> Self {
+    fn new() -> Self {
         // Without randomness there would be no isolate at all; the clock is
         // what is left.
         let seed = glue::random_seed()
             .ok()
             .and_then(|hex| u128::from_str_radix(&hex, 16).ok())
             .unwrap_or_else(|| u128::from(super::origin::now().millis()));
-        let environment = variable(env, "ENVIRONMENT");
+        let environment = variable("ENVIRONMENT");
         let fallback = Fallback::new(
             environment.as_deref(),
-            variable(env, "POLICY"),
-            variable(env, "POLICY_FALLBACK").as_deref(),
+            variable("POLICY"),
+            variable("POLICY_FALLBACK").as_deref(),
             crate::DEMO_POLICY,
         );
         Self {
@@ -60,7 +59,7 @@ impl IsolateState {
             fallback,
             #[expect(clippy::cast_possible_truncation, reason = "half of the seed")]
             isolate: Isolate::new(environment.as_deref().unwrap_or("unset"), seed as u64),
-            log_level: LogLevel::parse(&variable(env, "LOG_LEVEL").unwrap_or_default()),
+            log_level: LogLevel::parse(&variable("LOG_LEVEL").unwrap_or_default()),
             seed,
             count: Cell::new(0),
             wanted: RefCell::new(None),

@@ -1,43 +1,19 @@
 //! The port to the origin, and the platform as one value.
 
-use std::cell::RefCell;
-
 use http::header::{CACHE_CONTROL, CONNECTION, HeaderName};
-use js_sys::{Array, Promise};
-use wasm_bindgen::JsCast;
-use wasm_bindgen_futures::JsFuture;
-use web_sys::Response;
-use worker::Env;
 
 use super::binding::{failure, timer};
 use super::glue;
 use super::head::EdgeHead;
+use super::task::wait;
 use crate::error::{Dependency, PlatformError};
-use crate::platform::{Clock, Origin, edits_text};
+use crate::platform::{Clock, Origin, push_edits};
 use crate::stages::upstream::UpstreamRequest;
 use crate::time::Timestamp;
 
-/// The runtime, for one request.
-#[derive(Debug)]
-pub struct Edge<'a> {
-    pub(super) env: &'a Env,
-    /// Work that goes on after the response.
-    pub(super) deferred: RefCell<Vec<Promise>>,
-}
-
-impl<'a> Edge<'a> {
-    /// For one request.
-    #[must_use]
-    pub const fn new(env: &'a Env) -> Self {
-        Self { env, deferred: RefCell::new(Vec::new()) }
-    }
-
-    /// The work that goes on after the response.
-    #[must_use]
-    pub fn into_deferred(self) -> Vec<Promise> {
-        self.deferred.into_inner()
-    }
-}
+/// The runtime, for the exchange at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Edge;
 
 /// The runtime's clock.
 #[must_use]
@@ -45,19 +21,20 @@ pub fn now() -> Timestamp {
     Timestamp::from_js(js_sys::Date::now())
 }
 
-impl Clock for Edge<'_> {
+impl Clock for Edge {
     fn now(&self) -> Timestamp {
         now()
     }
 }
 
-/// A native response, and what is asked of nearly every one.
+/// A native response, by its place in the exchange, and what is asked of
+/// nearly every one.
 #[derive(Debug)]
 pub struct EdgeResponse {
-    pub(super) native: Response,
+    pub(super) place: u32,
     pub(super) status: u16,
-    connection: Option<String>,
-    cache_control: Option<String>,
+    connection: String,
+    cache_control: String,
     /// When its request was sent, in the isolate's own order.
     pub(super) begun: f64,
 }
@@ -65,42 +42,39 @@ pub struct EdgeResponse {
 impl EdgeResponse {
     /// A response that was made here.
     #[must_use]
-    pub const fn made(native: Response, status: u16) -> Self {
-        Self { native, status, connection: None, cache_control: None, begun: 0.0 }
+    pub const fn made(place: u32, status: u16) -> Self {
+        Self { place, status, connection: String::new(), cache_control: String::new(), begun: 0.0 }
     }
 
-    /// The same head with another body.
-    #[must_use]
-    pub fn with_native(self, native: Response) -> Self {
-        Self { native, ..self }
+    /// From what `forward` resumes with.
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.split('\n');
+        Some(Self {
+            place: lines.next()?.parse().ok()?,
+            status: lines.next()?.parse().ok()?,
+            begun: f64::from(lines.next()?.parse::<u32>().ok()?),
+            connection: lines.next()?.to_owned(),
+            cache_control: lines.next()?.to_owned(),
+        })
     }
 }
 
-impl Origin for Edge<'_> {
+impl Origin for Edge {
     type Request = EdgeHead;
     type Response = EdgeResponse;
 
-    async fn fetch(
-        &self,
-        request: &EdgeHead,
-        upstream: &UpstreamRequest,
-    ) -> Result<EdgeResponse, PlatformError> {
-        let failed = |error| failure(Dependency::Origin, &error);
-        let edits = edits_text(&upstream.edits);
-        let promise = glue::forward(request.native(), &upstream.url, &edits, timer(upstream.first_byte))
-            .map_err(failed)?;
-        let parts: Array = JsFuture::from(promise).await.map_err(failed)?.unchecked_into();
-        let native: Response = parts.get(0).dyn_into().map_err(failed)?;
-        // A status is a small integer, so no other value is lost here.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let status = parts.get(1).as_f64().unwrap_or_default() as u16;
-        Ok(EdgeResponse {
-            native,
-            status,
-            connection: parts.get(2).as_string(),
-            cache_control: parts.get(3).as_string(),
-            begun: parts.get(4).as_f64().unwrap_or_default(),
-        })
+    async fn fetch(&self, _: &EdgeHead, upstream: &UpstreamRequest) -> Result<EdgeResponse, PlatformError> {
+        let mut text = String::with_capacity(1024);
+        text.push_str(&upstream.url);
+        push_edits(&mut text, &upstream.edits);
+        glue::forward(&text, timer(upstream.first_byte))
+            .map_err(|error| failure(Dependency::Origin, &error))?;
+        drop(text);
+        let answer = wait().await.of(Dependency::Origin)?;
+        answer
+            .as_deref()
+            .and_then(EdgeResponse::parse)
+            .ok_or_else(|| PlatformError::failed(Dependency::Origin, "no response"))
     }
 
     fn status(&self, response: &EdgeResponse) -> u16 {
@@ -108,15 +82,17 @@ impl Origin for Edge<'_> {
     }
 
     fn field(&self, response: &EdgeResponse, name: &HeaderName) -> Option<String> {
+        let some = |text: &String| (!text.is_empty()).then(|| text.clone());
         match *name {
-            CONNECTION => response.connection.clone(),
-            CACHE_CONTROL => response.cache_control.clone(),
-            _ => response.native.headers().get(name.as_str()).ok().flatten(),
+            // An empty field says as little as none.
+            CONNECTION => some(&response.connection),
+            CACHE_CONTROL => some(&response.cache_control),
+            _ => glue::response_field(response.place, name.as_str()),
         }
     }
 
     fn fields(&self, response: &EdgeResponse) -> Vec<(HeaderName, String)> {
-        glue::read_fields(&response.native)
+        glue::response_fields(response.place)
             .split('\n')
             .filter_map(|line| line.split_once(':'))
             .filter_map(|(name, value)| {

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use js_sys::Array;
-use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
-
-use super::binding::{failure, timer};
+use super::binding::{STATE, failure, timer};
 use super::glue;
+use super::task::wait;
 use crate::error::{Dependency, PlatformError};
 use crate::platform::PolicyStore;
 use crate::policy::manifest::ACTIVE_KEY;
@@ -16,26 +13,24 @@ use crate::policy::manifest::ACTIVE_KEY;
 /// that KV takes.
 const CACHE_TTL: u32 = 30;
 
-/// The namespace, and how long an answer may take.
-#[derive(Debug)]
+/// The namespace [`STATE`], which holds nothing where it is not bound.
+#[derive(Clone, Copy, Debug)]
 pub struct KvPolicyStore {
-    /// The namespace; `None` where it is not bound, and holds nothing.
-    pub namespace: Option<JsValue>,
     /// How long an answer may take.
     pub deadline: Duration,
 }
 
 impl PolicyStore for KvPolicyStore {
     async fn read_active(&self) -> Result<Option<(String, Option<String>)>, PlatformError> {
-        let Some(namespace) = &self.namespace else {
+        if !glue::is_bound(STATE) {
             return Ok(None);
-        };
-        let promise = glue::read_key(namespace, ACTIVE_KEY, CACHE_TTL, timer(self.deadline));
-        let found =
-            JsFuture::from(promise).await.map_err(|error| failure(Dependency::PolicyStore, &error))?;
-        let Some(pair) = found.dyn_ref::<Array>() else {
-            return Ok(None);
-        };
-        Ok(pair.get(0).as_string().map(|value| (value, pair.get(1).as_string())))
+        }
+        glue::read_key(STATE, ACTIVE_KEY, CACHE_TTL, timer(self.deadline))
+            .map_err(|error| failure(Dependency::PolicyStore, &error))?;
+        let found = wait().await.of(Dependency::PolicyStore)?;
+        Ok(found
+            .as_deref()
+            .and_then(|text| text.split_once('\n'))
+            .map(|(metadata, value)| (value.to_owned(), (!metadata.is_empty()).then(|| metadata.to_owned()))))
     }
 }

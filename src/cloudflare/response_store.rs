@@ -3,31 +3,32 @@
 //! An entry is a 200 with a lifetime of ours; what the origin said stands in
 //! one field of our own, see [`crate::stages::cache::entry`].
 
-use http::header::HeaderName;
-use js_sys::{Array, Promise};
-use wasm_bindgen::JsCast;
-use wasm_bindgen_futures::JsFuture;
-use web_sys::Response;
+use std::time::Duration;
 
-use super::binding::failure;
+use http::header::HeaderName;
+
+use super::binding::timer;
 use super::glue;
 use super::origin::{Edge, EdgeResponse};
+use super::task::wait;
 use crate::error::{Dependency, PlatformError};
 use crate::exchange::Edit;
 use crate::platform::{ResponseStore, edits_text};
 use crate::stages::cache::entry::Entry;
 
-impl ResponseStore for Edge<'_> {
+/// How long the store may take; then the origin answers.
+const LOOKUP_WAIT: Duration = Duration::from_secs(2);
+
+impl ResponseStore for Edge {
     async fn lookup(&self, key: &str) -> Result<Option<(String, EdgeResponse)>, PlatformError> {
-        let found = JsFuture::from(glue::lookup(key))
-            .await
-            .map_err(|error| failure(Dependency::ResponseStore, &error))?;
-        let Some(pair) = found.dyn_ref::<Array>() else {
+        glue::lookup(key, timer(LOOKUP_WAIT));
+        let Some(text) = wait().await.of(Dependency::ResponseStore)? else {
             return Ok(None);
         };
-        let entry = pair.get(0).as_string();
-        let response = pair.get(1).dyn_into::<Response>().ok();
-        Ok(entry.zip(response.map(|native| EdgeResponse::made(native, 200))))
+        let found = text.split_once('\n');
+        Ok(found.and_then(|(place, entry)| {
+            Some((entry.to_owned(), EdgeResponse::made(place.parse().ok()?, 200)))
+        }))
     }
 
     fn revive(
@@ -41,8 +42,8 @@ impl ResponseStore for Edge<'_> {
             fields.iter().map(|(name, value)| Edit::Append(name.clone(), value.clone())).collect();
         // A head that was stored was a head, so it can be one again; if not,
         // the client gets the stored bytes without it, and status 200.
-        match glue::revive(&stored.native, status, &edits_text(&edits), with_body) {
-            Ok(native) => EdgeResponse::made(native, status),
+        match glue::revive(stored.place, status, &edits_text(&edits), with_body) {
+            Ok(place) => EdgeResponse::made(place, status),
             Err(_) => stored,
         }
     }
@@ -50,23 +51,14 @@ impl ResponseStore for Edge<'_> {
     #[expect(clippy::cast_precision_loss, reason = "both are far below 2^53")]
     fn keep(&self, response: EdgeResponse, key: &str, entry: &str, limit: u64) -> EdgeResponse {
         let lifetime = Entry::decode(entry).map(|entry| entry.lifetime.saturating_sub(entry.initial_age));
-        let Some(lifetime) = lifetime else {
-            return response;
-        };
-        let kept = glue::keep(&response.native, key, entry, limit as f64, lifetime as f64, response.begun);
-        let Ok(parts) = kept else {
-            return response;
-        };
-        let storing = parts.get(1).dyn_into::<Promise>();
-        self.deferred.borrow_mut().extend(storing);
-        match parts.get(0).dyn_into() {
-            Ok(native) => response.with_native(native),
-            Err(_) => response,
+        if let Some(lifetime) = lifetime {
+            // What cannot be kept is answered all the same.
+            let _ = glue::keep(response.place, key, entry, limit as f64, lifetime as f64, response.begun);
         }
+        response
     }
 
     fn remove(&self, keys: Vec<String>) {
-        let removing = glue::remove(&keys.join("\n"));
-        self.deferred.borrow_mut().push(removing);
+        glue::remove(&keys.join("\n"));
     }
 }

@@ -3,9 +3,10 @@
 //! Its fields are documented in `docs/access-log.md`; `schema` changes when
 //! one changes its meaning or goes.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::error::clip;
+use crate::text::{push_decimal, push_json};
 
 /// The version of the record's form.
 pub const SCHEMA: u32 = 1;
@@ -27,8 +28,7 @@ pub enum ClientAddress {
 }
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The origin answered.
     Forwarded,
@@ -42,86 +42,81 @@ pub enum Verdict {
     Answered,
 }
 
+impl Verdict {
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Cached => "cached",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Answered => "answered",
+        }
+    }
+}
+
 /// The verdict of one stage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageRecord {
     /// The stage, as in the policy; entry stages have `entry.` in front.
     pub stage: &'static str,
     /// `allow`, `deny`, `local`, `open`, `closed`, …
     pub verdict: &'static str,
     /// The rule that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// The prefix that matched.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// Counted and logged, not acted on.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
     /// What failed, where the rule's fail policy decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 /// What happened to one request.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// [`SCHEMA`].
     pub schema: u32,
     /// When it arrived, RFC 3339.
     pub time: String,
     /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// Its trace.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
     /// The client's address or network.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// The method.
     pub method: String,
     /// The host, normalised.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The path as sent, without the query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The route's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// How it ended.
     pub verdict: Verdict,
     /// Why the gateway answered itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// The status that the client got.
     pub status: u16,
     /// The stages that decided something, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageRecord>,
     /// What the cache did: `hit`, or why the request went on.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<&'static str>,
     /// The canary variant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// The upstream that was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
     /// The status that it gave.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
     /// Until the head of the response was ready, milliseconds.
     pub duration_ms: u64,
     /// Of these, waiting for the origin.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<u64>,
     /// The policy revision that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// The cause of a failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
@@ -159,11 +154,92 @@ impl Record {
         self.path = Some(clip(path, TEXT_LIMIT).to_owned());
     }
 
-    /// The line.
+    /// The line: a JSON object, its properties in the order of the journey.
     #[must_use]
     pub fn line(&self) -> String {
-        // Strings and numbers always serialise.
-        serde_json::to_string(self).unwrap_or_default()
+        let mut line = Line { text: String::with_capacity(1_024) };
+        line.text.push_str("{\"schema\":");
+        push_decimal(&mut line.text, self.schema.into());
+        line.string("time", &self.time);
+        line.optional("request_id", self.request_id.as_deref());
+        line.optional("trace_id", self.trace_id.as_deref());
+        line.optional("client", self.client.as_deref());
+        line.string("method", &self.method);
+        line.optional("host", self.host.as_deref());
+        line.optional("path", self.path.as_deref());
+        line.optional("route", self.route.as_deref());
+        line.string("verdict", self.verdict.as_str());
+        line.optional("reason", self.reason);
+        line.number("status", self.status.into());
+        line.stages(&self.stages);
+        line.optional("cache", self.cache);
+        line.optional("variant", self.variant.as_deref());
+        line.optional("upstream", self.upstream.as_deref());
+        if let Some(status) = self.upstream_status {
+            line.number("upstream_status", status.into());
+        }
+        line.number("duration_ms", self.duration_ms);
+        if let Some(millis) = self.upstream_ms {
+            line.number("upstream_ms", millis);
+        }
+        line.optional("revision", self.revision.as_deref());
+        line.optional("error", self.error.as_deref());
+        line.text.push('}');
+        line.text
+    }
+}
+
+/// A JSON object that is being written.
+struct Line {
+    text: String,
+}
+
+impl Line {
+    fn name(&mut self, name: &str) {
+        if !self.text.ends_with('{') {
+            self.text.push(',');
+        }
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+    }
+
+    fn string(&mut self, name: &str, value: &str) {
+        self.name(name);
+        push_json(&mut self.text, value);
+    }
+
+    fn optional(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.string(name, value);
+        }
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        push_decimal(&mut self.text, value);
+    }
+
+    fn stages(&mut self, stages: &[StageRecord]) {
+        if stages.is_empty() {
+            return;
+        }
+        self.name("stages");
+        for (index, stage) in stages.iter().enumerate() {
+            self.text.push(if index == 0 { '[' } else { ',' });
+            self.text.push('{');
+            self.string("stage", stage.stage);
+            self.string("verdict", stage.verdict);
+            self.optional("rule", stage.rule.as_deref());
+            self.optional("prefix", stage.prefix.as_deref());
+            if stage.shadow {
+                self.name("shadow");
+                self.text.push_str("true");
+            }
+            self.optional("error", stage.error.as_deref());
+            self.text.push('}');
+        }
+        self.text.push(']');
     }
 }
 

@@ -330,13 +330,17 @@ fn check_refresh(policy: &Policy, problems: &mut Problems) {
 /// The fields that are worth reading in one go with the rest of the head.
 fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
     let mut fields = vec![http::header::HOST];
+    // First, since `Head::present` is asked for all of them.
+    fields
+        .extend(gateway.identity.never_forwarded.iter().filter(|name| **name != http::header::HOST).cloned());
+    let least = fields.len();
     let mut add = |name: HeaderName| {
         if !fields.contains(&name) {
             fields.push(name);
         }
     };
     gateway.identity.wanted_fields().into_iter().for_each(&mut add);
-    upstream::request_fields(&gateway.identity).for_each(&mut add);
+    upstream::request_fields().for_each(&mut add);
     gateway.router.wanted_fields().for_each(&mut add);
     gateway.entry_rate_limit.wanted_fields().for_each(&mut add);
     gateway.routes.iter().flat_map(|route| route.rate_limit.wanted_fields()).for_each(&mut add);
@@ -347,6 +351,6 @@ fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
         add(http::header::COOKIE);
     }
     // A document may name any number; past this, reading on demand is better.
-    fields.truncate(256);
+    fields.truncate(least.max(256));
     fields
 }

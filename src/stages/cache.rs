@@ -38,6 +38,7 @@ use super::Mode;
 use crate::exchange::{Head, join_lines, list, trim};
 use crate::policy::decode::{Problems, join};
 use crate::policy::units::Size;
+use crate::text::push_decimal;
 use crate::time::Timestamp;
 
 /// `routes[].cache` in the policy.
@@ -480,9 +481,9 @@ pub fn key(environment: &str, route: &str, upstream: &str, variant: &str, url: (
     let (scheme, authority, as_sent) = url;
     // No name is "~".
     let variant = if variant.is_empty() { "~" } else { variant };
-    format!(
-        "https://cache.edgeweir.invalid/{environment}/{route}/{upstream}/{variant}/{scheme}/{authority}{as_sent}"
-    )
+    let base = "https://cache.edgeweir.invalid/";
+    [base, environment, "/", route, "/", upstream, "/", variant, "/", scheme, "/", authority, as_sent]
+        .concat()
 }
 
 /// The Cache-Status of a hit.
@@ -494,11 +495,14 @@ pub fn hit_status(ttl: u64) -> String {
 /// The Cache-Status of a forwarded request.
 #[must_use]
 pub fn forward_status(forward: Forward, status: u16, stored: Result<(), NotStored>) -> String {
-    let forward = forward.as_str();
+    let mut text = [CACHE_NAME, "; fwd=", forward.as_str(), "; fwd-status="].concat();
+    push_decimal(&mut text, status.into());
     match stored {
-        Ok(()) => format!("{CACHE_NAME}; fwd={forward}; fwd-status={status}; stored"),
+        Ok(()) => text.push_str("; stored"),
         Err(reason) => {
-            format!("{CACHE_NAME}; fwd={forward}; fwd-status={status}; detail={}", reason.as_str())
+            text.push_str("; detail=");
+            text.push_str(reason.as_str());
         }
     }
+    text
 }

@@ -19,10 +19,11 @@ use http::header::HeaderName;
 use serde::Deserialize;
 
 use crate::error::{Reason, Reject};
-use crate::exchange::{Head, Quoting, is_token, list, trim};
+use crate::exchange::{Head, NameSet, Quoting, is_token, list, trim};
 use crate::policy::decode::Problems;
 use crate::policy::units::{Address, FieldName};
 use crate::stages::ip_filter::prefix::Prefix;
+use crate::text;
 
 /// `identity` in the policy.
 #[derive(Clone, Debug, Deserialize)]
@@ -124,7 +125,7 @@ pub struct IdentityStage {
     /// The field in which the platform gives the peer's address.
     pub peer_field: HeaderName,
     /// Fields that are never passed on to an origin.
-    pub never_forwarded: Vec<HeaderName>,
+    pub never_forwarded: NameSet,
     trusted_hops: Vec<Prefix>,
     chain: Chain,
     on_missing: OnMissing,
@@ -171,7 +172,7 @@ impl Trace {
     /// The `traceparent` for the next hop.
     #[must_use]
     pub fn traceparent(&self) -> String {
-        format!("00-{}-{}-{}", self.trace_id, self.span_id, self.flags)
+        ["00-", &self.trace_id, "-", &self.span_id, "-", &self.flags].concat()
     }
 }
 
@@ -260,7 +261,7 @@ impl IdentityStage {
             .then(|| head.field(&self.request_id_field))
             .flatten()
             .filter(|id| is_request_id(id))
-            .map_or_else(|| format!("{fresh:032x}"), Cow::into_owned);
+            .map_or_else(|| text::hex(fresh, 32), Cow::into_owned);
         let trace = trace(head.field(&TRACEPARENT).as_deref(), fresh);
         Ok(Identity { peer, trusted_peer, address, network: self.network(address), request_id, trace })
     }
@@ -449,17 +450,14 @@ fn trace(traceparent: Option<&str>, fresh: u128) -> Trace {
     // Never all zero, which means "absent" (W3C Trace Context, 3.2.2.4). A
     // new trace is named like the request, which makes one easy to find from
     // the other; none of these is a secret.
-    let span_id = format!("{:016x}", (fresh >> 64) as u64 | 1);
+    let span_id = text::hex((fresh >> 64) | 1, 16);
     match traceparent.map(trim).and_then(parse_traceparent) {
         Some((trace_id, flags)) => {
             Trace { trace_id: trace_id.to_owned(), span_id, flags: flags.to_owned(), continued: true }
         }
-        None => Trace {
-            trace_id: format!("{:032x}", fresh | 1),
-            span_id,
-            flags: "00".to_owned(),
-            continued: false,
-        },
+        None => {
+            Trace { trace_id: text::hex(fresh | 1, 32), span_id, flags: "00".to_owned(), continued: false }
+        }
     }
 }
 

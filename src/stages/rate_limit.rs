@@ -17,7 +17,6 @@ pub mod message;
 pub mod table;
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -30,6 +29,7 @@ use super::identity::Identity;
 use crate::exchange::{Edit, Head};
 use crate::policy::decode::{Problems, join};
 use crate::policy::units::{FieldName, Name, Span};
+use crate::text;
 
 /// `rate_limit` in the policy: at the top for every request, or in a route.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -296,10 +296,13 @@ impl LimitRule {
     /// what remains, and the seconds until all of it is back.
     #[must_use]
     pub fn fields(&self, decision: &Decision) -> [Edit; 2] {
-        let mut state = String::new();
-        // Writing to a String cannot fail.
-        let _ =
-            write!(state, "\"{}\";r={};t={}", self.id, decision.remaining, seconds_up(decision.full_after));
+        let mut state = String::with_capacity(self.id.len().saturating_add(32));
+        state.push('"');
+        state.push_str(&self.id);
+        state.push_str("\";r=");
+        text::push_decimal(&mut state, decision.remaining.into());
+        state.push_str(";t=");
+        text::push_decimal(&mut state, seconds_up(decision.full_after));
         [
             Edit::Set(HeaderName::from_static("ratelimit-policy"), self.policy_field.clone()),
             Edit::Set(HeaderName::from_static("ratelimit"), state),

@@ -21,6 +21,7 @@
 //! 4. `%2F`, `%5C` and `%00` are kept in the normal form and noted; a route
 //!    has to allow them.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Reason, Reject};
@@ -49,10 +50,10 @@ pub struct Target<'a> {
 impl Target<'_> {
     /// `host[:port]`.
     #[must_use]
-    pub fn authority(&self) -> String {
+    pub fn authority(&self) -> Cow<'_, str> {
         match self.port {
-            Some(port) => format!("{}:{port}", self.host),
-            None => self.host.clone(),
+            Some(port) => Cow::Owned(format!("{}:{port}", self.host)),
+            None => Cow::Borrowed(&self.host),
         }
     }
 

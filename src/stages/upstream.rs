@@ -27,6 +27,7 @@ use crate::error::{Reason, Reject};
 use crate::exchange::{Edit, Head, list, trim};
 use crate::policy::decode::{Problems, join};
 use crate::policy::units::Span;
+use crate::text;
 
 /// `upstreams.NAME` in the policy.
 #[derive(Clone, Debug, Deserialize)]
@@ -119,9 +120,8 @@ fn parse_origin(text: &str) -> Option<String> {
 }
 
 /// The request fields that [`Upstream::request`] reads.
-pub fn request_fields(stage: &IdentityStage) -> impl Iterator<Item = HeaderName> + '_ {
-    let told = [UPGRADE, CDN_LOOP, TRACESTATE, X_FORWARDED_HOST, X_FORWARDED_PROTO];
-    told.into_iter().chain(stage.never_forwarded.iter().cloned())
+pub fn request_fields() -> impl Iterator<Item = HeaderName> {
+    [CONNECTION, UPGRADE, CDN_LOOP, TRACESTATE, X_FORWARDED_HOST, X_FORWARDED_PROTO].into_iter()
 }
 
 /// Refuses a request that has been here before.
@@ -157,7 +157,7 @@ impl Upstream {
     ) -> UpstreamRequest {
         let authority = target.authority();
         let url = match &self.origin {
-            Some(origin) => format!("{origin}{}", target.as_sent),
+            Some(origin) => [origin, target.as_sent].concat(),
             None => format!("{}://{authority}{}", target.scheme, target.as_sent),
         };
         let mut edits = removals(head, stage);
@@ -175,8 +175,8 @@ impl Upstream {
 /// The fields that end here, of those that are there.
 fn removals(head: &impl Head, stage: &IdentityStage) -> Vec<Edit> {
     let is_there = |name: &HeaderName| head.field(name).is_some();
-    let ended = stage.never_forwarded.iter().filter(|name| is_there(name));
-    let mut edits: Vec<Edit> = ended.cloned().map(Edit::Remove).collect();
+    let mut edits = Vec::with_capacity(16);
+    edits.extend(head.present(&stage.never_forwarded).into_iter().map(Edit::Remove));
     if is_there(&UPGRADE) && !is_websocket(head) {
         edits.push(Edit::Remove(UPGRADE));
     }
@@ -216,8 +216,9 @@ fn forwarded_edits(
     edits: &mut Vec<Edit>,
 ) {
     let peer = identity.peer;
-    let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
-    let element = format!("for={node};host=\"{authority}\";proto={}", target.scheme);
+    let address = text::address(peer);
+    let (open, close) = if peer.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+    let element = ["for=", open, &address, close, ";host=\"", authority, "\";proto=", target.scheme].concat();
     // From our own hop: what it says about the first hop stands, and the hop
     // itself is added to the chain. From anybody else: nothing stands.
     let chain = if identity.trusted_peer { Some(stage.chain_field()) } else { None };
@@ -231,7 +232,7 @@ fn forwarded_edits(
         Some(value) if !value.is_empty() => Edit::Set(name, format!("{value}, {own}")),
         _ => Edit::Set(name, own),
     };
-    edits.push(extend(X_FORWARDED_FOR, peer.to_string()));
+    edits.push(extend(X_FORWARDED_FOR, address));
     edits.push(extend(FORWARDED, element));
     let said =
         |name: &HeaderName| identity.trusted_peer && head.field(name).is_some_and(|value| !value.is_empty());

@@ -31,5 +31,6 @@ mod respond;
 mod route;
 mod snapshot;
 mod target;
+mod text;
 mod time;
 mod upstream;

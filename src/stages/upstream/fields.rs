@@ -10,7 +10,7 @@ use http::header::{
     VIA, WWW_AUTHENTICATE,
 };
 
-use crate::exchange::list;
+use crate::exchange::{NameSet, list};
 use crate::stages::identity::{FORWARDED, TRACEPARENT, X_FORWARDED_FOR};
 
 pub(crate) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
@@ -150,7 +150,7 @@ pub fn connection_listed<'a>(
 /// others read both as the same name, so a client's `X_Forwarded_For` would
 /// stand beside ours.
 #[must_use]
-pub fn never_forwarded(peer_field: HeaderName, request_id: HeaderName) -> Vec<HeaderName> {
+pub fn never_forwarded(peer_field: HeaderName, request_id: HeaderName) -> NameSet {
     let also = [peer_field.clone(), request_id];
     let told = [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, CDN_LOOP];
     let platform = HeaderName::from_static("cf-connecting-ip");
