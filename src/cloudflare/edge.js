@@ -235,3 +235,9 @@ export async function readKey(namespace, key, cacheTtl, deadline) {
   if (value === null) return undefined;
   return [value, metadata === null ? undefined : JSON.stringify(metadata)];
 }
+
+/** The bytes of a KV key, or nothing. */
+export async function readBytes(namespace, key, deadline) {
+  const bytes = await within(namespace.get(key, { type: "arrayBuffer" }), deadline);
+  return bytes === null ? undefined : new Uint8Array(bytes);
+}

@@ -14,6 +14,7 @@ use super::isolate::IsolateState;
 use super::origin::{Edge, EdgeResponse, now};
 use super::policy_store::KvPolicyStore;
 use crate::control;
+use crate::control::client::NoControl;
 use crate::error::{Dependency, PlatformError, Reason, Reject};
 use crate::exchange::{Answer, Edit, Head, Reply};
 use crate::gateway;
@@ -40,7 +41,7 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
         Need::RefreshFirst => refresh_policy(&state, &env, REFRESH_WAIT).await,
         Need::Read => refresh_policy(&state, &env, FIRST_READ).await,
     }
-    let snapshot = state.holder.borrow().current();
+    let snapshot = state.holder.borrow().acting(now());
     let (response, record) = match snapshot {
         Some(snapshot) => serve(&state, &snapshot, request, &env, &context).await,
         None => without_policy(&state, request),
@@ -53,8 +54,9 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
 }
 
 async fn refresh_policy(state: &IsolateState, env: &Env, deadline: Duration) {
-    let store = KvPolicyStore { namespace: binding::get(env, STATE), deadline };
-    if let Some(line) = refresh(&store, &state.fallback, &state.holder, now).await {
+    let store = KvPolicyStore { namespace: binding::get(env, STATE) };
+    let line = refresh(&store, &NoControl, &state.fallback, &state.holder, now, deadline).await;
+    if let Some(line) = line {
         let line =
             serde_json::json!({ "schema": 1, "event": "policy", "time": now().to_string(), "message": line });
         worker::console_warn!("{line}");

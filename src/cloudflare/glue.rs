@@ -68,4 +68,8 @@ extern "C" {
     /// Reads a KV key.
     #[wasm_bindgen(js_name = readKey)]
     pub fn read_key(namespace: &JsValue, key: &str, cache_ttl: u32, deadline: u32) -> Promise;
+
+    /// Reads the bytes of a KV key.
+    #[wasm_bindgen(js_name = readBytes)]
+    pub fn read_bytes(namespace: &JsValue, key: &str, deadline: u32) -> Promise;
 }
