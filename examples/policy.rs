@@ -65,7 +65,7 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
 }
 
 fn manifest(policy: String, options: &[String]) -> Result<String, Failure> {
-    let mut manifest = Manifest { sequence: 1, revision: "r1".to_owned(), policy };
+    let mut manifest = Manifest::new(1, "r1", policy);
     let mut metadata = false;
     let mut options = options.iter();
     while let Some(option) = options.next() {
@@ -82,6 +82,6 @@ fn manifest(policy: String, options: &[String]) -> Result<String, Failure> {
     }
     let (value, meta) = manifest.encode().map_err(Failure::Policy)?;
     // What is written is read once here, by the reader that will read it.
-    Manifest::parse(&value, Some(&meta)).map_err(Failure::Policy)?;
+    Manifest::parse(&value, Some(&meta)).map_err(|error| Failure::Policy(error.to_string()))?;
     Ok(if metadata { meta } else { value })
 }

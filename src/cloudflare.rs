@@ -3,6 +3,7 @@
 //! error leaves it.
 
 pub mod binding;
+pub mod control_client;
 pub mod counters;
 pub mod event;
 pub mod glue;

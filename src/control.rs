@@ -1,4 +1,16 @@
 //! Stage 2, control: is it for us? What lies under `/_weir/`.
+//!
+//! Below it the control plane, as pure as the stages: [`plane`] decides about
+//! [messages](message), [`publication`] brings what was decided to the policy
+//! store. The `Control` object only moves texts and rows.
+
+pub mod answer;
+pub mod change;
+pub mod client;
+pub mod message;
+pub mod plane;
+pub mod publication;
+pub mod state;
 
 use std::hash::Hasher as _;
 

@@ -152,6 +152,8 @@ impl Reject {
 pub enum Dependency {
     /// The policy store: KV.
     PolicyStore,
+    /// The single writer of the policy: a Durable Object.
+    Control,
     /// A rate-limit counter: a Durable Object.
     Counter,
     /// The response store: the Cache API.
@@ -166,6 +168,7 @@ impl Dependency {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PolicyStore => "policy-store",
+            Self::Control => "control",
             Self::Counter => "counter",
             Self::ResponseStore => "response-store",
             Self::Origin => "origin",

@@ -87,11 +87,115 @@ pub trait Platform: Clock + Counters + ResponseStore {}
 
 impl<T: Clock + Counters + ResponseStore> Platform for T {}
 
-/// The policy store.
+/// A value and its metadata, both text, as the policy store holds them.
+pub type Stored = (String, Option<String>);
+
+/// The policy store, as an isolate reads it: near, cheap and eventually
+/// consistent. On failure the last good policy stays.
 pub trait PolicyStore {
-    /// The manifest's text and the text of its metadata; `None` when the
-    /// store holds none. On failure the last good policy stays.
-    fn read_active(&self) -> impl Future<Output = Result<Option<(String, Option<String>)>, PlatformError>>;
+    /// The manifest; `None` when the store shows none.
+    fn read_active(&self, deadline: Duration) -> impl Future<Output = Result<Option<Stored>, PlatformError>>;
+
+    /// The bytes of a part; `None` when the store shows none. Never trusted:
+    /// the reader compares them with the hash.
+    fn read_part(
+        &self,
+        hash: &str,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, PlatformError>>;
+}
+
+/// The `Control` object, as an isolate or the admin API calls it.
+pub trait ControlClient {
+    /// Sends a message of [`crate::control::message`] and gives the answer's
+    /// text. On failure nothing is known about what the object did.
+    fn call(&self, message: &str, deadline: Duration) -> impl Future<Output = Result<String, PlatformError>>;
+}
+
+/// The policy store, as the `Control` object writes it. A call that fails may
+/// have taken effect, or may take it later.
+pub trait ManifestStore {
+    /// Writes a part under [`crate::policy::manifest::part_key`].
+    fn put_part(&self, hash: &str, bytes: &[u8]) -> impl Future<Output = Result<(), PlatformError>>;
+
+    /// Writes the manifest and its metadata, a JSON text, in one go.
+    fn put_active(&self, value: &str, metadata: &str) -> impl Future<Output = Result<(), PlatformError>>;
+
+    /// What the store shows; it may be old.
+    fn read_active(&self) -> impl Future<Output = Result<Option<Stored>, PlatformError>>;
+}
+
+/// The lists of the `Control` object. Both only grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// Revisions by number.
+    Revisions,
+    /// The audit log by number.
+    Audit,
+}
+
+impl Table {
+    /// Its name in SQL.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revisions => "revisions",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// One thing to store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Sets a value by name, over the old one.
+    Value(&'static str, String),
+    /// Adds a row. A row of that number must not be there: that is an error,
+    /// and nothing of the whole list is stored.
+    Row(Table, u64, String),
+    /// Bytes under their own SHA-256; storing them again changes nothing.
+    Object(String, Vec<u8>),
+    /// When the object is to be woken, in place of what was set before.
+    Alarm(Timestamp),
+}
+
+/// The storage of the `Control` object: small tables of text.
+///
+/// All calls are synchronous: between two of them nothing else runs in the
+/// object, so what is decided on what was read still holds when it is stored.
+/// An error means that nothing was stored.
+pub trait ControlStore {
+    /// A value by name.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn value(&self, name: &str) -> Result<Option<String>, PlatformError>;
+
+    /// A row.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn row(&self, table: Table, number: u64) -> Result<Option<String>, PlatformError>;
+
+    /// At most `limit` rows, the greatest number first; with `before` only
+    /// those of smaller numbers.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn rows(&self, table: Table, before: Option<u64>, limit: usize) -> Result<Vec<String>, PlatformError>;
+
+    /// Bytes by hash.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn object(&self, hash: &str) -> Result<Option<Vec<u8>>, PlatformError>;
+
+    /// Stores everything or nothing, the alarm included, and nothing leaves
+    /// the object before it is durable (the output gate).
+    ///
+    /// # Errors
+    /// The storage failed, and nothing was stored.
+    fn apply(&self, writes: Vec<Write>) -> Result<(), PlatformError>;
 }
 
 /// A list of changes as one text, for adapters that hand them over whole:

@@ -3,7 +3,9 @@
 
 pub mod compile;
 pub mod decode;
+mod follow;
 pub mod manifest;
+pub mod needs;
 pub mod snapshot;
 pub mod units;
 
@@ -41,6 +43,9 @@ pub struct Policy {
     /// How isolates follow a new policy.
     #[serde(default)]
     pub refresh: RefreshConfig,
+    /// Where the admin API answers.
+    #[serde(default)]
+    pub admin: AdminConfig,
     /// Who is calling.
     #[serde(default)]
     pub identity: IdentityConfig,
@@ -74,11 +79,14 @@ pub struct RefreshConfig {
     /// How old a policy may be before a request refreshes it after its
     /// response, 1s to 1h. Default 30s.
     pub interval: Span,
-    /// How old it may be before a request waits for a newer one, at least
-    /// `interval`, at most 1d. Default 5m.
+    /// How old it may be before a request waits for a newer one, at most
+    /// 200 ms; at least `interval`, at most 1d. Default 5m.
     pub max_stale: Span,
     /// Where a newer one is read. Default `kv`.
     pub source: Source,
+    /// What happens past `max_stale` when no newer one can be had. Default
+    /// `last_good`.
+    pub on_failure: RefreshFailure,
 }
 
 impl Default for RefreshConfig {
@@ -87,6 +95,7 @@ impl Default for RefreshConfig {
             interval: Span(std::time::Duration::from_secs(30)),
             max_stale: Span(std::time::Duration::from_secs(300)),
             source: Source::Kv,
+            on_failure: RefreshFailure::LastGood,
         }
     }
 }
@@ -95,9 +104,33 @@ impl Default for RefreshConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// The KV namespace `STATE`.
+    /// The KV namespace `STATE`: near and cheap. A new policy usually acts
+    /// within 90 s; nothing guarantees it.
     #[default]
     Kv,
+    /// The `Control` object: a call to one place in the world for each
+    /// isolate and interval. A new policy acts within `interval` + 1 s.
+    Control,
+}
+
+/// What becomes of requests past `max_stale` when no refresh succeeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshFailure {
+    /// The last good policy acts on.
+    #[default]
+    LastGood,
+    /// They are answered with 503, `no-policy`.
+    Closed,
+}
+
+/// `admin`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// The hosts on which the admin API answers, 1 to 16, each as `host` or
+    /// `host:port`. Default: every host of the gateway.
+    pub hosts: Option<Vec<String>>,
 }
 
 /// `observe`.

@@ -9,7 +9,10 @@ use crate::text::push_padded;
 /// Milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// The runtime's clock has millisecond resolution, so this is all there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
 pub struct Timestamp(u64);
 
 const MILLIS_PER_DAY: u64 = 86_400_000;

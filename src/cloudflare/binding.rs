@@ -8,6 +8,9 @@ use crate::error::{Dependency, PlatformError};
 /// The KV namespace of the policy.
 pub const STATE: &str = "STATE";
 
+/// The namespace of the single writer.
+pub const CONTROL: &str = "CONTROL";
+
 /// The namespace of the counter objects.
 pub const LIMITER: &str = "LIMITER";
 

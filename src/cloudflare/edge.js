@@ -31,6 +31,7 @@ class Exchange {
     this.env = env;
     this.context = context;
     this.held = [];
+    this.bytes = undefined;
     this.answer = undefined;
     this.resolve = undefined;
     this.reject = undefined;
@@ -421,4 +422,33 @@ export function readKey(binding, key, cacheTtl, deadline) {
 /** Whether there is such a binding. */
 export function isBound(binding) {
   return (current.env[binding] ?? null) !== null;
+}
+
+/** Reads the bytes of a KV key, which `bytes` then gives. */
+export function readBytes(binding, key, deadline) {
+  const read = current.env[binding].get(key, { type: "arrayBuffer" });
+  wait(read, deadline, (buffer, exchange) => {
+    if (buffer === null) return undefined;
+    exchange.bytes = new Uint8Array(buffer);
+    return "";
+  });
+}
+
+/** The bytes that were waited for. */
+export function bytes() {
+  return current.bytes ?? new Uint8Array();
+}
+
+/** Sends a message to an object; resumes with the text of its answer. */
+export function ask(binding, name, message, deadline) {
+  const namespace = current.env[binding];
+  const stub = namespace.get(namespace.idFromName(name));
+  wait(post(stub, message), deadline, (text) => text);
+}
+
+async function post(stub, body) {
+  const response = await stub.fetch("https://object.invalid/", { method: "POST", body });
+  const text = await response.text();
+  if (response.status !== 200) throw new Error(`status ${response.status}`);
+  return text;
 }

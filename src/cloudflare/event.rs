@@ -54,7 +54,7 @@ async fn answer() {
         Need::RefreshFirst => refresh_policy(&state, REFRESH_WAIT).await,
         Need::Read => refresh_policy(&state, FIRST_READ).await,
     }
-    let snapshot = state.holder.borrow().current();
+    let snapshot = state.holder.borrow().acting(now());
     let record = match snapshot {
         Some(snapshot) => serve(&state, &snapshot).await,
         None => without_policy(&state),
@@ -65,8 +65,8 @@ async fn answer() {
 }
 
 async fn refresh_policy(state: &IsolateState, deadline: Duration) {
-    let store = KvPolicyStore { deadline };
-    if let Some(line) = refresh(&store, &state.fallback, &state.holder, now).await {
+    let line = refresh(&KvPolicyStore, &Edge, &state.fallback, &state.holder, now, deadline).await;
+    if let Some(line) = line {
         let line =
             serde_json::json!({ "schema": 1, "event": "policy", "time": now().to_string(), "message": line });
         glue::warn(&line.to_string());

@@ -88,6 +88,18 @@ extern "C" {
     #[wasm_bindgen(js_name = readKey, catch)]
     pub fn read_key(binding: &str, key: &str, cache_ttl: u32, deadline: u32) -> Result<(), JsValue>;
 
+    /// Reads the bytes of a KV key; to be waited for, then [`bytes`].
+    #[wasm_bindgen(js_name = readBytes, catch)]
+    pub fn read_bytes(binding: &str, key: &str, deadline: u32) -> Result<(), JsValue>;
+
+    /// The bytes that were waited for.
+    #[wasm_bindgen]
+    pub fn bytes() -> Vec<u8>;
+
+    /// Sends a message to an object; to be waited for.
+    #[wasm_bindgen(catch)]
+    pub fn ask(binding: &str, name: &str, message: &str, deadline: u32) -> Result<(), JsValue>;
+
     /// Starts a refresh of the policy beside the exchange.
     #[wasm_bindgen(js_name = refreshLater)]
     pub fn refresh_later();

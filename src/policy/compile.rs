@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::header::HeaderName;
 use serde_json::Value;
 
-use super::decode::{Problems, decode, is_within, join, merge, parse, refuse_lists};
+use super::decode::{Problems, decode, is_within, join, merge, parse, refuse_lists, shown};
 use super::units::Name;
-use super::{DOCUMENT_LIMIT, DOCUMENT_VERSION, Policy, RouteConfig};
+use super::{DOCUMENT_LIMIT, DOCUMENT_VERSION, Policy, RefreshFailure, RouteConfig, Source};
 use crate::error::{PolicyError, Problem};
 use crate::observe::record::ClientAddress;
 use crate::stages::cache::{self, CacheStage};
@@ -17,6 +17,7 @@ use crate::stages::identity::IdentityStage;
 use crate::stages::ip_filter::{ADDRESS_SET_EXPECTED, IpFilterStage};
 use crate::stages::rate_limit::RateLimitStage;
 use crate::stages::route::{Matcher, Router};
+use crate::stages::target::parse_authority;
 use crate::stages::upstream::{self, Upstream};
 
 /// A compiled policy.
@@ -26,6 +27,13 @@ pub struct Gateway {
     pub refresh_interval: Duration,
     /// How old it may be before a request waits for a refresh.
     pub max_stale: Duration,
+    /// Where a newer one is read.
+    pub refresh_source: Source,
+    /// What happens past `max_stale` when no newer one can be had.
+    pub refresh_failure: RefreshFailure,
+    /// Where the admin API answers: `host` or `host:port`, lower case, without
+    /// a default port; empty where every host will do.
+    pub admin_hosts: Vec<String>,
     /// Stage 1.
     pub identity: IdentityStage,
     /// Stage 3, addresses.
@@ -74,6 +82,9 @@ const PREFIX_LIMIT: usize = 200_000;
 /// The most that `defaults` may come to, merged into every route, in bytes of
 /// JSON.
 const DEFAULTS_LIMIT: usize = 16 << 20;
+
+/// The most hosts of the admin API.
+const ADMIN_HOSTS_LIMIT: usize = 16;
 
 /// Reads, checks and compiles a document.
 ///
@@ -254,6 +265,9 @@ fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
     let mut gateway = Gateway {
         refresh_interval: policy.refresh.interval.0,
         max_stale: policy.refresh.max_stale.0,
+        refresh_source: policy.refresh.source,
+        refresh_failure: policy.refresh.on_failure,
+        admin_hosts: admin_hosts(policy, problems),
         identity,
         entry_ip_filter,
         entry_rate_limit,
@@ -325,6 +339,36 @@ fn check_refresh(policy: &Policy, problems: &mut Problems) {
         let expected = "expected at least \"interval\" and at most \"1d\"";
         problems.add("refresh.max_stale", format!("{max_stale:?}"), expected);
     }
+}
+
+/// The hosts of the admin API in normal form.
+fn admin_hosts(policy: &Policy, problems: &mut Problems) -> Vec<String> {
+    let Some(written) = &policy.admin.hosts else { return Vec::new() };
+    if written.is_empty() || written.len() > ADMIN_HOSTS_LIMIT {
+        let expected = format!("expected 1 to {ADMIN_HOSTS_LIMIT} hosts; leave it out to mean every host");
+        problems.add("admin.hosts", written.len().to_string(), expected);
+        return Vec::new();
+    }
+    let mut hosts: Vec<String> = Vec::with_capacity(written.len());
+    for (index, text) in written.iter().enumerate() {
+        let at = || format!("admin.hosts[{index}]");
+        // A request's scheme is not known here, so both default ports go.
+        let host = parse_authority(text).map(|(host, port)| match port {
+            None | Some(80 | 443) => host,
+            Some(port) => format!("{host}:{port}"),
+        });
+        match host {
+            Some(host) if hosts.contains(&host) => {
+                problems.add(at(), format!("{text:?}"), "expected each host once");
+            }
+            Some(host) => hosts.push(host),
+            None => {
+                let expected = "expected a host name such as \"admin.example.com\"";
+                problems.add(at(), shown(&Value::from(text.as_str())), expected);
+            }
+        }
+    }
+    hosts
 }
 
 /// The fields that are worth reading in one go with the rest of the head.

@@ -17,8 +17,7 @@ use crate::error::{Problem, clip};
 
 /// Names that the design reserves. They are refused like any unknown name,
 /// but the message says why.
-const RESERVED: [&str; 33] = [
-    "admin",
+const RESERVED: [&str; 31] = [
     "api_key",
     "asn",
     "auth",
@@ -44,7 +43,6 @@ const RESERVED: [&str; 33] = [
     "shedding",
     "sinks",
     "slos",
-    "source",
     "status",
     "stored",
     "tags",
@@ -125,7 +123,8 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Value> {
 /// Names whose value is an object, or a list of objects that are none
 /// themselves. serde reads a list for a struct, its fields in order; a
 /// document that means that is a mistake.
-const OBJECTS: [&str; 15] = [
+const OBJECTS: [&str; 16] = [
+    "admin",
     "cache",
     "canary",
     "client_address",

@@ -2,15 +2,25 @@
 //! value, so they can never disagree.
 //!
 //! ```json
-//! {"format": 1, "sequence": 7, "revision": "r7", "module": "0.1.0", "policy": {"version": 1}}
+//! {"format": 1, "sequence": 7, "revision": "r7", "module": "0.1.0",
+//!  "parts": [{"hash": "<64 hex>", "bytes": 123}], "policy": {"version": 1}}
 //! ```
+//!
+//! `module` is the least version of the module that can read the policy.
+//! `parts` are what is too large to stand inline: each is stored under its own
+//! hash, and all of them have to be there before the policy acts.
 //!
 //! The key's metadata repeats the sequence and holds the SHA-256 of the value
 //! as hex: `{"sequence": 7, "hash": "…"}`. Where it is there it has to fit.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+
+use super::needs::{Version, least_module};
 
 /// The KV key.
 pub const ACTIVE_KEY: &str = "active";
@@ -21,6 +31,42 @@ pub const FORMAT: u32 = 1;
 /// The version of this module.
 pub const MODULE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The most parts of a manifest.
+pub const PARTS_LIMIT: usize = 64;
+
+/// The largest part, in bytes. A row of the Control object's database holds
+/// 2 MB at most.
+pub const PART_LIMIT: usize = 1 << 20;
+
+/// The KV key of a part.
+#[must_use]
+pub fn part_key(hash: &str) -> String {
+    format!("part:{hash}")
+}
+
+/// A part by its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRef {
+    /// SHA-256 as 64 lower-case hex digits.
+    pub hash: String,
+    /// How long it is.
+    pub bytes: usize,
+}
+
+impl PartRef {
+    /// The name of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { hash: sha256_hex(bytes), bytes: bytes.len() }
+    }
+
+    /// Whether these bytes are the part: a store may show them truncated.
+    #[must_use]
+    pub fn fits(&self, bytes: &[u8]) -> bool {
+        bytes.len() == self.bytes && sha256_hex(bytes) == self.hash
+    }
+}
+
 /// A manifest, its policy still text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -28,9 +74,33 @@ pub struct Manifest {
     pub sequence: u64,
     /// The name of the revision.
     pub revision: String,
+    /// The least version of the module that can read the policy; `None` where
+    /// it does not say.
+    pub module: Option<Version>,
+    /// What belongs to the policy and does not stand in it.
+    pub parts: Vec<PartRef>,
     /// The policy document.
     pub policy: String,
 }
+
+/// Why a manifest cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestError {
+    /// Its place in the order of publications, when the value is known to be
+    /// the one that was written (its metadata fits): then this module cannot
+    /// use it, and waiting for another view of the store will not help.
+    pub sequence: Option<u64>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for ManifestError {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,8 +108,9 @@ struct Text<'a> {
     format: u32,
     sequence: u64,
     revision: Option<String>,
-    /// The least version of the module that can read the policy.
     module: Option<String>,
+    #[serde(default)]
+    parts: Vec<PartRef>,
     #[serde(borrow)]
     policy: &'a RawValue,
 }
@@ -51,30 +122,48 @@ struct Metadata {
 }
 
 impl Manifest {
+    /// A manifest without parts that needs what its policy needs.
+    #[must_use]
+    pub fn new(sequence: u64, revision: impl Into<String>, policy: impl Into<String>) -> Self {
+        let policy = policy.into();
+        let tree: Value = serde_json::from_str(&policy).unwrap_or_default();
+        let module = Some(least_module(&tree));
+        Self { sequence, revision: revision.into(), module, parts: Vec::new(), policy }
+    }
+
     /// Reads a manifest.
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn parse(value: &str, metadata: Option<&str>) -> Result<Self, String> {
+    pub fn parse(value: &str, metadata: Option<&str>) -> Result<Self, ManifestError> {
+        let damaged = |reason: String| ManifestError { sequence: None, reason };
+        let metadata: Option<Metadata> = metadata
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|error| damaged(format!("the metadata does not parse: {error}")))?;
+        let written = metadata.as_ref().and_then(|metadata| metadata.hash.as_deref());
+        if written.is_some_and(|hash| !hash.eq_ignore_ascii_case(&sha256_hex(value.as_bytes()))) {
+            return Err(damaged("the metadata names another hash: the value is damaged".to_owned()));
+        }
+        let named = metadata.as_ref().and_then(|metadata| metadata.sequence);
+        let manifest = Self::read(value, named);
+        manifest.map_err(|reason| ManifestError { sequence: written.and(named), reason })
+    }
+
+    fn read(value: &str, named: Option<u64>) -> Result<Self, String> {
         let text: Text<'_> =
             serde_json::from_str(value).map_err(|error| format!("the manifest does not parse: {error}"))?;
         if text.format != FORMAT {
             return Err(format!("the manifest has format {}; this module reads {FORMAT}", text.format));
         }
-        if let Some(least) = &text.module
-            && version(least).is_none_or(|least| version(MODULE_VERSION).is_none_or(|own| own < least))
-        {
-            return Err(format!("the manifest needs module {least:?}; this is {MODULE_VERSION}"));
+        if named.is_some_and(|sequence| sequence != text.sequence) {
+            return Err("the metadata names another sequence".to_owned());
         }
-        if let Some(metadata) = metadata {
-            let metadata: Metadata = serde_json::from_str(metadata)
-                .map_err(|error| format!("the metadata does not parse: {error}"))?;
-            if metadata.sequence.is_some_and(|sequence| sequence != text.sequence) {
-                return Err("the metadata names another sequence".to_owned());
-            }
-            if metadata.hash.is_some_and(|hash| !hash.eq_ignore_ascii_case(&sha256_hex(value))) {
-                return Err("the metadata names another hash: the value is damaged".to_owned());
-            }
+        let module = text.module.as_deref().map(Version::parse);
+        let own = Version::parse(MODULE_VERSION);
+        if module.is_some_and(|least| least.is_none() || own < least) {
+            let least = text.module.unwrap_or_default();
+            return Err(format!("the manifest needs module {least:?}; this is {MODULE_VERSION}"));
         }
         let revision = text.revision.unwrap_or_else(|| format!("s{}", text.sequence));
         let is_name = (1..=64).contains(&revision.len())
@@ -82,10 +171,24 @@ impl Manifest {
         if !is_name {
             return Err("the revision is not a name of 1 to 64 printable characters".to_owned());
         }
-        Ok(Self { sequence: text.sequence, revision, policy: text.policy.get().to_owned() })
+        let are_parts = text.parts.len() <= PARTS_LIMIT
+            && text.parts.iter().all(|part| is_hash(&part.hash) && part.bytes <= PART_LIMIT);
+        if !are_parts {
+            return Err(format!(
+                "the parts are not at most {PARTS_LIMIT} hashes of at most {PART_LIMIT} bytes each"
+            ));
+        }
+        Ok(Self {
+            sequence: text.sequence,
+            revision,
+            module: module.flatten(),
+            parts: text.parts,
+            policy: text.policy.get().to_owned(),
+        })
     }
 
-    /// The value and the metadata to store.
+    /// The value and the metadata to store. The same manifest gives the same
+    /// text, so writing it again changes nothing.
     ///
     /// # Errors
     /// The policy is not JSON.
@@ -95,7 +198,10 @@ impl Manifest {
             format: u32,
             sequence: u64,
             revision: &'a str,
-            module: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            module: Option<String>,
+            #[serde(skip_serializing_if = "<[PartRef]>::is_empty")]
+            parts: &'a [PartRef],
             policy: &'a RawValue,
         }
         let policy: &RawValue = serde_json::from_str(&self.policy).map_err(|error| error.to_string())?;
@@ -103,27 +209,37 @@ impl Manifest {
             format: FORMAT,
             sequence: self.sequence,
             revision: &self.revision,
-            module: MODULE_VERSION,
+            module: self.module.map(|module| module.to_string()),
+            parts: &self.parts,
             policy,
         };
         let value = serde_json::to_string(&out).map_err(|error| error.to_string())?;
-        let metadata = Metadata { sequence: Some(self.sequence), hash: Some(sha256_hex(&value)) };
+        let metadata = Metadata { sequence: Some(self.sequence), hash: Some(sha256_hex(value.as_bytes())) };
         let metadata = serde_json::to_string(&metadata).map_err(|error| error.to_string())?;
         Ok((value, metadata))
     }
 }
 
-fn sha256_hex(text: &str) -> String {
+/// SHA-256 as lower-case hex.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+    let text = String::with_capacity(bytes.len().saturating_mul(2));
+    bytes.iter().fold(text, |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex
     })
 }
 
-/// `major.minor.patch`, to be compared.
-fn version(text: &str) -> Option<(u32, u32, u32)> {
-    let mut parts = text.splitn(3, '.').map(|part| part.parse().ok());
-    Some((parts.next()??, parts.next()??, parts.next()??))
+/// Whether a text is the hash of something: 64 lower-case hex digits.
+#[must_use]
+pub fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

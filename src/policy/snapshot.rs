@@ -1,15 +1,23 @@
 //! Which policy an isolate acts on, and when it looks for a newer one.
 //!
-//! 1. The source is the manifest in the policy store; where the store holds
-//!    none, the variable `POLICY` where that is allowed; locally the demo.
-//! 2. What cannot be read, is damaged or does not compile is never swapped
-//!    in: the last good snapshot stays, and the isolate is `degraded`.
+//! 1. The source is the manifest in the policy store, or what the `Control`
+//!    object says is active; where neither has one, the variable `POLICY`
+//!    where that is allowed; locally the demo. A store that shows nothing is
+//!    asked again through `Control` before that counts: it may be late.
+//! 2. What cannot be read, is damaged, lacks a part or does not compile is
+//!    never swapped in: the last good snapshot stays, and the isolate is
+//!    `degraded`. An isolate that has none asks `Control` for the newest that
+//!    it can read.
 //! 3. A lower sequence never replaces a higher one: the store is eventually
 //!    consistent and may show an older value later.
 //! 4. Past `refresh.interval` one request refreshes after its response. Past
-//!    `refresh.max_stale` (an isolate that sat idle) a request waits for it,
-//!    a short while, and goes on with the last good.
+//!    `refresh.max_stale` (an isolate that sat idle) a request waits for it, a
+//!    short while. With `source: control` it waits past `interval` + 1 s
+//!    already, so that nothing older than that is acted on.
+//! 5. When nothing came past `max_stale`, `on_failure` decides: the last good
+//!    policy acts on, or nothing does.
 
+use std::cell::RefCell;
 use std::hash::Hasher as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,16 +25,26 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::compile::{Gateway, compile};
-use super::manifest::Manifest;
-use crate::error::{PlatformError, clip};
-use crate::platform::PolicyStore;
+use super::follow::{Follower, Outcome};
+use super::manifest::{Manifest, PartRef};
+use super::{RefreshFailure, Source};
+use crate::error::clip;
+use crate::platform::{ControlClient, PolicyStore};
 use crate::time::Timestamp;
 
-/// How long a request waits for a refresh past `max_stale`.
+/// How long a request waits for a refresh.
 pub const REFRESH_WAIT: Duration = Duration::from_millis(200);
 
-/// How long after a failed first read the store is left alone.
+/// How long after a failed read the sources are left alone by requests that
+/// would have to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long past `interval` an isolate that follows `Control` acts without
+/// asking it.
+const CONTROL_GRACE: Duration = Duration::from_secs(1);
+
+/// How often an isolate says which module it is.
+const REPORT_EVERY: Duration = Duration::from_secs(3_600);
 
 /// The longest reason that is kept, in bytes.
 const REASON_LIMIT: usize = 2_000;
@@ -83,7 +101,8 @@ pub enum Need {
     Nothing,
     /// Refresh, after the response.
     RefreshAfter,
-    /// Refresh first, for at most [`REFRESH_WAIT`]; then go on.
+    /// Refresh first, for at most [`REFRESH_WAIT`]; then see what
+    /// [`Holder::acting`] says.
     RefreshFirst,
     /// There is no snapshot: read.
     Read,
@@ -91,26 +110,58 @@ pub enum Need {
     Unavailable,
 }
 
+/// A part that was verified.
+pub(super) type Part = (PartRef, Rc<[u8]>);
+
 /// An isolate's policy.
 #[derive(Debug, Default)]
 pub struct Holder {
     current: Option<Rc<Snapshot>>,
-    /// When the store was last asked with success.
+    /// The parts that belong to `current`.
+    parts: Vec<Part>,
+    /// When a source was asked that then answered.
     checked: Option<Timestamp>,
-    /// When the store was last asked.
+    /// When a refresh after a response was last given out.
     tried: Option<Timestamp>,
+    /// When a refresh last failed, unless one has succeeded since.
+    failed: Option<Timestamp>,
+    /// Whether, after that, somebody was told to try with more time.
+    retried: bool,
     /// Why the isolate is degraded.
     degraded: Option<String>,
-    /// A hash of the last manifest that was refused, and why: reading it again
-    /// would cost as much and say the same.
-    refused: Option<(u64, String)>,
+    /// The highest sequence that this module cannot use, and why.
+    unusable: Option<(u64, String)>,
+    /// The hash of the last manifest that was refused, and why: reading it
+    /// again would cost as much and say the same.
+    refused: Option<(u64, Refused)>,
+    /// When the module was last reported to `Control`.
+    reported: Option<Timestamp>,
+}
+
+/// Why a manifest was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Whether it is known to be what was written: this module cannot use it,
+    /// and asking again will not help.
+    pub(super) authentic: bool,
+    pub(super) reason: String,
 }
 
 impl Holder {
-    /// The snapshot to act on.
+    /// The newest snapshot, whether it may be acted on or not.
     #[must_use]
     pub fn current(&self) -> Option<Rc<Snapshot>> {
         self.current.clone()
+    }
+
+    /// The snapshot to act on; `None` when there is none, or none that is new
+    /// enough where the policy says `on_failure: closed`.
+    #[must_use]
+    pub fn acting(&self, now: Timestamp) -> Option<Rc<Snapshot>> {
+        let gateway = &self.current.as_ref()?.gateway;
+        let closed = gateway.refresh_failure == RefreshFailure::Closed
+            && since(self.checked, now) >= gateway.max_stale;
+        if closed { None } else { self.current.clone() }
     }
 
     /// Why the isolate is degraded; `None` when it is not.
@@ -119,62 +170,169 @@ impl Holder {
         self.degraded.as_deref()
     }
 
-    /// What the next request has to do. Whoever is told to refresh does: the
-    /// others are told nothing for an interval.
+    /// What the next request has to do.
     pub fn need(&mut self, now: Timestamp) -> Need {
+        let just_failed = since(self.failed, now) < RETRY_AFTER;
         let Some(snapshot) = &self.current else {
-            let recently = self.tried.is_some_and(|tried| now >= tried && now.since(tried) < RETRY_AFTER);
-            return if recently && self.degraded.is_some() { Need::Unavailable } else { Need::Read };
+            return if just_failed { Need::Unavailable } else { Need::Read };
         };
-        // A clock that went back says nothing about how long ago it was.
-        let since = |at: Option<Timestamp>| match at {
-            Some(at) if now >= at => now.since(at),
-            _ => Duration::MAX,
+        let gateway = &snapshot.gateway;
+        let bound = match gateway.refresh_source {
+            Source::Kv => gateway.max_stale,
+            Source::Control => gateway.max_stale.min(gateway.refresh_interval.saturating_add(CONTROL_GRACE)),
         };
-        if since(self.tried) < snapshot.gateway.refresh_interval {
+        let age = since(self.checked, now);
+        if age >= bound {
+            // Everybody waits, for a read of his own: none can be shared. Is
+            // the source down, nobody does for a moment, and one tries with
+            // more time than a request has.
+            return match (just_failed, std::mem::replace(&mut self.retried, just_failed)) {
+                (false, _) => Need::RefreshFirst,
+                (true, false) => Need::RefreshAfter,
+                (true, true) => Need::Nothing,
+            };
+        }
+        // Whoever is told to refresh does: the others are told nothing for an
+        // interval.
+        if age < gateway.refresh_interval || since(self.tried, now) < gateway.refresh_interval {
             return Need::Nothing;
         }
         self.tried = Some(now);
-        if since(self.checked) >= snapshot.gateway.max_stale {
-            Need::RefreshFirst
-        } else {
-            Need::RefreshAfter
+        Need::RefreshAfter
+    }
+
+    /// Whether the isolate is to tell `Control` which module it is, after
+    /// this response. At most once an hour, and only where it has not asked
+    /// it anything else.
+    pub fn report_due(&mut self, now: Timestamp) -> bool {
+        let due = since(self.reported, now) >= REPORT_EVERY;
+        if due {
+            self.reported = Some(now);
+        }
+        due
+    }
+
+    /// The sequence that is held.
+    #[must_use]
+    pub fn have(&self) -> Option<u64> {
+        self.current.as_ref()?.sequence
+    }
+
+    pub(super) fn note_asked(&mut self, now: Timestamp) {
+        self.reported = Some(now);
+    }
+
+    pub(super) fn source(&self) -> Option<Source> {
+        Some(self.current.as_ref()?.gateway.refresh_source)
+    }
+
+    /// Whether the policy store alone is not enough: there is nothing to act
+    /// on, or what there is has become too old.
+    pub(super) fn is_pressed(&self, now: Timestamp) -> bool {
+        self.current.as_ref().is_none_or(|current| since(self.checked, now) >= current.gateway.max_stale)
+    }
+
+    /// Reads a manifest that a source showed: `None` when it is no newer than
+    /// what is held.
+    pub(super) fn weigh(&mut self, value: &str, metadata: Option<&str>) -> Result<Option<Manifest>, Refused> {
+        let hash = fingerprint(value, metadata);
+        if let Some((refused, why)) = &self.refused
+            && *refused == hash
+        {
+            return Err(why.clone());
+        }
+        match Manifest::parse(value, metadata) {
+            Ok(manifest) if self.have().is_some_and(|have| manifest.sequence <= have) => Ok(None),
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) => {
+                let refused = Refused { authentic: error.sequence.is_some(), reason: error.reason };
+                Err(self.refuse(hash, error.sequence, refused))
+            }
         }
     }
 
-    /// Takes in what the store said. Gives a line for the log when something
-    /// is worth one.
-    pub fn accept(
+    fn refuse(&mut self, hash: u64, sequence: Option<u64>, refused: Refused) -> Refused {
+        if let Some(sequence) = sequence
+            && self.unusable.as_ref().is_none_or(|(highest, _)| *highest <= sequence)
+        {
+            self.unusable = Some((sequence, refused.reason.clone()));
+        }
+        self.refused = Some((hash, refused.clone()));
+        refused
+    }
+
+    /// The parts that are held already.
+    pub(super) fn held_part(&self, part: &PartRef) -> Option<Part> {
+        self.parts.iter().find(|(held, _)| held == part).cloned()
+    }
+
+    /// Swaps a manifest in, with all its parts. Meanwhile another request may
+    /// have swapped in a newer one, which then stays.
+    pub(super) fn take(
         &mut self,
-        read: Result<Option<(String, Option<String>)>, PlatformError>,
+        manifest: Manifest,
+        parts: Vec<Part>,
+        value: &str,
+        metadata: Option<&str>,
+    ) -> Result<(), Refused> {
+        if self.have().is_some_and(|have| manifest.sequence <= have) {
+            return Ok(());
+        }
+        let gateway = compile(&manifest.policy).map_err(|error| {
+            let reason = format!("revision {} does not compile: {error}", manifest.revision);
+            let refused = Refused { authentic: true, reason };
+            self.refuse(fingerprint(value, metadata), Some(manifest.sequence), refused)
+        })?;
+        self.parts = parts;
+        self.current = Some(Rc::new(Snapshot {
+            gateway,
+            revision: manifest.revision,
+            sequence: Some(manifest.sequence),
+        }));
+        Ok(())
+    }
+
+    /// Takes in how a refresh ended that began at `begun`. Gives a line for
+    /// the log when something is worth one.
+    pub(super) fn conclude(
+        &mut self,
+        outcome: Outcome,
         fallback: &Fallback,
+        begun: Timestamp,
         now: Timestamp,
     ) -> Option<String> {
-        self.tried = Some(now);
         let before = self.degraded.take();
-        let outcome = match read {
-            Ok(Some((value, metadata))) => {
-                self.checked = Some(now);
-                self.take_manifest(&value, metadata.as_deref())
-            }
-            // Once a manifest has been seen, nothing means that the store
-            // shows an old view, not that the policy is gone.
-            Ok(None) if self.current.as_ref().is_some_and(|current| current.sequence.is_some()) => {
-                Err("the policy store shows no manifest; the last good policy stays".to_owned())
-            }
-            Ok(None) => {
-                self.checked = Some(now);
-                self.take_fallback(fallback.variable.as_deref(), fallback.demo)
-            }
-            Err(error) if self.current.is_none() && fallback.variable_on_failure => {
-                let taken = self.take_fallback(fallback.variable.as_deref(), None);
-                taken.and_then(|()| Err(format!("{error}; POLICY is used")))
-            }
-            Err(error) => Err(error.to_string()),
+        let outcome = match outcome {
+            Outcome::Good => Ok(true),
+            Outcome::Behind(reason) => Err((reason, true)),
+            Outcome::Failed(reason) => Err((reason, false)),
+            Outcome::Nothing => self.take_fallback(fallback.variable.as_deref(), fallback.demo),
         };
-        if let Err(reason) = outcome {
-            self.degraded = Some(clip(&reason, REASON_LIMIT).to_owned());
+        let outcome = match outcome {
+            Err((reason, false)) if self.current.is_none() && fallback.variable_on_failure => {
+                let taken = self.take_fallback(fallback.variable.as_deref(), None);
+                taken.and_then(|_| Err((format!("{reason}; POLICY is used"), false)))
+            }
+            outcome => outcome,
+        };
+        // What came later must not make what came earlier look older; but a
+        // moment that has not come yet is of a clock that has gone back.
+        if matches!(outcome, Ok(true) | Err((_, true))) {
+            self.checked = self.checked.filter(|checked| *checked > begun && *checked <= now).or(Some(begun));
+            self.failed = None;
+        } else {
+            self.failed = Some(now);
         }
+        self.retried &= self.failed.is_some();
+        let have = self.have();
+        if self.unusable.as_ref().is_some_and(|(sequence, _)| have.is_some_and(|have| *sequence <= have)) {
+            self.unusable = None;
+        }
+        self.degraded = match outcome {
+            Err((reason, _)) => Some(clip(&reason, REASON_LIMIT).to_owned()),
+            // A newer one is known, and this module cannot use it.
+            Ok(_) => self.unusable.as_ref().map(|(_, reason)| clip(reason, REASON_LIMIT).to_owned()),
+        };
         if self.degraded == before { None } else { Some(self.describe()) }
     }
 
@@ -186,63 +344,60 @@ impl Holder {
         }
     }
 
-    fn take_manifest(&mut self, value: &str, metadata: Option<&str>) -> Result<(), String> {
-        let mut hasher = SipHasher13::new();
-        hasher.write(value.as_bytes());
-        hasher.write(metadata.unwrap_or_default().as_bytes());
-        let hash = hasher.finish();
-        if let Some((refused, reason)) = &self.refused
-            && *refused == hash
-        {
-            return Err(reason.clone());
-        }
-        let taken = self.swap_in(value, metadata);
-        self.refused = taken.as_ref().err().map(|reason| (hash, reason.clone()));
-        taken
-    }
-
-    fn swap_in(&mut self, value: &str, metadata: Option<&str>) -> Result<(), String> {
-        let manifest = Manifest::parse(value, metadata)?;
-        let held = self.current.as_ref().and_then(|current| current.sequence);
-        if held.is_some_and(|held| manifest.sequence <= held) {
-            return Ok(());
-        }
-        let gateway = compile(&manifest.policy)
-            .map_err(|error| format!("revision {} does not compile: {error}", manifest.revision))?;
-        self.current = Some(Rc::new(Snapshot {
-            gateway,
-            revision: manifest.revision,
-            sequence: Some(manifest.sequence),
-        }));
-        Ok(())
-    }
-
-    fn take_fallback(&mut self, variable: Option<&str>, demo: Option<&str>) -> Result<(), String> {
-        if self.current.is_some() {
-            return Ok(());
+    fn take_fallback(&mut self, variable: Option<&str>, demo: Option<&str>) -> Result<bool, (String, bool)> {
+        match &self.current {
+            // Once a manifest has been seen, nothing is not an answer.
+            Some(current) if current.sequence.is_some() => {
+                let reason = "the policy store shows no manifest; the last good policy stays";
+                return Err((reason.to_owned(), false));
+            }
+            Some(_) => return Ok(true),
+            None => {}
         }
         let (text, revision) = match (variable, demo) {
             (Some(text), _) => (text, "variable"),
             (None, Some(text)) => (text, "demo"),
             (None, None) => {
-                return Err("the policy store holds no manifest, and nothing else is allowed here".to_owned());
+                let reason = "the policy store holds no manifest, and nothing else is allowed here";
+                return Err((reason.to_owned(), false));
             }
         };
-        let gateway =
-            compile(text).map_err(|error| format!("the {revision} policy does not compile: {error}"))?;
+        let gateway = compile(text)
+            .map_err(|error| (format!("the {revision} policy does not compile: {error}"), false))?;
         self.current = Some(Rc::new(Snapshot { gateway, revision: revision.to_owned(), sequence: None }));
-        Ok(())
+        Ok(true)
     }
 }
 
-/// Reads the store and takes in what it says. `holder` is borrowed only after
-/// the wait.
+/// How long ago that was. Never, and a clock that went back, count as long
+/// ago.
+fn since(at: Option<Timestamp>, now: Timestamp) -> Duration {
+    match at {
+        Some(at) if now >= at => now.since(at),
+        _ => Duration::MAX,
+    }
+}
+
+fn fingerprint(value: &str, metadata: Option<&str>) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(value.as_bytes());
+    hasher.write(metadata.unwrap_or_default().as_bytes());
+    hasher.finish()
+}
+
+/// Asks the sources and takes in what they say, all within `deadline`.
+/// `holder` is never borrowed while something is awaited. Gives a line for
+/// the log when something is worth one.
 pub async fn refresh(
     store: &impl PolicyStore,
+    control: &impl ControlClient,
     fallback: &Fallback,
-    holder: &std::cell::RefCell<Holder>,
+    holder: &RefCell<Holder>,
     now: impl Fn() -> Timestamp,
+    deadline: Duration,
 ) -> Option<String> {
-    let read = store.read_active().await;
-    holder.borrow_mut().accept(read, fallback, now())
+    let begun = now();
+    let follower = Follower { store, control, holder, now: &now, begun, deadline };
+    let outcome = follower.ask().await;
+    holder.borrow_mut().conclude(outcome, fallback, begun, now())
 }

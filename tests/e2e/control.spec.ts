@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { assertOneLineEach, assertProblem, lineOf } from "./expect.ts";
-import { Gateway, policy, route } from "./mf.ts";
+import { Gateway, policy, route, VERSION } from "./mf.ts";
 import { Origin } from "./origin.ts";
 
 let origin: Origin;
@@ -46,7 +46,7 @@ describe("health", () => {
         assert.equal(response.field("content-type"), "application/json");
         assert.equal(response.field("cache-control"), "no-store");
         assert.ok(response.field("x-request-id"));
-        assert.deepEqual(response.json, { status: "ok", version: "0.1.0", revision: "r1" });
+        assert.deepEqual(response.json, { status: "ok", version: VERSION, revision: "r1" });
         assert.equal((await lineOf(gateway, response)).verdict, "answered");
       }
     });

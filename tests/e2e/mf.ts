@@ -17,7 +17,7 @@ const ROOT = path.resolve(import.meta.dirname, "../..");
 const STAND_IN = "stand-in";
 
 /** The version of the module, as manifests name it. */
-export const VERSION = "0.1.0";
+export const VERSION = "0.2.0";
 
 /** The client's address where a test does not care. */
 export const CLIENT = "192.0.2.1";

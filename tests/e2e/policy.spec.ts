@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { assertNoPolicy, assertProblem, eventually, lineOf } from "./expect.ts";
-import { Gateway, manifest, policy, route, using } from "./mf.ts";
+import { Gateway, manifest, policy, route, using, VERSION } from "./mf.ts";
 import { Origin } from "./origin.ts";
 import type { RawResponse } from "./raw.ts";
 
@@ -57,7 +57,7 @@ describe("where it comes from", () => {
         assert.equal(answer.status, 503);
         assert.deepEqual(answer.json, {
           status: "unavailable",
-          version: "0.1.0",
+          version: VERSION,
           revision: "none",
         });
         assert.ok(answer.field("x-request-id"), "the answer has no request id");
@@ -78,7 +78,7 @@ describe("where it comes from", () => {
         assert.equal((await gateway.fetch("/x")).status, 200);
         assert.deepEqual((await health(gateway)).json, {
           status: "ok",
-          version: "0.1.0",
+          version: VERSION,
           revision: "variable",
         });
       });

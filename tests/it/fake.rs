@@ -429,12 +429,20 @@ pub type Read = Result<Option<(String, Option<String>)>, PlatformError>;
 pub struct FakeStore {
     pub reads: RefCell<VecDeque<Read>>,
     pub count: Cell<u32>,
+    pub parts: RefCell<BTreeMap<String, Vec<u8>>>,
+    pub part_reads: Cell<u32>,
 }
 
 impl PolicyStore for FakeStore {
-    async fn read_active(&self) -> Read {
+    async fn read_active(&self, _: Duration) -> Read {
         Turn(false).await;
         self.count.set(self.count.get() + 1);
         self.reads.borrow_mut().pop_front().unwrap_or(Ok(None))
+    }
+
+    async fn read_part(&self, hash: &str, _: Duration) -> Result<Option<Vec<u8>>, PlatformError> {
+        Turn(false).await;
+        self.part_reads.set(self.part_reads.get() + 1);
+        Ok(self.parts.borrow().get(hash).cloned())
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::fake::check;
 
 fn manifest() -> Manifest {
-    Manifest { sequence: 7, revision: "r7".to_owned(), policy: "{\"version\":1}".to_owned() }
+    Manifest::new(7, "r7", "{\"version\":1}")
 }
 
 #[test]
@@ -19,8 +19,7 @@ fn the_public_names() {
 #[test]
 fn a_manifest_survives_its_text() {
     check(500, (any::<u64>(), "[!#-~]{1,64}", "[a-z가\"\\\\]{0,9}"), |(sequence, revision, text)| {
-        let manifest =
-            Manifest { sequence, revision, policy: json!({"message": text, "n": 1.50}).to_string() };
+        let manifest = Manifest::new(sequence, revision, json!({"message": text, "n": 1.50}).to_string());
         let (value, metadata) = manifest.encode().unwrap();
         prop_assert_eq!(Manifest::parse(&value, Some(&metadata)), Ok(manifest.clone()));
         prop_assert_eq!(Manifest::parse(&value, None), Ok(manifest));
@@ -121,7 +120,7 @@ fn each_field_is_checked() {
         "revision=\"a\\n\"",
         "revision=\"가\"",
         "revision=\"a\\\"\"",
-        "module=\"0.1.1\"",
+        "module=\"0.2.1\"",
         "module=\"1.0.0\"",
         "module=\"99999999999.0.0\"",
         "module=\"0.1\"",

@@ -32,7 +32,8 @@ pub fn whole() -> Value {
     };
     json!({
         "version": 1,
-        "refresh": {"interval": "30s", "max_stale": "5m", "source": "kv"},
+        "refresh": {"interval": "30s", "max_stale": "5m", "source": "kv", "on_failure": "last_good"},
+        "admin": {"hosts": ["admin.example"]},
         "identity": {
             "client_address": {"header": "CF-Connecting-IP", "trusted_hops": ["10.0.0.0/8", "fd00::/8"], "chain": "Forwarded", "on_missing": {"address": "127.0.0.1"}},
             "ipv6_prefix": 56, "request_id": {"header": "X-Request-Id"}, "cdn_id": "weir"},

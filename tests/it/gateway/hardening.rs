@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{gate, route};
 use crate::fake::{Response, Sent, With, get};
+use crate::snapshot::accept;
 use edgeweir::error::{Dependency, PlatformError};
 use edgeweir::policy::compile;
 use edgeweir::policy::snapshot::{Fallback, Holder};
@@ -128,14 +129,14 @@ fn a_refused_manifest_stays_refused_and_a_new_one_is_read() {
     let fallback = Fallback::default();
     let at = Timestamp::from_millis;
     let bad = || Ok(Some(("{\"format\":1,\"sequence\":2,\"policy\":{\"version\":9}}".to_owned(), None)));
-    assert!(holder.accept(bad(), &fallback, at(0)).is_some());
+    assert!(accept(&mut holder, bad(), &fallback, at(0)).is_some());
     let reason = holder.degraded().unwrap().to_owned();
-    assert_eq!(holder.accept(bad(), &fallback, at(1)), None);
+    assert_eq!(accept(&mut holder, bad(), &fallback, at(1)), None);
     assert_eq!(holder.degraded(), Some(reason.as_str()));
     let failed = Err(PlatformError::failed(Dependency::PolicyStore, "down"));
-    holder.accept(failed, &fallback, at(2));
+    accept(&mut holder, failed, &fallback, at(2));
     let good = Ok(Some(("{\"format\":1,\"sequence\":3,\"policy\":{\"version\":1}}".to_owned(), None)));
-    holder.accept(good, &fallback, at(3));
+    accept(&mut holder, good, &fallback, at(3));
     assert_eq!((holder.degraded(), holder.current().unwrap().sequence), (None, Some(3)));
 }
 

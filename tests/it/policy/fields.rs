@@ -65,8 +65,33 @@ fn refresh() {
     assert_eq!(spans("3601s", "1d"), ["refresh.interval"]);
     assert_eq!(spans("30s", "29999ms"), ["refresh.max_stale"]);
     assert_eq!(spans("30s", "86401s"), ["refresh.max_stale"]);
-    refuses("/refresh/source", "refresh.source", &[json!("control"), json!("KV"), json!(null)]);
+    takes("/refresh/source", &[json!("kv"), json!("control")]);
+    refuses("/refresh/source", "refresh.source", &[json!("Control"), json!("KV"), json!(null)]);
+    takes("/refresh/on_failure", &[json!("last_good"), json!("closed")]);
+    refuses("/refresh/on_failure", "refresh.on_failure", &[json!("open"), json!("lastGood"), json!(null)]);
     refuses("/refresh/jitter", "refresh.jitter", &[json!("1s")]);
+}
+
+#[test]
+fn admin() {
+    let host = |label: &str| format!("{label}.example.com");
+    let hosts = |count: usize| json!((0..count).map(|index| host(&index.to_string())).collect::<Vec<_>>());
+    takes("/admin", &[json!({}), json!({"hosts": null})]);
+    refuses("/admin", "admin", &[json!([]), json!(7), json!([["a.example"]])]);
+    takes("/admin/hosts", &[json!(["a.example"]), json!(["[::1]:8443", "127.0.0.1"]), hosts(16)]);
+    refuses("/admin/hosts", "admin.hosts", &[json!([]), json!("a.example"), json!({}), hosts(17)]);
+    for bad in ["", "*.example.com", "a b", "a.example/x", "u@a.example", "https://a.example", "a.example:0"]
+    {
+        refuses("/admin/hosts", "admin.hosts[1]", &[json!(["b.example", bad])]);
+    }
+    refuses("/admin/hosts", "admin.hosts[1]", &[json!(["a.example", "A.EXAMPLE.:443"]), json!(["a", 7])]);
+    refuses("/admin/tokens", "admin.tokens", &[json!([])]);
+    let document =
+        json!({"version": 1, "admin": {"hosts": ["Admin.Example.com.", "a.example:443", "b.example:8443"]}});
+    let gateway = edgeweir::policy::compile(&document.to_string()).unwrap();
+    assert_eq!(gateway.admin_hosts, ["admin.example.com", "a.example", "b.example:8443"]);
+    let without = edgeweir::policy::compile("{\"version\":1,\"admin\":{}}").unwrap();
+    assert_eq!(without.admin_hosts, [""; 0]);
 }
 
 #[test]

@@ -1,0 +1,365 @@
+//! The single writer: a message in, an answer out.
+//!
+//! 1. Load, decide, store. All that one message changes is stored at once, the
+//!    audit entry and the alarm that will publish it among it: a crash leaves
+//!    all of it or nothing.
+//! 2. A change names the revision that its author has seen. Is it not the
+//!    active one any more, the change is refused, and both are named.
+//! 3. A revision is never changed or removed. A rollback is a new revision
+//!    with an old content.
+//! 4. What cannot be compiled here, or not by a module that was seen in the
+//!    last 24 hours, does not become a revision.
+//! 5. Every change and every attempt at one stands in the audit log.
+//!
+//! A refusal is an answer. An error is a storage that failed; then nothing
+//! was changed.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::answer::{
+    Acknowledgement, ActivePolicy, AuditEntry, AuditLog, AuditOutcome, Behind, Done, History, PartBytes,
+    Refusal, Refused, Revision, RevisionDocument, Status, StoredManifest, encode_answer,
+};
+use super::change::{Change, can_read};
+use super::message::{
+    Action, NAME_LIMIT, NOTE_LIMIT, Note, PAGE_LIMIT, PROTOCOL, Request, Role, decode_request, revision_name,
+    revision_number,
+};
+use super::state::{Modules, State, lost, stored};
+use crate::error::{Dependency, PlatformError, clip};
+use crate::platform::{ControlStore, Table, Write};
+use crate::policy::manifest::{Manifest, hex, is_hash};
+use crate::policy::needs::Version;
+use crate::time::Timestamp;
+
+/// How long after a change the alarm rings that publishes it, should whoever
+/// took the change not have come to it.
+pub const PUBLISH_AFTER: Duration = Duration::from_secs(1);
+
+/// How many revisions are searched for one that an old module can read.
+const SEARCH_LIMIT: usize = 1_000;
+
+/// An answer before it is text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handled {
+    version: u32,
+    answer: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    Acknowledged(Acknowledgement),
+    Text(String),
+}
+
+impl Handled {
+    /// Whether a revision was made, which now wants to be published.
+    #[must_use]
+    pub const fn is_change(&self) -> bool {
+        matches!(self.answer, Answer::Acknowledged(_))
+    }
+
+    /// Says of a change how far its publication has come meanwhile.
+    ///
+    /// # Errors
+    /// The storage failed.
+    pub fn settle(&mut self, store: &impl ControlStore) -> Result<(), PlatformError> {
+        if let Answer::Acknowledged(acknowledgement) = &mut self.answer {
+            acknowledgement.settle(State::load(store)?.published);
+        }
+        Ok(())
+    }
+
+    /// The text of the answer.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match &self.answer {
+            Answer::Acknowledged(acknowledgement) => encode_answer(self.version, Ok(acknowledgement)),
+            Answer::Text(text) => text.clone(),
+        }
+    }
+}
+
+/// Answers a message.
+///
+/// # Errors
+/// The storage failed: nothing was changed.
+pub fn handle(store: &impl ControlStore, text: &str, now: Timestamp) -> Result<String, PlatformError> {
+    Ok(decide(store, text, now, PROTOCOL)?.text())
+}
+
+/// Answers a message as a module does that speaks `protocol`.
+///
+/// # Errors
+/// The storage failed: nothing was changed.
+pub fn decide(
+    store: &impl ControlStore,
+    text: &str,
+    now: Timestamp,
+    protocol: u32,
+) -> Result<Handled, PlatformError> {
+    let request = match decode_request(text, protocol) {
+        Ok(request) => request,
+        Err(refused) => {
+            let answer = Answer::Text(encode_answer::<Done>(protocol, Err(*refused)));
+            return Ok(Handled { version: protocol, answer });
+        }
+    };
+    let module = request.module.as_deref().and_then(Version::parse);
+    let mut plane =
+        Plane { store, now, state: State::load(store)?, modules: Modules::load(store)?, writes: Vec::new() };
+    if let Some(module) = module {
+        plane.writes.extend(plane.modules.note(module, now));
+    }
+    let Request { version, action, .. } = request;
+    let text = |text: String| Answer::Text(text);
+    let answer = match action {
+        Action::Active(active) => {
+            // Who does not say speaks the first protocol, or is the first
+            // version.
+            let mut policy = plane.active(active.have, module.unwrap_or(Version::FIRST))?;
+            if version < 2 {
+                policy.behind = None;
+            }
+            text(encode_answer(version, Ok(policy)))
+        }
+        Action::Part(part) => text(encode_answer(version, plane.part(&part.hash)?)),
+        Action::Push(push) => plane.change(Change::Push(push), version)?,
+        Action::Rollback(rollback) => plane.change(Change::Rollback(rollback), version)?,
+        Action::Revision(of) => text(encode_answer(version, plane.revision(of.name.as_deref())?)),
+        Action::History(page) => {
+            text(encode_answer(version, plane.history(page.before.as_deref(), page.limit)?))
+        }
+        Action::Audit(page) => text(encode_answer(version, Ok(plane.audit(page.before, page.limit)?))),
+        Action::Note(note) => {
+            plane.note(note);
+            text(encode_answer(version, Ok(Done { done: true })))
+        }
+        Action::Seen => text(encode_answer(version, Ok(Done { done: true }))),
+        Action::Status => text(encode_answer(version, Ok(plane.status()))),
+    };
+    if !plane.writes.is_empty() {
+        store.apply(plane.writes)?;
+    }
+    Ok(Handled { version, answer })
+}
+
+/// One message at work.
+pub(super) struct Plane<'a, S> {
+    pub(super) store: &'a S,
+    pub(super) now: Timestamp,
+    pub(super) state: State,
+    pub(super) modules: Modules,
+    /// What will be stored, all at once.
+    pub(super) writes: Vec<Write>,
+}
+
+impl<S: ControlStore> Plane<'_, S> {
+    fn change(&mut self, change: Change, version: u32) -> Result<Answer, PlatformError> {
+        let (base, to, message) = change.named();
+        let entry = AuditEntry {
+            author: clip(change.author(), NAME_LIMIT).to_owned(),
+            role: Some(change.role()),
+            action: change.name().to_owned(),
+            base: Some(clip(base, NAME_LIMIT).to_owned()),
+            to: to.map(|to| clip(to, NAME_LIMIT).to_owned()),
+            message: clip(message, NOTE_LIMIT).to_owned(),
+            ..self.entry()
+        };
+        match self.accept(change)? {
+            Ok(acknowledgement) => {
+                let revision = Some(acknowledgement.revision.clone());
+                self.log(AuditEntry { outcome: AuditOutcome::Accepted, revision, ..entry });
+                Ok(Answer::Acknowledged(acknowledgement))
+            }
+            Err(refused) => {
+                self.log(AuditEntry { reason: Some(refused.reason.as_str().to_owned()), ..entry });
+                Ok(Answer::Text(encode_answer::<Done>(version, Err(refused))))
+            }
+        }
+    }
+
+    /// An entry of the audit log with nothing in it.
+    fn entry(&self) -> AuditEntry {
+        AuditEntry {
+            id: self.state.audit.saturating_add(1),
+            time: self.now.to_string(),
+            author: String::new(),
+            role: None,
+            action: String::new(),
+            outcome: AuditOutcome::Refused,
+            reason: None,
+            revision: None,
+            base: None,
+            to: None,
+            message: String::new(),
+        }
+    }
+
+    fn log(&mut self, entry: AuditEntry) {
+        self.state.audit = entry.id;
+        self.writes.push(Write::Row(Table::Audit, entry.id, row(&entry)));
+        self.writes.push(self.state.write());
+    }
+
+    fn note(&mut self, note: Note) {
+        self.log(AuditEntry {
+            author: clip(&note.author, NAME_LIMIT).to_owned(),
+            role: note.role,
+            action: clip(&note.attempt, NAME_LIMIT).to_owned(),
+            reason: Some(clip(&note.reason, NAME_LIMIT).to_owned()),
+            message: clip(&note.message, NOTE_LIMIT).to_owned(),
+            ..self.entry()
+        });
+    }
+
+    fn active(&mut self, have: Option<u64>, module: Version) -> Result<ActivePolicy, PlatformError> {
+        if self.state.active == 0 {
+            return Ok(ActivePolicy { none: true, ..ActivePolicy::default() });
+        }
+        let newest = self.stored_revision(self.state.active)?.ok_or_else(|| lost("the active revision"))?;
+        if can_read(module, &newest.module) {
+            // Whoever acts on a higher sequence got it from elsewhere: it was
+            // written by hand, or this object was restored from a backup.
+            if have.is_some_and(|have| have > self.state.sequence && self.state.rise_above(have)) {
+                self.writes.push(self.state.write());
+                self.writes.push(Write::Alarm(self.now));
+            }
+            if have.is_some_and(|have| have >= self.state.sequence) {
+                return Ok(ActivePolicy { unchanged: true, ..ActivePolicy::default() });
+            }
+            let manifest = Some(manifest(self.store, &newest, self.state.sequence)?);
+            return Ok(ActivePolicy { manifest, ..ActivePolicy::default() });
+        }
+        let behind = Some(Behind { revision: newest.revision, module: newest.module });
+        Ok(match self.newest_for(module)? {
+            Some(revision) if have.is_none_or(|have| have < revision.sequence) => {
+                let manifest = Some(manifest(self.store, &revision, revision.sequence)?);
+                ActivePolicy { manifest, behind, ..ActivePolicy::default() }
+            }
+            _ if have.is_some() => ActivePolicy { unchanged: true, behind, ..ActivePolicy::default() },
+            _ => ActivePolicy { none: true, behind, ..ActivePolicy::default() },
+        })
+    }
+
+    /// The newest revision that a module can read.
+    fn newest_for(&self, module: Version) -> Result<Option<Revision>, PlatformError> {
+        let mut before = None;
+        for _ in 0..SEARCH_LIMIT.div_ceil(PAGE_LIMIT) {
+            let rows = self.store.rows(Table::Revisions, before, PAGE_LIMIT)?;
+            for row in &rows {
+                let revision: Revision = stored(row)?;
+                before = revision_number(&revision.revision);
+                if can_read(module, &revision.module) {
+                    return Ok(Some(revision));
+                }
+            }
+            if rows.len() < PAGE_LIMIT {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn part(&self, hash: &str) -> Result<Result<PartBytes, Refused>, PlatformError> {
+        if !is_hash(hash) {
+            return Ok(Err(Refused::new(Refusal::NoSuchPart)));
+        }
+        let bytes = self.store.object(hash)?;
+        Ok(bytes.map(|bytes| PartBytes { part: hex(&bytes) }).ok_or(Refused::new(Refusal::NoSuchPart)))
+    }
+
+    /// A revision by its number.
+    pub(super) fn stored_revision(&self, number: u64) -> Result<Option<Revision>, PlatformError> {
+        self.store.row(Table::Revisions, number)?.map(|row| stored(&row)).transpose()
+    }
+
+    fn revision(&self, name: Option<&str>) -> Result<Result<RevisionDocument, Refused>, PlatformError> {
+        let number = name.map_or(Some(self.state.active), revision_number);
+        let revision = number.map(|number| self.stored_revision(number)).transpose()?.flatten();
+        let Some(revision) = revision else {
+            return Ok(Err(Refused::new(Refusal::NoSuchRevision)));
+        };
+        let document = document(self.store, &revision.hash)?;
+        Ok(Ok(RevisionDocument { revision, document }))
+    }
+
+    fn history(
+        &self,
+        before: Option<&str>,
+        limit: Option<u64>,
+    ) -> Result<Result<History, Refused>, PlatformError> {
+        let number = before.map(revision_number);
+        if number.is_some_and(|number| number.is_none()) {
+            return Ok(Err(Refused::new(Refusal::NoSuchRevision)));
+        }
+        let (revisions, more) = self.page(Table::Revisions, number.flatten(), limit)?;
+        Ok(Ok(History { revisions, more }))
+    }
+
+    fn audit(&self, before: Option<u64>, limit: Option<u64>) -> Result<AuditLog, PlatformError> {
+        let (entries, more) = self.page(Table::Audit, before, limit)?;
+        Ok(AuditLog { entries, more })
+    }
+
+    fn page<T: serde::de::DeserializeOwned>(
+        &self,
+        table: Table,
+        before: Option<u64>,
+        limit: Option<u64>,
+    ) -> Result<(Vec<T>, bool), PlatformError> {
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(PAGE_LIMIT);
+        let limit = limit.clamp(1, PAGE_LIMIT);
+        let mut rows = self.store.rows(table, before, limit.saturating_add(1))?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        Ok((rows.iter().map(|row| stored(row)).collect::<Result<_, _>>()?, more))
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            active: revision_name(self.state.active),
+            sequence: self.state.sequence,
+            state: self.state.publication(),
+            failures: self.state.failures,
+            oldest_module: self.modules.oldest(self.now).map(|module| module.to_string()),
+            audit: self.state.audit,
+        }
+    }
+}
+
+/// The text of a row.
+pub(super) fn row(value: &impl Serialize) -> String {
+    // Texts and numbers always serialise.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A stored document.
+pub(super) fn document(store: &impl ControlStore, hash: &str) -> Result<String, PlatformError> {
+    let bytes = store.object(hash)?.ok_or_else(|| lost("the document"))?;
+    String::from_utf8(bytes).map_err(|_| lost("the document"))
+}
+
+/// A revision as the policy store holds it.
+pub(super) fn manifest(
+    store: &impl ControlStore,
+    revision: &Revision,
+    sequence: u64,
+) -> Result<StoredManifest, PlatformError> {
+    let manifest = Manifest {
+        sequence,
+        revision: revision.revision.clone(),
+        module: Version::parse(&revision.module),
+        parts: revision.parts.clone(),
+        policy: document(store, &revision.hash)?,
+    };
+    let encoded = manifest.encode().map_err(|error| PlatformError::failed(Dependency::Control, error))?;
+    Ok(StoredManifest { value: encoded.0, metadata: encoded.1 })
+}
+
+/// Whether a role may change anything.
+pub(super) fn may_change(role: Role) -> bool {
+    role >= Role::Operator
+}

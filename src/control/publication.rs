@@ -1,0 +1,317 @@
+//! Publishing: from the intent that is stored to what the policy store shows.
+//!
+//! 1. The intent is the state itself: `sequence` is what should be there,
+//!    `published` is what is known to be. While they differ there is work.
+//! 2. Parts first, then the manifest: an isolate that sees the manifest can
+//!    have the parts.
+//! 3. At most one write of `active` a second (the store's limit for a key),
+//!    so several changes in a second become one write: the newest.
+//! 4. A failure is tried again after 1 s, 2 s, … 60 s, by alarm, for ever.
+//! 5. What was written is read back once the store must show it. Does it show
+//!    something older (a write of long ago took effect late), it is written
+//!    again; something newer that is not ours, the active revision goes above
+//!    it.
+//! 6. The moment of a write is stored before the write, and the next alarm
+//!    too, so a crash anywhere leads back here.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::answer::{Revision, StoredManifest};
+use super::message::PROTOCOL;
+use super::plane::{decide, manifest};
+use super::state::{State, lost, stored};
+use crate::error::PlatformError;
+use crate::platform::{Clock, ControlStore, ManifestStore, Stored, Table, Write};
+use crate::time::Timestamp;
+
+/// The store takes one write a second for each key.
+pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest wait after a failure.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How long after a write it is read back: a location shows it within 60 s,
+/// plus what it may keep a copy for.
+pub const VERIFY_AFTER: Duration = Duration::from_secs(90);
+
+/// When the alarm rings again while a run is on its way, should it die.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// How many steps one run takes at most; the alarm goes on from there.
+const STEPS: usize = 16;
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Idle,
+    /// Come back then.
+    Wait(Timestamp),
+    /// Write the parts and the manifest.
+    Publish,
+    /// Read back what was written.
+    Verify,
+}
+
+/// What to do next about the publication.
+#[must_use]
+pub fn next_step(state: &State, now: Timestamp) -> Step {
+    if state.active == 0 {
+        return Step::Idle;
+    }
+    if state.published < state.sequence {
+        let free = state.wrote.map(|wrote| wrote.after(WRITE_INTERVAL));
+        // A moment further ahead than any wait was written under a clock that
+        // has gone back since.
+        let due = free.max(state.retry).filter(|due| *due > now && due.since(now) <= LONGEST_WAIT);
+        return due.map_or(Step::Publish, Step::Wait);
+    }
+    match state.verify {
+        None => Step::Idle,
+        Some(due) if due > now && due.since(now) <= VERIFY_AFTER => Step::Wait(due),
+        Some(_) => Step::Verify,
+    }
+}
+
+/// How long to wait after so many failures in a row.
+#[must_use]
+pub fn backoff(failures: u32) -> Duration {
+    let seconds = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).min(LONGEST_WAIT)
+}
+
+/// Lets one run at a time publish. It lives in the object's memory: two runs
+/// of one object can only be in one memory.
+#[derive(Debug, Default)]
+pub struct Guard(Cell<bool>);
+
+impl Guard {
+    fn enter(&self) -> Option<Entered<'_>> {
+        (!self.0.replace(true)).then_some(Entered(self))
+    }
+}
+
+struct Entered<'a>(&'a Guard);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.0.set(false);
+    }
+}
+
+/// Answers a message, and publishes what it changed before the answer goes
+/// out, so that it can say `published`. The answer does not wait for a second
+/// try, and a change is durable before the first one.
+///
+/// # Errors
+/// The object's storage failed: nothing was changed.
+pub async fn serve(
+    store: &impl ControlStore,
+    manifests: &impl ManifestStore,
+    clock: &impl Clock,
+    guard: &Guard,
+    text: &str,
+) -> Result<String, PlatformError> {
+    let mut handled = decide(store, text, clock.now(), PROTOCOL)?;
+    if handled.is_change() {
+        // The change is stored, and so is the alarm: whatever fails from here
+        // on, the answer is that it was accepted.
+        let _ = publish(store, manifests, clock, guard).await;
+        let _ = handled.settle(store);
+    }
+    Ok(handled.text())
+}
+
+/// Publishes until there is nothing to do or to wait for, and sets the alarm
+/// for what is left. To be called by the alarm and after a change. Gives what
+/// the policy store failed with, if it did: it will be tried again.
+///
+/// # Errors
+/// The object's storage failed. The alarm that was set before still rings.
+pub async fn publish(
+    store: &impl ControlStore,
+    manifests: &impl ManifestStore,
+    clock: &impl Clock,
+    guard: &Guard,
+) -> Result<Option<PlatformError>, PlatformError> {
+    let mut failure = None;
+    let Some(_entered) = guard.enter() else {
+        // The run that is on its way sees what is new; should it die, the
+        // alarm rings again.
+        store.apply(vec![Write::Alarm(clock.now().after(WRITE_INTERVAL))])?;
+        return Ok(None);
+    };
+    for _ in 0..STEPS {
+        let state = State::load(store)?;
+        let done = match next_step(&state, clock.now()) {
+            Step::Idle => return Ok(failure),
+            Step::Wait(due) => {
+                store.apply(vec![Write::Alarm(due)])?;
+                return Ok(failure);
+            }
+            Step::Publish => write(store, manifests, clock, &state).await,
+            Step::Verify => verify(store, manifests, clock).await,
+        };
+        match done {
+            Ok(()) => {}
+            Err(Failure::Storage(error)) => return Err(error),
+            Err(Failure::PolicyStore(error)) => failure = Some(error),
+        }
+    }
+    store.apply(vec![Write::Alarm(clock.now().after(WRITE_INTERVAL))])?;
+    Ok(failure)
+}
+
+/// What failed: our storage, which ends the run, or the policy store, after
+/// which the state says when to try again.
+enum Failure {
+    Storage(PlatformError),
+    PolicyStore(PlatformError),
+}
+
+impl From<PlatformError> for Failure {
+    fn from(error: PlatformError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+async fn write(
+    store: &impl ControlStore,
+    manifests: &impl ManifestStore,
+    clock: &impl Clock,
+    state: &State,
+) -> Result<(), Failure> {
+    let (revision, manifest) = wanted(store, state)?;
+    store.apply(vec![Write::Alarm(clock.now().after(WATCH))])?;
+    if state.published == 0 {
+        // Nothing is known about what the store holds: a manifest that was
+        // written by hand may stand there, under a higher sequence.
+        let shown = match manifests.read_active().await {
+            Ok(shown) => shown,
+            Err(error) => return failed(store, clock.now(), error),
+        };
+        let mut state = State::load(store)?;
+        if let Shown::Foreign(sequence) = compare(shown.as_ref(), state.sequence, &manifest)
+            && state.rise_above(sequence)
+        {
+            return Ok(store.apply(vec![state.write()])?);
+        }
+    }
+    for part in &revision.parts {
+        let bytes = store.object(&part.hash)?.ok_or_else(|| lost("a part"))?;
+        if let Err(error) = manifests.put_part(&part.hash, &bytes).await {
+            return failed(store, clock.now(), error);
+        }
+    }
+    // From here on the write may have taken effect, whatever becomes of us.
+    let now = clock.now();
+    let begun = State { wrote: Some(now), ..State::load(store)? };
+    store.apply(vec![begun.write(), Write::Alarm(now.after(WATCH))])?;
+    let put = manifests.put_active(&manifest.value, &manifest.metadata).await;
+    let now = clock.now();
+    // Meanwhile there may be a newer intent: read anew. Failed or not, the
+    // store may have taken the write just now.
+    let ended = State { wrote: Some(now), ..State::load(store)? };
+    match put {
+        Ok(()) => {
+            let ended = State {
+                published: ended.published.max(state.sequence),
+                failures: 0,
+                retry: None,
+                verify: Some(now.after(VERIFY_AFTER)),
+                ..ended
+            };
+            Ok(store.apply(vec![ended.write()])?)
+        }
+        Err(error) => {
+            store.apply(vec![ended.write()])?;
+            failed(store, now, error)
+        }
+    }
+}
+
+async fn verify(
+    store: &impl ControlStore,
+    manifests: &impl ManifestStore,
+    clock: &impl Clock,
+) -> Result<(), Failure> {
+    store.apply(vec![Write::Alarm(clock.now().after(WATCH))])?;
+    let read = manifests.read_active().await;
+    let mut state = State::load(store)?;
+    let shown = match read {
+        Ok(shown) => shown,
+        Err(error) => {
+            state.failures = state.failures.saturating_add(1);
+            state.verify = Some(clock.now().after(backoff(state.failures)));
+            store.apply(vec![state.write()])?;
+            return Err(Failure::PolicyStore(error));
+        }
+    };
+    state.failures = 0;
+    state.verify = None;
+    let (_, manifest) = wanted(store, &state)?;
+    let again = match compare(shown.as_ref(), state.sequence, &manifest) {
+        Shown::Ours => false,
+        Shown::Older => true,
+        // Above what nobody can go, there is nothing to be done.
+        Shown::Foreign(sequence) => state.rise_above(sequence),
+    };
+    if again {
+        state.published = 0;
+    }
+    Ok(store.apply(vec![state.write()])?)
+}
+
+/// Notes that the policy store failed, and when to try again.
+fn failed(store: &impl ControlStore, now: Timestamp, error: PlatformError) -> Result<(), Failure> {
+    let mut state = State::load(store)?;
+    state.failures = state.failures.saturating_add(1);
+    state.retry = Some(now.after(backoff(state.failures)));
+    store.apply(vec![state.write()])?;
+    Err(Failure::PolicyStore(error))
+}
+
+/// The active revision, and what the store should hold for it.
+fn wanted(store: &impl ControlStore, state: &State) -> Result<(Revision, StoredManifest), PlatformError> {
+    let row = store.row(Table::Revisions, state.active)?.ok_or_else(|| lost("the active revision"))?;
+    let revision: Revision = stored(&row)?;
+    let manifest = manifest(store, &revision, state.sequence)?;
+    Ok((revision, manifest))
+}
+
+/// What the store shows, beside what it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// What it should.
+    Ours,
+    /// Nothing, something older or something damaged.
+    Older,
+    /// Something that is not ours, under this sequence.
+    Foreign(u64),
+}
+
+fn compare(shown: Option<&Stored>, sequence: u64, wanted: &StoredManifest) -> Shown {
+    #[derive(Deserialize)]
+    struct Sequence {
+        sequence: u64,
+    }
+    let Some((value, metadata)) = shown else { return Shown::Older };
+    if *value == wanted.value
+        && metadata.as_ref().is_some_and(|metadata| same_json(metadata, &wanted.metadata))
+    {
+        return Shown::Ours;
+    }
+    match serde_json::from_str::<Sequence>(value) {
+        Ok(shown) if shown.sequence >= sequence => Shown::Foreign(shown.sequence),
+        _ => Shown::Older,
+    }
+}
+
+/// The store may write the metadata in another way than it was given.
+fn same_json(a: &str, b: &str) -> bool {
+    let tree = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+    tree(a).is_some() && tree(a) == tree(b)
+}
