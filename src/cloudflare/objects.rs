@@ -1,5 +1,7 @@
-//! The Durable Objects: load, decide, store. The decision lives in the stage
-//! that it serves.
+//! The Durable Objects: load, decide, store. The decision lives in the pure
+//! part that it serves.
 
+#[expect(missing_docs, reason = "the methods that #[durable_object] adds")]
+pub mod control;
 #[expect(missing_docs, reason = "the methods that #[durable_object] adds")]
 pub mod limiter;
