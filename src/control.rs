@@ -13,6 +13,7 @@ pub mod publication;
 pub mod state;
 
 use std::hash::Hasher as _;
+use std::time::Duration;
 
 use http::Method;
 use serde::Serialize;
@@ -23,6 +24,7 @@ use crate::exchange::Answer;
 use crate::policy::manifest::MODULE_VERSION;
 use crate::stages::identity::Identity;
 use crate::stages::rate_limit::CounterKey;
+use crate::stages::rate_limit::gcra::Quota;
 use crate::stages::respond;
 
 /// Whether a path, in normal form, is ours and never an origin's.
@@ -64,6 +66,13 @@ pub fn answer(method: &Method, path: &str, health: &Health<'_>) -> Result<Answer
 #[must_use]
 pub fn without_policy() -> Answer {
     respond::json(503, &HealthText { status: "unavailable", version: MODULE_VERSION, revision: "none" })
+}
+
+/// The limit of a client's requests for us: so generous that only a flood
+/// meets it.
+#[must_use]
+pub fn quota() -> Quota {
+    Quota::new(20, Duration::from_secs(1), 60)
 }
 
 /// The counter of a client's requests for us.

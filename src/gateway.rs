@@ -5,6 +5,7 @@
 
 mod answers;
 mod limits;
+mod peek;
 
 use std::cell::RefCell;
 

@@ -28,11 +28,12 @@
 //!
 //! In reading order: [`exchange`], [`error`], [`time`], [`platform`] (the
 //! ports), [`policy`] (the document and its compiled form), [`stages`],
-//! [`gateway`].
+//! [`gateway`], [`explain`].
 
 pub mod control;
 pub mod error;
 pub mod exchange;
+pub mod explain;
 pub mod gateway;
 pub mod observe;
 pub mod platform;

@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use crate::error::PlatformError;
 use crate::exchange::{Edit, Head};
 use crate::stages::rate_limit::gcra::Decision;
-use crate::stages::rate_limit::message::Take;
+use crate::stages::rate_limit::message::{Peek, Take};
 use crate::stages::upstream::UpstreamRequest;
 use crate::time::Timestamp;
 
@@ -28,6 +28,14 @@ pub trait Counters {
     /// Counts one request within the deadline. On failure the rule's
     /// `on_failure` decides.
     fn take(&self, take: &Take, deadline: Duration) -> impl Future<Output = Result<Decision, PlatformError>>;
+}
+
+/// Exact counters, looked at from `explain`.
+pub trait CounterPeek {
+    /// What [`Counters::take`] would say to one request, where nothing is
+    /// counted and nothing is written; what remains is what remains before
+    /// it. On failure the state is unknown, and the explanation says so.
+    fn peek(&self, peek: &Peek, deadline: Duration) -> impl Future<Output = Result<Decision, PlatformError>>;
 }
 
 /// The origin, and the native messages that pass between it and the client.

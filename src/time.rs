@@ -56,6 +56,25 @@ impl Timestamp {
         Self(self.0.saturating_add(millis_of(span)))
     }
 
+    /// From the text that [`Display`](fmt::Display) writes, and no other form
+    /// of RFC 3339; `None` when it is none, or no day of the calendar.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |range: std::ops::Range<usize>| -> Option<u64> {
+            let digits = text.get(range)?;
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+        };
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        let days = days_from_civil(year, month, day)?;
+        let seconds = hour.saturating_mul(3_600).saturating_add(minute.saturating_mul(60));
+        let millis = seconds.saturating_add(second).saturating_mul(1_000).saturating_add(number(20..23)?);
+        let time = Self(days.saturating_mul(MILLIS_PER_DAY).saturating_add(millis));
+        // What is not written back as it was read was no such time: another
+        // separator, the 30th of February, the 61st second.
+        (time.to_string() == text).then_some(time)
+    }
+
     /// How long ago `earlier` was; zero when it is not in the past.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
@@ -129,4 +148,21 @@ fn civil(days: u64) -> (u64, u64, u64) {
     };
     let year = year_of_era.wrapping_add(era.wrapping_mul(400)).wrapping_add(u64::from(month <= 2));
     (year, month, day)
+}
+
+/// The day count since 1970-01-01 of a date, the inverse of [`civil`]
+/// (`days_from_civil`); `None` before that day.
+fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+    let year = if month <= 2 { year.checked_sub(1)? } else { year };
+    let (era, year_of_era) = (year.wrapping_div(400), year.wrapping_rem(400));
+    let month_from_march = if month > 2 { month.saturating_sub(3) } else { month.saturating_add(9) };
+    let day_of_year = month_from_march
+        .saturating_mul(153)
+        .saturating_add(2)
+        .wrapping_div(5)
+        .saturating_add(day)
+        .checked_sub(1)?;
+    let leaps = year_of_era.wrapping_div(4).saturating_sub(year_of_era.wrapping_div(100));
+    let day_of_era = year_of_era.saturating_mul(365).saturating_add(leaps).saturating_add(day_of_year);
+    era.saturating_mul(146_097).saturating_add(day_of_era).checked_sub(719_468)
 }

@@ -1,7 +1,5 @@
 //! Who may go on: the steps of the journey that refuse.
 
-use std::time::Duration;
-
 use super::Journey;
 use crate::control;
 use crate::error::{PlatformError, Reason, Reject};
@@ -10,18 +8,16 @@ use crate::platform::Platform;
 use crate::stages::Mode;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::{Action, IpFilterStage, IpVerdict};
-use crate::stages::rate_limit::gcra::{Decision, Quota};
+use crate::stages::rate_limit::gcra::Decision;
 use crate::stages::rate_limit::message::Take;
 use crate::stages::rate_limit::{CounterKey, Counting, LimitRule, OnFailure, RateLimitStage, seconds_up};
 use crate::time::Timestamp;
 
 impl<P: Platform> Journey<'_, P> {
-    /// The limit of `/_weir/`: local, and so generous that only a flood of
-    /// one client meets it.
+    /// The limit of `/_weir/`: local.
     pub(super) fn control_limit(&self, identity: &Identity, now: Timestamp) -> Result<(), Reject> {
-        let quota = Quota::new(20, Duration::from_secs(1), 60);
         let key = control::counter(identity);
-        let decision = self.isolate.control_counters.borrow_mut().take(key, &quota, now);
+        let decision = self.isolate.control_counters.borrow_mut().take(key, &control::quota(), now);
         if decision.allowed {
             return Ok(());
         }

@@ -19,6 +19,7 @@
 //! 6. A key whose last answer could not be kept is remembered for a while, so
 //!    that asking the store for it costs nothing (hit-for-miss).
 
+pub mod ask;
 pub mod control;
 pub mod entry;
 pub mod hit_for_miss;

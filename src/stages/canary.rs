@@ -86,7 +86,8 @@ pub struct Variant {
     pub name: String,
     /// The index of its upstream.
     pub upstream: usize,
-    weight: u32,
+    /// Its share of clients, in hundredths of a percent.
+    pub weight: u32,
     salt: u64,
 }
 
@@ -164,17 +165,31 @@ impl CanaryStage {
         self.sticky.as_ref().map(|sticky| sticky.cookie.as_str())
     }
 
+    /// The client's unit, and whether it comes from the sticky cookie; else it
+    /// comes from the client's network.
+    #[must_use]
+    pub fn unit(&self, identity: &Identity, head: &impl Head) -> (u32, bool) {
+        let kept = self.sticky.as_ref().and_then(|sticky| {
+            head.field(&COOKIE).and_then(|field| cookie(&field, &sticky.cookie).and_then(parse_unit))
+        });
+        (kept.unwrap_or_else(|| self.unit_of(identity)), kept.is_some())
+    }
+
+    /// The variant that answers everybody, where only one has a weight.
+    #[must_use]
+    pub fn only(&self) -> Option<&Variant> {
+        let mut weighted = self.variants.iter().filter(|variant| variant.weight > 0);
+        weighted.next().filter(|_| weighted.next().is_none())
+    }
+
     /// Chooses. `None` only when there is no variant, which a checked policy
     /// rules out.
     #[must_use]
     pub fn choose(&self, identity: &Identity, head: &impl Head, secure: bool) -> Option<Choice<'_>> {
-        let kept = self.sticky.as_ref().and_then(|sticky| {
-            head.field(&COOKIE).and_then(|field| cookie(&field, &sticky.cookie).and_then(parse_unit))
-        });
-        let unit = kept.unwrap_or_else(|| self.unit_of(identity));
+        let (unit, is_kept) = self.unit(identity, head);
         let variant = pick(&self.variants, unit)?;
-        let set_cookie = match (&self.sticky, kept) {
-            (Some(sticky), None) => Some(Edit::Append(
+        let set_cookie = match (&self.sticky, is_kept) {
+            (Some(sticky), false) => Some(Edit::Append(
                 SET_COOKIE,
                 format!(
                     "{}={unit:08x}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{}",

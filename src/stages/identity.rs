@@ -310,7 +310,9 @@ impl IdentityStage {
         trim(field.get(start.unwrap_or_default()..).unwrap_or_default())
     }
 
-    fn is_trusted(&self, address: IpAddr) -> bool {
+    /// Whether the address is one of our own hops.
+    #[must_use]
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
         self.trusted_hops.iter().any(|hop| hop.contains(address))
     }
 

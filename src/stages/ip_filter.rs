@@ -86,6 +86,8 @@ impl Action {
 pub struct IpFilterStage {
     mode: Mode,
     default: Action,
+    /// One for each list of prefixes: a rule's own, and each set it names, so
+    /// that a hit can name the set without a word more in the maps.
     rules: Vec<Rule>,
     enforced: PrefixMap<usize>,
     /// Enforced and shadow rules together; only where there is a shadow rule.
@@ -96,6 +98,8 @@ pub struct IpFilterStage {
 struct Rule {
     id: String,
     action: Action,
+    /// The set that its prefixes come from; `None` for the rule's own.
+    address_set: Option<String>,
 }
 
 /// What was decided, and by what.
@@ -107,6 +111,9 @@ pub struct IpVerdict<'a> {
     pub rule: Option<&'a str>,
     /// Its prefix that matched.
     pub prefix: Option<Prefix>,
+    /// The set that the prefix comes from; `None` where the rule names it
+    /// itself.
+    pub address_set: Option<&'a str>,
 }
 
 /// What a reference to an address set has to be.
@@ -122,6 +129,7 @@ impl IpFilterConfig {
     ) -> IpFilterStage {
         let mut seen = HashSet::new();
         let mut evaluated: Vec<(Prefix, usize, Mode)> = Vec::new();
+        let mut rules: Vec<Rule> = Vec::new();
         let mut has_shadow = false;
         for (index, rule) in self.rules.iter().enumerate() {
             let at = format!("{}[{index}]", join(path, "rules"));
@@ -135,10 +143,10 @@ impl IpFilterConfig {
             if rule.prefixes.is_empty() && rule.address_sets.is_empty() {
                 problems.add(at.clone(), "", "expected \"prefixes\" or \"address_sets\"");
             }
-            let mut prefixes = rule.prefixes.clone();
+            let mut lists: Vec<(Option<&Name>, &[Prefix])> = vec![(None, &rule.prefixes)];
             for (position, name) in rule.address_sets.iter().enumerate() {
                 match sets.get(name) {
-                    Some(set) => prefixes.extend(&set.prefixes),
+                    Some(set) => lists.push((Some(name), &set.prefixes)),
                     None => problems.add(
                         format!("{at}.address_sets[{position}]"),
                         format!("\"{name}\""),
@@ -150,7 +158,11 @@ impl IpFilterConfig {
             let mode = if self.mode == Mode::Shadow { rule.mode } else { rule.mode.within(self.mode) };
             if mode != Mode::Off && self.mode != Mode::Off {
                 has_shadow |= mode == Mode::Shadow;
-                evaluated.extend(prefixes.into_iter().map(|prefix| (prefix, index, mode)));
+                for (set, prefixes) in lists.into_iter().filter(|(_, prefixes)| !prefixes.is_empty()) {
+                    evaluated.extend(prefixes.iter().map(|prefix| (*prefix, rules.len(), mode)));
+                    let address_set = set.map(|name| name.0.clone());
+                    rules.push(Rule { id: rule.id.0.clone(), action: rule.action, address_set });
+                }
             }
         }
         // In the order of the rules, which decides between equal prefixes.
@@ -162,11 +174,7 @@ impl IpFilterConfig {
         IpFilterStage {
             mode: self.mode,
             default: self.default,
-            rules: self
-                .rules
-                .iter()
-                .map(|rule| Rule { id: rule.id.0.clone(), action: rule.action })
-                .collect(),
+            rules,
             enforced: of(&[Mode::Enforce]),
             with_shadow,
         }
@@ -193,13 +201,25 @@ impl IpFilterStage {
         self.with_shadow.as_ref().map(|map| self.verdict(map, address))
     }
 
+    /// The verdicts on the addresses of a prefix, in the order of addresses;
+    /// neighbours that meet the same prefix are one.
+    pub fn decide_within(&self, prefix: Prefix) -> impl Iterator<Item = IpVerdict<'_>> {
+        self.enforced.within(prefix).map(|hit| self.of(hit))
+    }
+
     fn verdict(&self, map: &PrefixMap<usize>, address: IpAddr) -> IpVerdict<'_> {
-        let hit = map.longest(address);
+        self.of(map.longest(address))
+    }
+
+    fn of(&self, hit: Option<(Prefix, &usize)>) -> IpVerdict<'_> {
         match hit.and_then(|(prefix, index)| self.rules.get(*index).map(|rule| (prefix, rule))) {
-            Some((prefix, rule)) => {
-                IpVerdict { action: rule.action, rule: Some(&rule.id), prefix: Some(prefix) }
-            }
-            None => IpVerdict { action: self.default, rule: None, prefix: None },
+            Some((prefix, rule)) => IpVerdict {
+                action: rule.action,
+                rule: Some(&rule.id),
+                prefix: Some(prefix),
+                address_set: rule.address_set.as_deref(),
+            },
+            None => IpVerdict { action: self.default, rule: None, prefix: None, address_set: None },
         }
     }
 }

@@ -114,6 +114,17 @@ pub enum Counting {
     Exact,
 }
 
+impl Counting {
+    /// The label, as in the policy.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Exact => "exact",
+        }
+    }
+}
+
 /// What happens when a counter fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -267,6 +278,12 @@ impl RateLimitStage {
 }
 
 impl LimitRule {
+    /// What has a count of its own.
+    #[must_use]
+    pub fn key(&self) -> &[KeyPart] {
+        &self.key
+    }
+
     /// The counter for this request. Parts are hashed with their length, so
     /// that no two lists of parts run together.
     #[must_use]

@@ -12,7 +12,7 @@
 //!    policy error: order in the document decides nothing.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use http::Method;
 use http::header::HeaderName;
@@ -273,6 +273,12 @@ impl Matcher {
         }
     }
 
+    /// The header fields that a request must have, with their values.
+    #[must_use]
+    pub fn fields(&self) -> &[(HeaderName, String)] {
+        &self.headers
+    }
+
     fn matches(&self, path: &str, head: &impl Head) -> bool {
         self.pattern.matches(path)
             && (self.methods.is_empty() || self.methods.contains(head.method()))
@@ -376,7 +382,7 @@ impl Router {
     #[must_use]
     pub fn find(&self, target: &Target<'_>, head: &impl Head) -> Option<usize> {
         let mut best: Option<(Rank, usize)> = None;
-        let mut consider = |routes: &[(Rank, usize)]| {
+        self.by_host(target, |routes| {
             let found = routes.iter().find(|(_, index)| {
                 self.matcher(*index).is_some_and(|matcher| matcher.matches(&target.path, head))
             });
@@ -385,7 +391,30 @@ impl Router {
             {
                 best = Some(*found);
             }
-        };
+        });
+        best.map(|(_, index)| index)
+    }
+
+    /// The routes that a request of this method may take, the most specific
+    /// first, whatever its header fields.
+    #[must_use]
+    pub fn candidates(&self, target: &Target<'_>, method: &Method) -> Vec<usize> {
+        let mut ranked: Vec<(Rank, usize)> = Vec::new();
+        self.by_host(target, |routes| {
+            ranked.extend(routes.iter().filter(|(_, index)| {
+                self.matcher(*index).is_some_and(|matcher| {
+                    (matcher.methods.is_empty() || matcher.methods.contains(method))
+                        && matcher.pattern.matches(&target.path)
+                })
+            }));
+        });
+        ranked.sort_by_key(|(rank, index)| (Reverse(*rank), *index));
+        let mut seen = HashSet::new();
+        ranked.into_iter().map(|(_, index)| index).filter(|index| seen.insert(*index)).collect()
+    }
+
+    /// Hands over the routes of every host pattern that takes the target.
+    fn by_host(&self, target: &Target<'_>, mut consider: impl FnMut(&[(Rank, usize)])) {
         if !self.exact.is_empty() {
             if self.has_ports
                 && let Some(routes) = self.exact.get(&format!("{}:{}", target.host, target.effective_port()))
@@ -406,7 +435,6 @@ impl Router {
             }
         }
         consider(&self.any);
-        best.map(|(_, index)| index)
     }
 }
 

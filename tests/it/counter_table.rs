@@ -113,3 +113,28 @@ fn a_clock_that_goes_back_neither_panics_nor_frees() {
     assert!(!table.take(CounterKey(2), &one, Timestamp::default()).allowed);
     assert_eq!(table.len(), 1);
 }
+
+/// Full or not, swept or not: a look says what the next request is told, and
+/// is not noticed.
+#[test]
+fn a_peek_foretells_the_next_take() {
+    let steps = prop::collection::vec((0_u128..8, 0_u64..1_500, 1_u32..3), 1..60);
+    check(500, steps, |steps| {
+        let (mut table, mut twin) = (CounterTable::with_capacity(3), CounterTable::with_capacity(3));
+        let mut now = 0;
+        for (key, wait, max) in steps {
+            now += wait;
+            let quota = quota(max, 1, 2);
+            for other in 0..8 {
+                let _ = table.peek(CounterKey(other), &quota, at(now));
+            }
+            let seen = table.peek(CounterKey(key), &quota, at(now));
+            let decision = table.take(CounterKey(key), &quota, at(now));
+            prop_assert_eq!(decision, twin.take(CounterKey(key), &quota, at(now)));
+            prop_assert_eq!((seen.allowed, seen.retry_after), (decision.allowed, decision.retry_after));
+            prop_assert_eq!(seen.remaining, decision.remaining + u32::from(decision.allowed));
+            prop_assert_eq!(table.len(), twin.len());
+        }
+        Ok(())
+    });
+}

@@ -13,12 +13,12 @@ use edgeweir::error::{Dependency, PlatformError};
 use edgeweir::exchange::{Edit, PlainHead, Reply, join_lines};
 use edgeweir::gateway::{Isolate, handle};
 use edgeweir::observe::record::Record;
-use edgeweir::platform::{Clock, Counters, Origin, PolicyStore, ResponseStore};
+use edgeweir::platform::{Clock, CounterPeek, Counters, Origin, PolicyStore, ResponseStore};
 use edgeweir::policy::compile;
 use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::rate_limit::CounterKey;
-use edgeweir::stages::rate_limit::gcra::{Decision, Tat, take};
-use edgeweir::stages::rate_limit::message::Take;
+use edgeweir::stages::rate_limit::gcra::{Decision, Tat, peek, take};
+use edgeweir::stages::rate_limit::message::{Peek, Take};
 use edgeweir::stages::upstream::UpstreamRequest;
 use edgeweir::time::Timestamp;
 use http::Method;
@@ -228,6 +228,16 @@ impl Counters for FakePlatform {
     }
 }
 
+impl CounterPeek for FakePlatform {
+    async fn peek(&self, wanted: &Peek, _: Duration) -> Result<Decision, PlatformError> {
+        Turn(false).await;
+        match self.counter_fault.get() {
+            Some(fault) => Err(fault.error(Dependency::Counter)),
+            None => Ok(peek(&wanted.quota, self.counts.borrow().get(&wanted.key).copied(), self.now())),
+        }
+    }
+}
+
 impl Origin for FakePlatform {
     type Request = PlainHead;
     type Response = Response;
@@ -388,9 +398,14 @@ impl Gate {
         block_on(self.sending(head))
     }
 
+    /// The random bits of the next request.
+    pub fn fresh(&self) -> u128 {
+        (0xfeed_u128 << 112) | (self.sent.get() + 1)
+    }
+
     pub async fn sending(&self, head: &PlainHead) -> (Response, Record) {
+        let fresh = self.fresh();
         self.sent.set(self.sent.get() + 1);
-        let fresh = (0xfeed_u128 << 112) | self.sent.get();
         let (reply, record) =
             handle(&self.snapshot, self.degraded, &self.isolate, &self.platform, head, fresh).await;
         let response = match reply {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeweir::stages::rate_limit::gcra::{Decision, Quota, Tat, take};
+use edgeweir::stages::rate_limit::gcra::{Decision, Quota, Tat, peek, take};
 use edgeweir::time::Timestamp;
 use proptest::prelude::*;
 
@@ -284,4 +284,29 @@ fn a_burst_of_centuries_still_ends() {
         (state, admitted) = (next, admitted + 10_000);
     }
     panic!("{admitted} requests at once");
+}
+
+/// What a look says is what the next request is told, and nothing moves.
+#[test]
+fn a_peek_foretells_the_next_take() {
+    let steps = prop::collection::vec((0_u64..4_000, any::<bool>()), 1..40);
+    check(500, (1_u32..5, 1_u64..5, 1_u32..6, steps), |(max, seconds, burst, steps)| {
+        let quota = Quota::new(max, Duration::from_secs(seconds), burst);
+        let (mut state, mut now) = (None, Timestamp::from_millis(1_000_000));
+        for (wait, backwards) in steps {
+            let past = Timestamp::from_millis(now.millis() - wait);
+            now = if backwards { past } else { now.after(Duration::from_millis(wait)) };
+            let seen = peek(&quota, state, now);
+            let (decision, next) = take(&quota, state, 1, now);
+            prop_assert_eq!(seen.allowed, decision.allowed);
+            prop_assert_eq!(seen.retry_after, decision.retry_after);
+            prop_assert_eq!(seen.remaining, decision.remaining + u32::from(decision.allowed));
+            prop_assert!(seen.full_after <= quota.recovery());
+            state = next;
+        }
+        // Left alone for the whole recovery, a counter says nothing any more.
+        let later = peek(&quota, state, now.after(quota.recovery() + Duration::from_millis(1)));
+        prop_assert_eq!((later.remaining, later.full_after), (burst, Duration::ZERO));
+        Ok(())
+    });
 }

@@ -271,3 +271,39 @@ fn a_stage_mode_weakens_its_rules() {
     let off = stage(&json!({"mode": "off", "rules": rules}));
     assert_eq!((off.mode(), verdict(&off, "192.0.2.1")), (Mode::Off, (Action::Allow, None)));
 }
+
+#[test]
+fn a_hit_names_the_set_that_it_comes_from() {
+    let stage = stage(&json!({"rules": [
+        {"id": "all", "action": "deny", "address_sets": ["empty", "office"], "prefixes": ["198.51.100.9", "2001:db8:1::/48"]},
+    ]}));
+    let set = |address: &str| stage.decide(ip(address)).address_set.map(str::to_owned);
+    assert_eq!(set("198.51.100.8"), Some("office".to_owned()));
+    assert_eq!(set("198.51.100.9"), None);
+    // Where a rule names one prefix twice, its own list goes first.
+    assert_eq!(set("2001:db8:1::1"), None);
+    assert_eq!(set("192.0.2.1"), None);
+}
+
+/// Every verdict within a prefix is that of one of its addresses, and none is
+/// left out.
+#[test]
+fn the_hits_within_a_prefix_are_those_of_its_addresses() {
+    check(512, (prefixes(), any::<IpAddr>(), 0_u8..=32), |(prefixes, address, length)| {
+        let map = PrefixMap::new(prefixes.iter().copied().zip(0_usize..));
+        let within = Prefix::containing(address, length).unwrap();
+        let hits: Vec<_> =
+            map.within(within).map(|hit| hit.map(|(prefix, index)| (prefix, *index))).collect();
+        let at = |address| map.longest(address).map(|(prefix, index)| (prefix, *index));
+        for address in edges(&prefixes).into_iter().chain([address, within.address()]) {
+            if within.contains(address) {
+                prop_assert!(hits.contains(&at(address)), "{}", address);
+            }
+        }
+        prop_assert_eq!(hits.first(), Some(&at(within.address())));
+        for (found, _) in hits.iter().flatten() {
+            prop_assert!(found.contains(within.address()) || within.contains(found.address()));
+        }
+        Ok(())
+    });
+}

@@ -18,6 +18,7 @@ mod cache;
 mod canary;
 mod counter_table;
 mod exchange;
+mod explain;
 mod fake;
 mod gateway;
 mod gcra;

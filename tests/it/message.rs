@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeweir::stages::rate_limit::gcra::{Decision, Quota};
-use edgeweir::stages::rate_limit::message::{Take, decode_decision, encode_decision};
+use edgeweir::stages::rate_limit::message::{Peek, Take, decode_decision, encode_decision};
 use edgeweir::stages::rate_limit::{CounterKey, SHARDS};
 use proptest::prelude::*;
 
@@ -118,4 +118,25 @@ fn keys_are_spread_over_all_shards() {
         prop_assert!(CounterKey(key).shard() < SHARDS);
         Ok(())
     });
+}
+
+#[test]
+fn a_peek_survives_its_text_and_is_never_taken_for_a_take() {
+    check(1_000, (any::<u128>(), any::<u32>(), 1_u64..=31 * 86_400_000, any::<u32>()), |numbers| {
+        let (key, max, window, burst) = numbers;
+        let quota = Quota::new(max, Duration::from_millis(window), burst);
+        let peek = Peek { key: CounterKey(key), quota };
+        prop_assert_eq!(Peek::decode(&peek.encode()), Some(peek));
+        prop_assert!(http::HeaderValue::from_str(&peek.encode()).is_ok());
+        // An object of the version before reads takes only, and ignores what
+        // it does not know: it must find no take in it.
+        prop_assert_eq!(Take::decode(&peek.encode()), None);
+        let take = Take { key: CounterKey(key), quota, cost: 0 };
+        prop_assert_eq!(Peek::decode(&take.encode()), None);
+        Ok(())
+    });
+    let text = Peek { key: CounterKey(1), quota: Quota::new(1, Duration::from_secs(1), 1) }.encode();
+    for other in [text.replace("\"v\":1", "\"v\":2"), text.replace("0001", "000x"), "{}".to_owned()] {
+        assert_eq!(Peek::decode(&other), None, "{other}");
+    }
 }

@@ -61,3 +61,36 @@ fn arithmetic_saturates() {
     assert_eq!(millis_of(Duration::MAX), u64::MAX);
     assert_eq!(millis_of(Duration::from_micros(1_999)), 1);
 }
+
+#[test]
+fn a_shown_moment_is_read_again() {
+    check(2_000, 0_u64..253_402_300_800_000, |millis| {
+        let time = Timestamp::from_millis(millis);
+        proptest::prop_assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_no_moment_is_not_read() {
+    for text in [
+        "",
+        "2026-01-01T00:00:00Z",
+        "2026-01-01T00:00:00.000+00:00",
+        "2026-01-01 00:00:00.000Z",
+        "2026-02-30T00:00:00.000Z",
+        "2025-02-29T00:00:00.000Z",
+        "2026-13-01T00:00:00.000Z",
+        "2026-00-01T00:00:00.000Z",
+        "2026-01-00T00:00:00.000Z",
+        "2026-01-01T24:00:00.000Z",
+        "2026-01-01T00:60:00.000Z",
+        "2026-01-01T00:00:60.000Z",
+        "1969-12-31T23:59:59.999Z",
+        "+026-01-01T00:00:00.000Z",
+        "2026-01-01T00:00:00.000Zx",
+        "2026-01-01T00:00:00.00\u{fc}",
+    ] {
+        assert_eq!(Timestamp::parse(text), None, "{text}");
+    }
+}

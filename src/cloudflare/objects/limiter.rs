@@ -12,8 +12,9 @@ use serde::Deserialize;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorageValue, State, durable_object};
 
 use super::super::origin::now;
-use crate::stages::rate_limit::gcra::{Decision, Tat, take};
-use crate::stages::rate_limit::message::{FIELD, Take, encode_decision};
+use crate::stages::rate_limit::CounterKey;
+use crate::stages::rate_limit::gcra::{Decision, Tat, peek, take};
+use crate::stages::rate_limit::message::{FIELD, Peek, Take, encode_decision};
 
 /// How often counters that say nothing any more are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -44,8 +45,14 @@ impl DurableObject for Limiter {
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        let message = request.headers().get(FIELD)?.as_deref().and_then(Take::decode);
-        let Some(message) = message else {
+        let text = request.headers().get(FIELD)?.unwrap_or_default();
+        // First what nearly every message is.
+        let Some(message) = Take::decode(&text) else {
+            if let Some(message) = Peek::decode(&text) {
+                let response = Response::empty()?;
+                response.headers().set(FIELD, &encode_decision(&self.peek(&message)?))?;
+                return Ok(response);
+            }
             return Response::error("not a message of this version", 400);
         };
         let decision = self.take(&message)?;
@@ -82,24 +89,36 @@ impl Limiter {
         Ok(())
     }
 
-    fn take(&self, message: &Take) -> Result<Decision> {
+    /// What the counter says; nothing is counted or written, and no alarm is
+    /// set.
+    fn peek(&self, message: &Peek) -> Result<Decision> {
+        self.create_table()?;
+        Ok(peek(&message.quota, self.read(message.key)?, now()))
+    }
+
+    fn read(&self, key: CounterKey) -> Result<Option<Tat>> {
+        let key = SqlStorageValue::String(format!("{:032x}", key.0));
         let sql = self.state.storage().sql();
-        if !self.alarm_set.get() {
-            self.create_table()?;
-        }
-        let key = SqlStorageValue::String(format!("{:032x}", message.key.0));
         let rows: Vec<Row> = sql
-            .exec("SELECT seconds, nanos, rest, quota FROM counters WHERE key = ?", vec![key.clone()])?
+            .exec("SELECT seconds, nanos, rest, quota FROM counters WHERE key = ?", vec![key])?
             .to_array()?;
-        let before = rows.first().map(|row| Tat {
+        Ok(rows.first().map(|row| Tat {
             nanos: u128::from(row.seconds).saturating_mul(NANOS_PER_SECOND).saturating_add(row.nanos.into()),
             rest: row.rest,
             of: row.quota,
-        });
+        }))
+    }
+
+    fn take(&self, message: &Take) -> Result<Decision> {
+        if !self.alarm_set.get() {
+            self.create_table()?;
+        }
+        let before = self.read(message.key)?;
         let (decision, after) = take(&message.quota, before, message.cost, now());
         if let Some(after) = after.filter(|after| before != Some(*after)) {
             let integer = |value: u128| SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX));
-            sql.exec(
+            let key = SqlStorageValue::String(format!("{:032x}", message.key.0));
+            self.state.storage().sql().exec(
                 "INSERT OR REPLACE INTO counters (key, seconds, nanos, rest, quota) VALUES (?, ?, ?, ?, ?)",
                 vec![
                     key,

@@ -6,7 +6,7 @@
 //! at or before the address. Flat arrays: no pointers, no parsing, little
 //! memory.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::prefix::Prefix;
 
@@ -58,13 +58,11 @@ impl<T> PrefixMap<T> {
         for (index, (prefix, _)) in (0..NONE).zip(&entries) {
             match prefix.address() {
                 IpAddr::V4(address) => {
-                    let first = address.to_bits();
-                    let last = first | u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
+                    let (first, last) = bounds_v4(address, prefix.length());
                     v4.push((first, last, index));
                 }
                 IpAddr::V6(address) => {
-                    let first = address.to_bits();
-                    let last = first | u128::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
+                    let (first, last) = bounds_v6(address, prefix.length());
                     v6.push((first, last, index));
                 }
             }
@@ -81,6 +79,34 @@ impl<T> PrefixMap<T> {
         }?;
         self.entries.get(usize::try_from(index).ok()?).map(|(prefix, value)| (*prefix, value))
     }
+}
+
+impl<T> PrefixMap<T> {
+    /// The longest prefixes that contain the addresses of a prefix, in the
+    /// order of addresses, each with its value; `None` for a gap.
+    pub fn within(&self, prefix: Prefix) -> impl Iterator<Item = Option<(Prefix, &T)>> {
+        let (v4, v6) = match prefix.address() {
+            IpAddr::V4(address) => (Some(bounds_v4(address, prefix.length())), None),
+            IpAddr::V6(address) => (None, Some(bounds_v6(address, prefix.length()))),
+        };
+        let v4 = v4.into_iter().flat_map(|(first, last)| self.v4.over(first, last));
+        let v6 = v6.into_iter().flat_map(|(first, last)| self.v6.over(first, last));
+        v4.chain(v6).map(|index| {
+            let index = usize::try_from(index).ok()?;
+            self.entries.get(index).map(|(prefix, value)| (*prefix, value))
+        })
+    }
+}
+
+/// The first and the last address of a prefix.
+fn bounds_v4(address: Ipv4Addr, length: u8) -> (u32, u32) {
+    let first = address.to_bits();
+    (first, first | u32::MAX.checked_shr(u32::from(length)).unwrap_or(0))
+}
+
+fn bounds_v6(address: Ipv6Addr, length: u8) -> (u128, u128) {
+    let first = address.to_bits();
+    (first, first | u128::MAX.checked_shr(u32::from(length)).unwrap_or(0))
 }
 
 impl<A: Bits> Ranges<A> {
@@ -130,5 +156,13 @@ impl<A: Bits> Ranges<A> {
     fn find(&self, address: A) -> Option<u32> {
         let after = self.starts.partition_point(|start| *start <= address);
         self.entries.get(after.checked_sub(1)?).copied().filter(|entry| *entry != NONE)
+    }
+
+    /// The entries of the ranges from the one that holds `first` to the one
+    /// that holds `last`; [`NONE`] for a gap.
+    fn over(&self, first: A, last: A) -> impl Iterator<Item = u32> {
+        let begin = self.starts.partition_point(|start| *start <= first).saturating_sub(1);
+        let end = self.starts.partition_point(|start| *start <= last);
+        self.entries.get(begin..end).unwrap_or_default().iter().copied()
     }
 }

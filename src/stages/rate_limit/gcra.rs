@@ -74,6 +74,13 @@ impl Quota {
         self.burst
     }
 
+    /// The longest time after which a counter that is left alone is whole
+    /// again, whatever it says.
+    #[must_use]
+    pub fn recovery(&self) -> Duration {
+        self.duration(u128::from(self.window_nanos).saturating_mul(self.burst.into()))
+    }
+
     /// Nanoseconds in units of 1/max.
     fn scaled(&self, nanos: u128) -> u128 {
         nanos.saturating_mul(self.max.into())
@@ -147,6 +154,15 @@ pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (De
         full_after: quota.duration(spent),
     };
     (decision, if before > latest { Some(quota.tat(latest)) } else { state })
+}
+
+/// What [`take`] would say to one request, without taking anything: whether it
+/// would be admitted and when again, and what remains before it.
+#[must_use]
+pub fn peek(quota: &Quota, state: Option<Tat>, now: Timestamp) -> Decision {
+    let (before, _) = take(quota, state, 0, now);
+    let (next, _) = take(quota, state, 1, now);
+    Decision { allowed: next.allowed, retry_after: next.retry_after, ..before }
 }
 
 fn whole(amount: u128, interval: u128) -> u32 {

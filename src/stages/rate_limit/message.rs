@@ -58,14 +58,72 @@ impl Take {
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
         let text: TakeText = serde_json::from_str(text).ok()?;
-        let is_key = text.key.len() == 32 && text.key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let key = (text.v == VERSION && is_key).then_some(text.key)?;
+        let key = (text.v == VERSION).then(|| parse_key(&text.key)).flatten()?;
         Some(Self {
-            key: CounterKey(u128::from_str_radix(&key, 16).ok()?),
+            key,
             quota: Quota::new(text.max, Duration::from_millis(text.window_ms), text.burst),
             cost: text.cost,
         })
     }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PeekText {
+    v: u32,
+    peek: PeekedText,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PeekedText {
+    key: String,
+    max: u32,
+    window_ms: u64,
+    burst: u32,
+}
+
+/// Say what a count would be, and count nothing.
+///
+/// A form of its own and not a [`Take`] that costs nothing: that would write a
+/// state where there is none, and lift an old one up to now. An object that
+/// runs older code finds no `key` at the top and refuses the message, so it
+/// never counts by mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peek {
+    /// Whose counter.
+    pub key: CounterKey,
+    /// By which quota.
+    pub quota: Quota,
+}
+
+impl Peek {
+    /// The text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let text = PeekText {
+            v: VERSION,
+            peek: PeekedText {
+                key: format!("{:032x}", self.key.0),
+                max: self.quota.max(),
+                window_ms: crate::time::millis_of(self.quota.window()),
+                burst: self.quota.burst(),
+            },
+        };
+        serde_json::to_string(&text).unwrap_or_default()
+    }
+
+    /// From the text; `None` when it is not one this module knows.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let text: PeekText = serde_json::from_str(text).ok()?;
+        let key = (text.v == VERSION).then(|| parse_key(&text.peek.key)).flatten()?;
+        let window = Duration::from_millis(text.peek.window_ms);
+        Some(Self { key, quota: Quota::new(text.peek.max, window, text.peek.burst) })
+    }
+}
+
+fn parse_key(text: &str) -> Option<CounterKey> {
+    let is_key = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_key.then(|| u128::from_str_radix(text, 16).ok().map(CounterKey)).flatten()
 }
 
 #[derive(Debug, Serialize, Deserialize)]

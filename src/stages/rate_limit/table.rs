@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::CounterKey;
-use super::gcra::{Decision, Quota, Tat, take};
+use super::gcra::{Decision, Quota, Tat, peek, take};
 use crate::time::Timestamp;
 
 /// How many counters an isolate keeps: about 4 MiB.
@@ -56,13 +56,28 @@ impl CounterTable {
         decision
     }
 
+    /// What [`Self::take`] would say, without counting anything; what remains
+    /// is what remains before the request.
+    #[must_use]
+    pub fn peek(&self, key: CounterKey, quota: &Quota, now: Timestamp) -> Decision {
+        let known = self.counters.get(&key).copied();
+        let is_full = self.counters.len() >= self.capacity
+            && !(self.is_sweep_due(now) && self.counters.values().any(|state| state.is_expired(now)));
+        let state = if known.is_none() && is_full { self.overflow.get(quota).copied() } else { known };
+        peek(quota, state, now)
+    }
+
+    fn is_sweep_due(&self, now: Timestamp) -> bool {
+        now.since(self.swept).as_millis() >= u128::from(SWEEP_EVERY) || now < self.swept
+    }
+
     fn is_full(&mut self, now: Timestamp) -> bool {
         if self.counters.len() < self.capacity {
             return false;
         }
         // A sweep reads every counter; under a flood of new keys it must not
         // run for each of them.
-        if now.since(self.swept).as_millis() >= u128::from(SWEEP_EVERY) || now < self.swept {
+        if self.is_sweep_due(now) {
             self.swept = now;
             self.counters.retain(|_, state| !state.is_expired(now));
             self.overflow.retain(|_, state| !state.is_expired(now));

@@ -1,0 +1,271 @@
+//! What the stages decided, in the words of an explanation.
+
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, HeaderName};
+
+use super::explanation::{
+    Choice, EditText, Hop, KeyText, Limit, PassedOver, QuotaText, RequestId, Sent, Stage, State, Stored,
+    Weight, Who, Would,
+};
+use crate::exchange::{Edit, Head, PlainHead, list};
+use crate::policy::Gateway;
+use crate::stages::Mode;
+use crate::stages::cache::ask::Ask;
+use crate::stages::cache::{CacheStage, REQUEST_FIELDS, plan};
+use crate::stages::canary::{self, CanaryStage};
+use crate::stages::identity::{Identity, IdentityStage, forwarded_for, parse_node};
+use crate::stages::ip_filter::{IpFilterStage, IpVerdict};
+use crate::stages::rate_limit::gcra::Decision;
+use crate::stages::rate_limit::{KeyPart, LimitRule};
+use crate::stages::target::Target;
+use crate::stages::upstream::UpstreamRequest;
+use crate::time::millis_of;
+
+/// The longest value of a field that is repeated, in bytes.
+const VALUE_LIMIT: usize = 256;
+
+/// The most routes that are named as passed over.
+const PASSED_OVER_LIMIT: usize = 5;
+
+/// The most hops that are named.
+const HOPS_LIMIT: usize = 32;
+
+/// Whether a field carries credentials: its value is for nobody's eyes.
+fn is_sensitive(name: &HeaderName) -> bool {
+    const PARTS: [&str; 10] = [
+        "authorization",
+        "cookie",
+        "token",
+        "secret",
+        "api-key",
+        "apikey",
+        "password",
+        "session",
+        "credential",
+        "signature",
+    ];
+    let name = name.as_str().replace('_', "-");
+    PARTS.iter().any(|part| name.contains(part))
+}
+
+fn shown(name: &HeaderName, value: &str) -> String {
+    if is_sensitive(name) {
+        return format!("(redacted, {} bytes)", value.len());
+    }
+    let short = crate::error::clip(value, VALUE_LIMIT);
+    if short.len() == value.len() { value.to_owned() } else { format!("{short}…") }
+}
+
+pub(super) fn who(stage: &IdentityStage, identity: &Identity, head: &PlainHead) -> Who {
+    let chain = stage.chain_field();
+    let chain_text = head.field(&chain).filter(|_| identity.trusted_peer);
+    let (source, field) = match (&chain_text, head.field(&stage.peer_field)) {
+        (Some(_), _) => ("chain", Some(chain.to_string())),
+        (None, Some(_)) => ("peer", Some(stage.peer_field.to_string())),
+        (None, None) => ("on_missing", None),
+    };
+    // Kept where identity kept it: what is not made of this request's bits.
+    let kept = identity.trusted_peer
+        && head.field(&stage.request_id_field).is_some_and(|id| id == identity.request_id.as_str());
+    Who {
+        address: identity.address.to_string(),
+        network: identity.network.to_string(),
+        source,
+        field,
+        hops: chain_text.map(|text| hops(stage, identity, &text)).unwrap_or_default(),
+        request_id: RequestId {
+            verdict: if kept { "kept" } else { "new" },
+            field: stage.request_id_field.to_string(),
+            value: identity.request_id.clone(),
+        },
+        trace_continued: identity.trace.continued,
+    }
+}
+
+/// The chain from the peer to the client.
+fn hops(stage: &IdentityStage, identity: &Identity, field: &str) -> Vec<Hop> {
+    let nodes: Vec<String> = if stage.chain_field() == http::header::FORWARDED {
+        forwarded_for(field).unwrap_or_default().into_iter().map(std::borrow::Cow::into_owned).collect()
+    } else {
+        list(field).map(str::to_owned).collect()
+    };
+    let mut hops = vec![Hop { address: identity.peer.to_string(), trusted: true }];
+    for address in nodes.iter().rev().map_while(|node| parse_node(node)).take(HOPS_LIMIT) {
+        let trusted = stage.is_trusted(address);
+        hops.push(Hop { address: address.to_string(), trusted });
+        if !trusted {
+            break;
+        }
+    }
+    hops
+}
+
+pub(super) fn filter(name: &'static str, filter: Option<&IpFilterStage>, address: IpAddr) -> Stage {
+    let stage = Stage { stage: name, verdict: "none", ..Stage::default() };
+    let Some(filter) = filter else {
+        return stage;
+    };
+    if filter.mode() == Mode::Off {
+        return Stage { verdict: "off", ..stage };
+    }
+    let verdict = filter.decide(address);
+    let would = filter.decide_with_shadow(address).map(|shadow| Would {
+        verdict: shadow.action.as_str(),
+        rule: shadow.rule.map(str::to_owned),
+        prefix: shadow.prefix.map(|prefix| prefix.to_string()),
+        address_set: shadow.address_set.map(str::to_owned),
+        differs: shadow != verdict,
+    });
+    let IpVerdict { action, rule, prefix, address_set } = verdict;
+    Stage {
+        verdict: action.as_str(),
+        rule: rule.map(str::to_owned),
+        prefix: prefix.map(|prefix| prefix.to_string()),
+        address_set: address_set.map(str::to_owned),
+        shadow: filter.mode() == Mode::Shadow,
+        note: rule.is_none().then(|| "no rule names the address: the default".to_owned()),
+        would,
+        ..stage
+    }
+}
+
+/// A rule of `rate_limit`, before its counter is looked at.
+pub(super) fn limit(rule: &LimitRule, identity: &Identity, head: &PlainHead) -> Limit {
+    let key = rule.key().iter().map(|part| match part {
+        KeyPart::Client => KeyText { part: "client".to_owned(), value: Some(identity.network.to_string()) },
+        KeyPart::Header(name) => KeyText {
+            part: name.0.to_string(),
+            value: head.field(&name.0).map(|value| shown(&name.0, &value)),
+        },
+    });
+    Limit {
+        rule: rule.id.clone(),
+        verdict: "unknown",
+        shadow: rule.mode == Mode::Shadow,
+        counting: rule.counting.as_str(),
+        on_failure: rule.on_failure.as_str(),
+        quota: QuotaText {
+            max: rule.quota.max(),
+            window_ms: millis_of(rule.quota.window()),
+            burst: rule.quota.burst(),
+        },
+        key: key.collect(),
+        counter: format!("{:032x}", rule.counter(identity, head).0),
+        state: None,
+    }
+}
+
+/// Notes what the counter said.
+pub(super) fn judged(limit: &mut Limit, decision: &Decision) {
+    limit.verdict = if decision.allowed { "allow" } else { "refuse" };
+    limit.state = Some(State::Known {
+        remaining: decision.remaining,
+        retry_after_ms: millis_up(decision.retry_after),
+        full_after_ms: millis_up(decision.full_after),
+    });
+}
+
+/// Whole milliseconds, rounded up: coming back then is not too early.
+fn millis_up(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// The routes before the chosen one.
+pub(super) fn passed_over(
+    gateway: &Gateway,
+    target: &Target<'_>,
+    head: &PlainHead,
+    chosen: Option<usize>,
+) -> Vec<PassedOver> {
+    let candidates = gateway.router.candidates(target, head.method());
+    let better = candidates.into_iter().take_while(|index| Some(*index) != chosen);
+    let passed = better.filter_map(|index| {
+        let fields = gateway.router.matcher(index)?.fields();
+        let (name, _) =
+            fields.iter().find(|(name, value)| head.field(name).is_none_or(|field| field != *value))?;
+        Some(PassedOver { route: gateway.routes.get(index)?.id.clone(), field: name.to_string() })
+    });
+    passed.take(PASSED_OVER_LIMIT).collect()
+}
+
+pub(super) fn choice(
+    stage: &CanaryStage,
+    choice: &canary::Choice<'_>,
+    identity: &Identity,
+    head: &PlainHead,
+    gateway: &Gateway,
+) -> Choice {
+    let (unit, is_kept) = stage.unit(identity, head);
+    let upstream = gateway.upstreams.get(choice.variant.upstream);
+    Choice {
+        variant: choice.variant.name.clone(),
+        upstream: upstream.map(|upstream| upstream.name.clone()).unwrap_or_default(),
+        unit: format!("{unit:08x}"),
+        from: if is_kept { "cookie" } else { "network" },
+        cookie: stage.cookie_name().map(str::to_owned),
+        sets_cookie: choice.set_cookie.is_some() && stage.mode == Mode::Enforce,
+        weights: stage
+            .variants
+            .iter()
+            .map(|variant| Weight {
+                variant: variant.name.clone(),
+                percent: f64::from(variant.weight) / 100.0,
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn stored(
+    ask: &Ask<'_>,
+    head: &PlainHead,
+    own_cookie: Option<&str>,
+    key: String,
+    is_unstorable: bool,
+    stage: &CacheStage,
+) -> Stored {
+    let because = match ask.plan.skip {
+        Some(skip) => Some(skip.as_str()),
+        None if is_unstorable => Some("hit-for-miss"),
+        None => None,
+    };
+    // A field is a cause if it would be one alone.
+    let alone = |name: &HeaderName| {
+        let lines = head.fields.iter().filter(|(field, _)| field == name).cloned().collect::<Vec<_>>();
+        let alone = PlainHead { method: http::Method::GET, url: String::new(), fields: lines };
+        plan(&alone, own_cookie).skip.is_some()
+    };
+    let mut fields: Vec<String> =
+        REQUEST_FIELDS.iter().filter(|name| alone(name)).map(HeaderName::to_string).collect();
+    if ask.is_robbed {
+        fields.push(CONNECTION.to_string());
+    }
+    if ask.is_foreign {
+        fields.push("x-forwarded-host or x-forwarded-proto".to_owned());
+    }
+    Stored {
+        key,
+        because,
+        fields: if ask.plan.skip.is_some() { fields } else { Vec::new() },
+        may_store: ask.plan.store,
+        only_if_cached: ask.plan.only_if_cached,
+        max_body: stage.max_body,
+    }
+}
+
+pub(super) fn sent(name: &str, request: &UpstreamRequest) -> Sent {
+    let edits = request.edits.iter().map(|edit| {
+        let (op, field, value) = match edit {
+            Edit::Set(name, value) => ("set", name, Some(value)),
+            Edit::Append(name, value) => ("append", name, Some(value)),
+            Edit::Remove(name) => ("remove", name, None),
+        };
+        EditText { op, field: field.to_string(), value: value.map(|value| shown(field, value)) }
+    });
+    Sent {
+        name: name.to_owned(),
+        url: request.url.clone(),
+        first_byte_ms: millis_of(request.first_byte),
+        edits: edits.collect(),
+    }
+}

@@ -1,0 +1,346 @@
+//! The form of an explanation. Labels are those of the access log.
+
+use serde::Serialize;
+
+/// What would become of a request, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// How it would end.
+    pub verdict: Outcome,
+    /// The status, where the gateway itself would answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The label of the reason, where it would be refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// What the client would be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Seconds of `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// Whether something on the way is not known, a count above all, and was
+    /// taken to let the request pass.
+    pub uncertain: bool,
+    /// The policy that was asked.
+    pub revision: String,
+    /// The request, as it was read.
+    pub request: Asked,
+    /// The route's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The canary variant, where it counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// The upstream that would be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// Every stage, in the order of the journey.
+    pub stages: Vec<Stage>,
+}
+
+/// How a request would end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The origin would be asked.
+    Forwarded,
+    /// The cache would be asked; without an answer there, the origin.
+    CachedPossible,
+    /// The gateway would refuse.
+    Refused,
+    /// The gateway would answer for itself.
+    Answered,
+}
+
+impl Outcome {
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::CachedPossible => "cached-possible",
+            Self::Refused => "refused",
+            Self::Answered => "answered",
+        }
+    }
+}
+
+/// The request, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// The method.
+    pub method: String,
+    /// The URL as the runtime would show it.
+    pub url: String,
+    /// Host and port in normal form; missing where the target is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The path in normal form, by which rules match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// One stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Stage {
+    /// Its name; entry stages have `entry.` in front.
+    pub stage: &'static str,
+    /// `none` where the policy has no such stage, `not-reached` behind a
+    /// refusal; the others are those of each stage.
+    pub verdict: &'static str,
+    /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The prefix that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The address set that the prefix comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address_set: Option<String>,
+    /// Evaluated as a whole, and not acted on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+    /// The label of the reason, where it refuses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// More, for a reader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// `ip_filter` with shadow rules: what would be decided if they were
+    /// enforced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would: Option<Would>,
+    /// `rate_limit`: its rules in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Limit>,
+    /// `identity`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Who>,
+    /// `route`: the more specific routes that were passed over because a
+    /// header field was not what they ask for, at most 5.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
+    /// `canary`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Choice>,
+    /// `cache`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Stored>,
+    /// `upstream`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Sent>,
+}
+
+/// What would be decided if shadow rules were enforced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Would {
+    /// `allow` or `deny`.
+    pub verdict: &'static str,
+    /// The rule; missing for the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The prefix that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The address set that the prefix comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address_set: Option<String>,
+    /// Whether that is another decision than the enforced one: only then does
+    /// the log say it.
+    pub differs: bool,
+}
+
+/// Who is calling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Who {
+    /// The client's address: what `ip_filter` looks at.
+    pub address: String,
+    /// Its network: what `rate_limit` and `canary` count as one client.
+    pub network: String,
+    /// What gave the address: `peer` (the platform's field), `chain` (our own
+    /// hops) or `on_missing` (the policy's assumption).
+    pub source: &'static str,
+    /// The field that gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The chain as it was walked, from the peer on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<Hop>,
+    /// The request id.
+    pub request_id: RequestId,
+    /// Whether the client's trace is continued.
+    pub trace_continued: bool,
+}
+
+/// One address of the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hop {
+    /// The address.
+    pub address: String,
+    /// Whether it is one of our own hops.
+    pub trusted: bool,
+}
+
+/// What becomes of the request id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RequestId {
+    /// `kept` or `new`.
+    pub verdict: &'static str,
+    /// The field that carries it.
+    pub field: String,
+    /// It; a new one is an example.
+    pub value: String,
+}
+
+/// One rule of `rate_limit`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Limit {
+    /// Its id.
+    pub rule: String,
+    /// `allow`, `refuse`, `unknown`, or `not-reached` behind a refusal.
+    pub verdict: &'static str,
+    /// Counted and logged, never acted on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+    /// `local` or `exact`.
+    pub counting: &'static str,
+    /// What happens when an `exact` count fails.
+    pub on_failure: &'static str,
+    /// How much is allowed.
+    pub quota: QuotaText,
+    /// What has a count of its own, with the values of this request.
+    pub key: Vec<KeyText>,
+    /// The counter: 32 hex digits.
+    pub counter: String,
+    /// The state before this request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+}
+
+/// How much is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct QuotaText {
+    /// Requests in a window.
+    pub max: u32,
+    /// The window in milliseconds.
+    pub window_ms: u64,
+    /// Requests at once.
+    pub burst: u32,
+}
+
+/// A part of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyText {
+    /// `client`, or the name of a header field.
+    pub part: String,
+    /// The client's network, or the field's value; missing where the field
+    /// is, and counted as empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// The state of a counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum State {
+    /// As it is.
+    Known {
+        /// How many requests would pass now.
+        remaining: u32,
+        /// How long until one would, in milliseconds; 0 for now.
+        retry_after_ms: u64,
+        /// How long until the whole burst is back, in milliseconds.
+        full_after_ms: u64,
+    },
+    /// It could not be read.
+    Unknown {
+        /// Why.
+        unknown: String,
+    },
+}
+
+/// A route that would be more specific.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// Its id.
+    pub route: String,
+    /// The first header field that is not what it asks for.
+    pub field: String,
+}
+
+/// The variant.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Choice {
+    /// Its name.
+    pub variant: String,
+    /// Its upstream.
+    pub upstream: String,
+    /// The client's unit: 8 hex digits, as the cookie holds it.
+    pub unit: String,
+    /// Where the unit comes from: `cookie`, or `network` for a hash of the
+    /// client's network.
+    pub from: &'static str,
+    /// The sticky cookie's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+    /// Whether the answer would set it.
+    pub sets_cookie: bool,
+    /// All variants with their shares in percent.
+    pub weights: Vec<Weight>,
+}
+
+/// A variant's share.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Weight {
+    /// Its name.
+    pub variant: String,
+    /// In percent.
+    pub percent: f64,
+}
+
+/// What the cache would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stored {
+    /// The key, looked up or not.
+    pub key: String,
+    /// Why it is not looked up: the `fwd` label, or `hit-for-miss` where the
+    /// last answer could not be kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<&'static str>,
+    /// The request fields that cause it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// Whether the answer may be kept, as far as the request goes.
+    pub may_store: bool,
+    /// Whether the client wants no answer but a stored one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub only_if_cached: bool,
+    /// The largest body that is kept, in bytes.
+    pub max_body: u64,
+}
+
+/// What the origin would get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// The upstream's name.
+    pub name: String,
+    /// The URL.
+    pub url: String,
+    /// How long the head of the answer may take, in milliseconds.
+    pub first_byte_ms: u64,
+    /// Changes to the client's fields, in order.
+    pub edits: Vec<EditText>,
+}
+
+/// A change of one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EditText {
+    /// `set`, `append` or `remove`.
+    pub op: &'static str,
+    /// The field.
+    pub field: String,
+    /// Its new value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}

@@ -1,0 +1,252 @@
+//! The steps of the walk, each as the journey's step of that name.
+
+use super::Walk;
+use super::describe;
+use super::explanation::{Outcome, Stage, State};
+use crate::control;
+use crate::error::{PlatformError, Reason, Reject};
+use crate::exchange::Head;
+use crate::platform::{Clock, CounterPeek};
+use crate::policy::Route;
+use crate::stages::cache::ask::ask;
+use crate::stages::identity::Identity;
+use crate::stages::ip_filter::{Action, IpFilterStage};
+use crate::stages::rate_limit::gcra::Decision;
+use crate::stages::rate_limit::message::Peek;
+use crate::stages::rate_limit::{Counting, LimitRule, RateLimitStage, seconds_up};
+use crate::stages::target::Target;
+use crate::stages::{Mode, cache, upstream};
+
+impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
+    pub(super) fn push(&mut self, stage: Stage) {
+        self.explanation.stages.push(stage);
+    }
+
+    fn refuse(&mut self, stage: Stage, reject: Reject) -> Reject {
+        let note = stage.note.or_else(|| reject.detail.as_deref().map(str::to_owned));
+        self.push(Stage { verdict: "refuse", reason: Some(reject.reason.as_str()), note, ..stage });
+        reject
+    }
+
+    pub(super) fn identity(&mut self) -> Result<Identity, Reject> {
+        let stage = Stage { stage: "identity", verdict: "known", ..Stage::default() };
+        let known = &self.context.gateway.identity;
+        match known.identify(self.head, self.context.fresh) {
+            Ok(identity) => {
+                let who = describe::who(known, &identity, self.head);
+                self.push(Stage { identity: Some(who), ..stage });
+                Ok(identity)
+            }
+            Err(reject) => Err(self.refuse(stage, reject)),
+        }
+    }
+
+    pub(super) fn control(&mut self, identity: &Identity, target: &Target<'_>) -> Result<Outcome, Reject> {
+        let stage = Stage { stage: "control", verdict: "answer", ..Stage::default() };
+        let key = control::counter(identity);
+        let decision = self.context.isolate.peek_control(key, &control::quota(), self.platform.now());
+        if !decision.allowed {
+            let reject = Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after));
+            return Err(self.refuse(stage, reject));
+        }
+        let health = control::Health { degraded: false, revision: self.context.revision };
+        match control::answer(self.head.method(), &target.path, &health) {
+            Ok(answer) => {
+                self.explanation.status = Some(answer.status);
+                self.push(stage);
+                Ok(Outcome::Answered)
+            }
+            Err(reject) => Err(self.refuse(stage, reject)),
+        }
+    }
+
+    pub(super) fn ip_filter(
+        &mut self,
+        name: &'static str,
+        filter: Option<&IpFilterStage>,
+        identity: &Identity,
+    ) -> Result<(), Reject> {
+        let stage = describe::filter(name, filter, identity.address);
+        let is_enforced = filter.is_some_and(|filter| filter.mode() == Mode::Enforce);
+        if !is_enforced || stage.verdict != Action::Deny.as_str() {
+            self.push(stage);
+            return Ok(());
+        }
+        let reject = Reject::new(Reason::AddressDenied);
+        self.push(Stage { reason: Some(reject.reason.as_str()), ..stage });
+        Err(reject)
+    }
+
+    pub(super) async fn rate_limit(
+        &mut self,
+        name: &'static str,
+        limits: &RateLimitStage,
+        identity: &Identity,
+    ) -> Result<(), Reject> {
+        let mut stage = Stage { stage: name, verdict: "none", ..Stage::default() };
+        let mut refused = None;
+        for rule in &limits.rules {
+            let mut limit = describe::limit(rule, identity, self.head);
+            if refused.is_some() {
+                limit.verdict = "not-reached";
+                stage.rules.push(limit);
+                continue;
+            }
+            if stage.verdict == "none" {
+                stage.verdict = "allow";
+            }
+            let is_enforced = rule.mode == Mode::Enforce;
+            match self.look(rule, identity).await {
+                Ok(decision) => {
+                    describe::judged(&mut limit, &decision);
+                    if is_enforced && !decision.allowed {
+                        refused = Some(refusal(rule, &decision));
+                        stage.rule = Some(rule.id.clone());
+                    }
+                }
+                Err(error) => {
+                    limit.verdict = "unknown";
+                    limit.state = Some(State::Unknown { unknown: error.to_string() });
+                    if is_enforced {
+                        stage.verdict = "unknown";
+                        self.explanation.uncertain = true;
+                    }
+                }
+            }
+            stage.rules.push(limit);
+        }
+        if let Some(reject) = refused {
+            return Err(self.refuse(stage, reject));
+        }
+        self.push(stage);
+        Ok(())
+    }
+
+    /// What the rule's counter would say.
+    async fn look(&self, rule: &LimitRule, identity: &Identity) -> Result<Decision, PlatformError> {
+        let key = rule.counter(identity, self.head);
+        match rule.counting {
+            Counting::Local => Ok(self.context.isolate.peek(key, &rule.quota, self.platform.now())),
+            Counting::Exact => self.platform.peek(&Peek { key, quota: rule.quota }, rule.deadline).await,
+        }
+    }
+
+    pub(super) fn route<'t>(
+        &mut self,
+        target: Result<Target<'t>, Reject>,
+    ) -> Result<(Target<'t>, &'a Route), Reject> {
+        let gateway = self.context.gateway;
+        let mut stage = Stage { stage: "route", verdict: "found", ..Stage::default() };
+        let target = target.map_err(|reject| self.refuse(stage.clone(), reject))?;
+        let index = gateway.router.find(&target, self.head);
+        stage.passed_over = describe::passed_over(gateway, &target, self.head, index);
+        let allowed = index.and_then(|index| gateway.router.matcher(index)).map(|matcher| matcher.allowed);
+        if !target.encoded.within(allowed.unwrap_or_default()) {
+            let reject = Reject::new(Reason::InvalidTarget)
+                .detail("The path holds an encoded slash, backslash or NUL, which is not allowed here.");
+            return Err(self.refuse(stage, reject));
+        }
+        let Some(route) = index.and_then(|index| gateway.routes.get(index)) else {
+            return Err(self.refuse(stage, Reject::new(Reason::NoRoute)));
+        };
+        stage.rule = Some(route.id.clone());
+        self.explanation.route = Some(route.id.clone());
+        if let Err(reject) = upstream::refuse_loop(self.head, &gateway.identity.cdn_id) {
+            stage.note = Some(format!("CDN-Loop already names \"{}\"", gateway.identity.cdn_id));
+            return Err(self.refuse(stage, reject));
+        }
+        self.push(stage);
+        Ok((target, route))
+    }
+
+    pub(super) fn canary(
+        &mut self,
+        route: &'a Route,
+        identity: &Identity,
+        secure: bool,
+    ) -> (usize, Option<&'a str>) {
+        let stage = Stage { stage: "canary", verdict: "none", ..Stage::default() };
+        let choice = route.canary.as_ref().and_then(|canary| {
+            let choice = canary.choose(identity, self.head, secure)?;
+            Some((canary, choice))
+        });
+        let Some((canary, choice)) = choice else {
+            self.push(stage);
+            return (route.upstream, None);
+        };
+        let shadow = canary.mode == Mode::Shadow;
+        let facts = describe::choice(canary, &choice, identity, self.head, self.context.gateway);
+        let rule = Some(choice.variant.name.clone());
+        self.push(Stage { verdict: "choose", rule, shadow, canary: Some(facts), ..stage });
+        if shadow {
+            return (route.upstream, None);
+        }
+        self.explanation.variant = Some(choice.variant.name.clone());
+        (choice.variant.upstream, Some(&choice.variant.name))
+    }
+
+    /// How it would end, and whether the origin may be asked.
+    pub(super) fn cache(
+        &mut self,
+        route: &Route,
+        upstream: usize,
+        variant: Option<&str>,
+        target: &Target<'_>,
+        identity: &Identity,
+    ) -> Result<(Outcome, bool), Reject> {
+        let stage = Stage { stage: "cache", verdict: "none", ..Stage::default() };
+        let Some(config) = &route.cache else {
+            self.push(stage);
+            return Ok((Outcome::Forwarded, true));
+        };
+        let gateway = self.context.gateway;
+        let own_cookie = route.canary.as_ref().and_then(|canary| canary.cookie_name());
+        let ask = ask(self.head, target, identity, &gateway.identity, own_cookie);
+        let name = gateway.upstreams.get(upstream).map_or("", |upstream| upstream.name.as_str());
+        let url = (ask.scheme, &*target.authority(), target.as_sent);
+        let environment = &self.context.isolate.environment;
+        let key = cache::key(environment, &route.id, name, variant.unwrap_or_default(), url);
+        let is_unstorable = self.context.isolate.is_unstorable(&key, self.platform.now());
+        let facts = describe::stored(&ask, self.head, own_cookie, key, is_unstorable, config);
+        let is_asked = facts.because.is_none();
+        let stage =
+            Stage { verdict: if is_asked { "lookup" } else { "bypass" }, cache: Some(facts), ..stage };
+        if !is_asked && ask.plan.only_if_cached {
+            return Err(self.refuse(stage, Reject::new(Reason::NotCached)));
+        }
+        if !is_asked {
+            self.push(stage);
+            return Ok((Outcome::Forwarded, true));
+        }
+        let note = "only-if-cached: 504 (not-cached) where nothing is stored";
+        let note = ask.plan.only_if_cached.then(|| note.to_owned());
+        self.push(Stage { note, ..stage });
+        Ok((Outcome::CachedPossible, !ask.plan.only_if_cached))
+    }
+
+    pub(super) fn upstream(
+        &mut self,
+        upstream: usize,
+        target: &Target<'_>,
+        identity: &Identity,
+    ) -> Result<(), Reject> {
+        let stage = Stage { stage: "upstream", verdict: "forward", ..Stage::default() };
+        let gateway = self.context.gateway;
+        let Some(upstream) = gateway.upstreams.get(upstream) else {
+            return Err(self.refuse(stage, Reject::new(Reason::NoRoute)));
+        };
+        let request = upstream.request(self.head, target, identity, &gateway.identity);
+        self.explanation.upstream = Some(upstream.name.clone());
+        self.push(Stage { upstream: Some(describe::sent(&upstream.name, &request)), ..stage });
+        Ok(())
+    }
+}
+
+/// What the client of a rule that refuses is told.
+fn refusal(rule: &LimitRule, decision: &Decision) -> Reject {
+    let reject = Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after).max(1));
+    match &rule.message {
+        Some(message) => reject.detail(message.clone()),
+        None => reject,
+    }
+}
