@@ -25,6 +25,7 @@ mod identity;
 mod ip_filter;
 mod manifest;
 mod message;
+mod needs;
 mod policy;
 mod record;
 mod respond;
