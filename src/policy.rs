@@ -3,6 +3,7 @@
 
 pub mod compile;
 pub mod decode;
+pub mod diff;
 pub mod manifest;
 pub mod needs;
 pub mod snapshot;

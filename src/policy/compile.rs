@@ -76,7 +76,7 @@ const SCHEMA_LIMIT: usize = 2_000;
 
 /// The most that `defaults` may come to, merged into every route, in bytes of
 /// JSON.
-const DEFAULTS_LIMIT: usize = 16 << 20;
+pub(super) const DEFAULTS_LIMIT: usize = 16 << 20;
 
 /// Reads, checks and compiles a document.
 ///

@@ -17,6 +17,7 @@
 mod cache;
 mod canary;
 mod counter_table;
+mod diff;
 mod exchange;
 mod fake;
 mod gateway;
