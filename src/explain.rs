@@ -121,7 +121,7 @@ impl<P: Clock + CounterPeek> Walk<'_, P> {
         let head = self.head;
         let target = parse(&head.url, head.field(&http::header::HOST).as_deref());
         if let Ok(target) = &target {
-            self.explanation.request.host = Some(target.authority());
+            self.explanation.request.host = Some(target.authority().into_owned());
             self.explanation.request.path = Some(target.path.clone());
         }
         // 1 identity

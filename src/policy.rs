@@ -3,6 +3,7 @@
 
 pub mod compile;
 pub mod decode;
+pub mod diff;
 mod follow;
 pub mod manifest;
 pub mod needs;
@@ -38,6 +39,10 @@ pub const DOCUMENT_VERSION: u32 = 1;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
+    /// Where the document's JSON Schema is, for editors. The gateway ignores
+    /// it; at most 2,000 bytes.
+    #[serde(default, rename = "$schema")]
+    pub schema: Option<String>,
     /// The form of the document: 1.
     pub version: u32,
     /// How isolates follow a new policy.

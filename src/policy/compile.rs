@@ -79,9 +79,12 @@ const LIST_LIMIT: usize = 10_000;
 /// isolate's 128. A set counts once for every rule that names it.
 const PREFIX_LIMIT: usize = 200_000;
 
+/// The longest `$schema`, in bytes: the longest URL that is of any use.
+const SCHEMA_LIMIT: usize = 2_000;
+
 /// The most that `defaults` may come to, merged into every route, in bytes of
 /// JSON.
-const DEFAULTS_LIMIT: usize = 16 << 20;
+pub(super) const DEFAULTS_LIMIT: usize = 16 << 20;
 
 /// The most hosts of the admin API.
 const ADMIN_HOSTS_LIMIT: usize = 16;
@@ -131,6 +134,10 @@ fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
     let mut found = Problems::default();
     if policy.version != DOCUMENT_VERSION {
         found.add("version", policy.version.to_string(), format!("expected {DOCUMENT_VERSION}"));
+    }
+    let schema = policy.schema.as_ref().map_or(0, String::len);
+    if schema > SCHEMA_LIMIT {
+        found.add("[\"$schema\"]", schema.to_string(), format!("bytes; expected at most {SCHEMA_LIMIT}"));
     }
     let prefixes = count_prefixes(&policy);
     if prefixes > PREFIX_LIMIT {

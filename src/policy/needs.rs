@@ -1,29 +1,35 @@
-//! The least version of the module that a document needs.
+//! Which version of the module a document needs.
 //!
-//! An environment runs several versions of the module at once while one is
-//! being deployed. A document that uses a field of version 0.2.0 must not
-//! reach a module of version 0.1.0, which would refuse it.
+//! Edge locations run the old module for a while after a deployment. A
+//! document that uses what came later would not compile there, so a manifest
+//! names the least version that reads it, and the control plane refuses one
+//! that needs more than what runs.
+//!
+//! What is here is data: a place in the document, where it matters a value,
+//! and the version that introduced it. Everything else is known since
+//! [`FIRST`]. A test holds the table against the JSON Schema of the document,
+//! so a field cannot come without an entry.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde_json::Value;
 
-/// `major.minor.patch`, to be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The version of a module, `major.minor.patch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u32, pub u32, pub u32);
 
-impl Version {
-    /// The first version that reads policies.
-    pub const FIRST: Self = Self(0, 1, 0);
+/// The first version there was.
+pub const FIRST: Version = Version(0, 1, 0);
 
-    /// From its text; `None` when it is not three numbers.
+impl Version {
+    /// [`FIRST`].
+    pub const FIRST: Self = FIRST;
+
+    /// From its text; `None` when it is no version.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '.').map(|part| {
-            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| part.parse().ok()).flatten()
-        });
-        Some(Self(parts.next()??, parts.next()??, parts.next()??))
+        text.parse().ok()
     }
 }
 
@@ -33,16 +39,72 @@ impl fmt::Display for Version {
     }
 }
 
-/// The least version of the module that compiles the document.
+/// Why a text is not a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidVersion;
+
+impl FromStr for Version {
+    type Err = InvalidVersion;
+
+    /// Three decimal numbers without leading zeros, as in Semantic Versioning
+    /// 2.0.0, 2; nothing before or behind them.
+    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
+        let number = |part: Option<&str>| {
+            let part = part.ok_or(InvalidVersion)?;
+            let decimal = part.bytes().all(|byte| byte.is_ascii_digit());
+            let padded = part.len() > 1 && part.starts_with('0');
+            if decimal && !padded { part.parse().map_err(|_| InvalidVersion) } else { Err(InvalidVersion) }
+        };
+        let mut parts = text.splitn(3, '.');
+        Ok(Self(number(parts.next())?, number(parts.next())?, number(parts.next())?))
+    }
+}
+
+/// Something that a document may hold and that older modules do not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Where it stands: keys with dots between them, `*` for any key and any
+    /// index, as in `routes.*.cache.mode`.
+    pub path: &'static str,
+    /// Which value needs it; `None` where the place itself does.
+    pub value: Option<&'static str>,
+    /// The version that introduced it.
+    pub since: Version,
+}
+
+const fn need(path: &'static str, value: Option<&'static str>, since: Version) -> Need {
+    Need { path, value, since }
+}
+
+/// What came after [`FIRST`].
+pub const NEEDS: [Need; 4] = [
+    need("$schema", None, Version(0, 2, 0)),
+    need("admin", None, Version(0, 2, 0)),
+    need("refresh.on_failure", None, Version(0, 2, 0)),
+    need("refresh.source", Some("control"), Version(0, 2, 0)),
+];
+
+/// The least version of the module that reads the document. What is no policy
+/// needs [`FIRST`]: whether it compiles is another question.
 #[must_use]
 pub fn least_module(document: &Value) -> Version {
-    let refresh = document.get("refresh");
-    let is_control =
-        refresh.and_then(|refresh| refresh.get("source")).is_some_and(|source| source == "control");
-    let has_failure = refresh.is_some_and(|refresh| refresh.get("on_failure").is_some());
-    if document.get("admin").is_some() || is_control || has_failure {
-        Version(0, 2, 0)
-    } else {
-        Version::FIRST
+    let needed = NEEDS.iter().filter(|need| {
+        let steps: Vec<&str> = need.path.split('.').collect();
+        holds(document, &steps, need.value)
+    });
+    needed.map(|need| need.since).max().unwrap_or(FIRST)
+}
+
+/// Whether something stands at the place, `null` too: an older module refuses
+/// the name, whatever stands there.
+fn holds(node: &Value, steps: &[&str], value: Option<&str>) -> bool {
+    let Some((step, rest)) = steps.split_first() else {
+        return value.is_none_or(|value| node.as_str() == Some(value));
+    };
+    match node {
+        Value::Object(object) if *step == "*" => object.values().any(|inner| holds(inner, rest, value)),
+        Value::Object(object) => object.get(*step).is_some_and(|inner| holds(inner, rest, value)),
+        Value::Array(items) if *step == "*" => items.iter().any(|inner| holds(inner, rest, value)),
+        _ => false,
     }
 }

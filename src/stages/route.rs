@@ -189,6 +189,33 @@ fn parse_host_pattern(text: &str) -> Option<HostPattern> {
     Some(HostPattern::Exact(port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))))
 }
 
+/// One text for all spellings of a host of `match` that mean the same.
+#[must_use]
+pub fn normal_host(text: &str) -> Option<String> {
+    parse_host_pattern(text).map(|host| match host {
+        HostPattern::Any => "*".to_owned(),
+        HostPattern::Suffix(suffix) => format!("*.{suffix}"),
+        HostPattern::Exact(host) => host,
+    })
+}
+
+/// One text for all spellings of a path of `match` that mean the same: the
+/// names of parameters mean nothing.
+#[must_use]
+pub fn normal_path(text: &str) -> Option<String> {
+    let pattern = parse_pattern(text).ok()?;
+    let mut normal = String::new();
+    for segment in &pattern.segments {
+        normal.push('/');
+        normal.push_str(match segment {
+            Segment::Literal(literal) => literal,
+            Segment::Parameter => "{}",
+        });
+    }
+    normal.push_str(if pattern.wildcard { "/*" } else { "" });
+    Some(normal)
+}
+
 fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {
     const EXPECTED: &str = "expected a path such as \"/v1/users/{id}\" or \"/static/*\": it begins with a slash, \
         \"*\" stands only at the end, \"{name}\" is a whole segment, and it has no query and no dot segments";

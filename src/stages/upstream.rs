@@ -106,6 +106,12 @@ impl UpstreamConfig {
     }
 }
 
+/// One text for all spellings of `upstreams.NAME.origin` that mean the same.
+#[must_use]
+pub fn normal_origin(text: &str) -> Option<String> {
+    if text == "request" { Some(text.to_owned()) } else { parse_origin(text) }
+}
+
 fn parse_origin(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let authority = rest.strip_suffix('/').unwrap_or(rest);

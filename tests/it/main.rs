@@ -17,6 +17,7 @@
 mod cache;
 mod canary;
 mod counter_table;
+mod diff;
 mod exchange;
 mod explain;
 mod fake;
@@ -26,6 +27,7 @@ mod identity;
 mod ip_filter;
 mod manifest;
 mod message;
+mod needs;
 mod policy;
 mod record;
 mod respond;

@@ -1,6 +1,6 @@
 //! The policy document: what is read, what is refused, and how it is said.
 
-mod decode;
+pub mod decode;
 mod fields;
 
 use edgeweir::error::{PolicyError, Problem};

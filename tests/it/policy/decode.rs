@@ -219,7 +219,7 @@ fn paths_join() {
     }
 }
 
-fn trees() -> impl Strategy<Value = Value> {
+pub fn trees() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

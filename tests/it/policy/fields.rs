@@ -330,3 +330,10 @@ fn reserved_and_unknown_names_are_told_apart() {
         assert_eq!(found[0].expected.contains("reserved"), reserved, "{found:?}");
     }
 }
+
+/// The pointer for editors: any text that is not too long, and no effect.
+#[test]
+fn schema() {
+    takes("/$schema", &[json!("../www/policy.schema.json"), json!(""), text(2_000)]);
+    refuses("/$schema", "[\"$schema\"]", &[text(2_001), json!(1), json!({})]);
+}
