@@ -28,6 +28,7 @@ mod manifest;
 mod message;
 mod policy;
 mod record;
+mod replay;
 mod respond;
 mod route;
 mod snapshot;
