@@ -30,6 +30,7 @@ mod message;
 mod needs;
 mod policy;
 mod record;
+mod replay;
 mod respond;
 mod route;
 mod snapshot;
