@@ -1,13 +1,12 @@
 //! The fetch event: which policy, the journey, the answer, the record.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Request, Response};
 use worker::{Context, Env, event};
 
-use super::binding::{self, STATE, failure};
+use super::binding::failure;
 use super::glue;
 use super::head::{EdgeHead, Wanted};
 use super::isolate::IsolateState;
@@ -20,28 +19,25 @@ use crate::exchange::{Answer, Edit, Head, Reply};
 use crate::gateway;
 use crate::observe::record::{Record, Verdict};
 use crate::platform::edits_text;
-use crate::policy::snapshot::{Need, REFRESH_WAIT, Snapshot, refresh};
+use crate::policy::snapshot::{FIRST_READ, Ready, Snapshot, ready, refresh};
 use crate::stages::{respond, target};
-
-/// How long the very first request of an isolate waits for the policy.
-const FIRST_READ: Duration = Duration::from_secs(5);
 
 /// Answers a request.
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
     let state = IsolateState::of(&env);
-    // The borrow must end before anything is awaited.
-    let need = state.holder.borrow_mut().need(now());
-    match need {
-        Need::Nothing | Need::Unavailable => {}
-        Need::RefreshAfter => {
-            let (state, env) = (Rc::clone(&state), env.clone());
-            context.wait_until(async move { refresh_policy(&state, &env, FIRST_READ).await });
-        }
-        Need::RefreshFirst => refresh_policy(&state, &env, REFRESH_WAIT).await,
-        Need::Read => refresh_policy(&state, &env, FIRST_READ).await,
+    let store = KvPolicyStore { env: &env };
+    let Ready { snapshot, refresh_after, lines } =
+        ready(&store, &NoControl, &state.fallback, &state.holder, now).await;
+    lines.iter().for_each(|line| warn(line));
+    if refresh_after {
+        let (state, env) = (Rc::clone(&state), env.clone());
+        context.wait_until(async move {
+            let store = KvPolicyStore { env: &env };
+            let line = refresh(&store, &NoControl, &state.fallback, &state.holder, now, FIRST_READ).await;
+            line.iter().for_each(|line| warn(line));
+        });
     }
-    let snapshot = state.holder.borrow().acting(now());
     let (response, record) = match snapshot {
         Some(snapshot) => serve(&state, &snapshot, request, &env, &context).await,
         None => without_policy(&state, request),
@@ -53,14 +49,11 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
     response.map_err(|error| worker::Error::RustError(error.to_string()))
 }
 
-async fn refresh_policy(state: &IsolateState, env: &Env, deadline: Duration) {
-    let store = KvPolicyStore { namespace: binding::get(env, STATE) };
-    let line = refresh(&store, &NoControl, &state.fallback, &state.holder, now, deadline).await;
-    if let Some(line) = line {
-        let line =
-            serde_json::json!({ "schema": 1, "event": "policy", "time": now().to_string(), "message": line });
-        worker::console_warn!("{line}");
-    }
+/// Writes a line about the policy.
+fn warn(message: &str) {
+    let line =
+        serde_json::json!({ "schema": 1, "event": "policy", "time": now().to_string(), "message": message });
+    worker::console_warn!("{line}");
 }
 
 async fn serve(

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use js_sys::{Array, Uint8Array};
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
+use worker::Env;
 
-use super::binding::{failure, timer};
+use super::binding::{self, STATE, failure, timer};
 use super::glue;
 use crate::error::{Dependency, PlatformError};
 use crate::platform::{PolicyStore, Stored};
@@ -16,19 +17,20 @@ use crate::policy::manifest::{ACTIVE_KEY, part_key};
 /// that KV takes.
 const CACHE_TTL: u32 = 30;
 
-/// The namespace.
+/// The namespace [`STATE`]. Where it is not bound it holds nothing.
 #[derive(Debug)]
-pub struct KvPolicyStore {
-    /// The namespace; `None` where it is not bound, and holds nothing.
-    pub namespace: Option<JsValue>,
+pub struct KvPolicyStore<'a> {
+    /// Where it is bound. It is looked up when it is read: most requests
+    /// never do.
+    pub env: &'a Env,
 }
 
-impl PolicyStore for KvPolicyStore {
+impl PolicyStore for KvPolicyStore<'_> {
     async fn read_active(&self, deadline: Duration) -> Result<Option<Stored>, PlatformError> {
-        let Some(namespace) = &self.namespace else {
+        let Some(namespace) = binding::get(self.env, STATE) else {
             return Ok(None);
         };
-        let promise = glue::read_key(namespace, ACTIVE_KEY, CACHE_TTL, timer(deadline));
+        let promise = glue::read_key(&namespace, ACTIVE_KEY, CACHE_TTL, timer(deadline));
         let found =
             JsFuture::from(promise).await.map_err(|error| failure(Dependency::PolicyStore, &error))?;
         let Some(pair) = found.dyn_ref::<Array>() else {
@@ -38,10 +40,10 @@ impl PolicyStore for KvPolicyStore {
     }
 
     async fn read_part(&self, hash: &str, deadline: Duration) -> Result<Option<Vec<u8>>, PlatformError> {
-        let Some(namespace) = &self.namespace else {
+        let Some(namespace) = binding::get(self.env, STATE) else {
             return Ok(None);
         };
-        let promise = glue::read_bytes(namespace, &part_key(hash), timer(deadline));
+        let promise = glue::read_bytes(&namespace, &part_key(hash), timer(deadline));
         let found =
             JsFuture::from(promise).await.map_err(|error| failure(Dependency::PolicyStore, &error))?;
         Ok(found.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec))

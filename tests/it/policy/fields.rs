@@ -80,7 +80,8 @@ fn admin() {
     refuses("/admin", "admin", &[json!([]), json!(7), json!([["a.example"]])]);
     takes("/admin/hosts", &[json!(["a.example"]), json!(["[::1]:8443", "127.0.0.1"]), hosts(16)]);
     refuses("/admin/hosts", "admin.hosts", &[json!([]), json!("a.example"), json!({}), hosts(17)]);
-    for bad in ["", "*.example.com", "a b", "a.example/x", "u@a.example", "https://a.example", "a.example:0"] {
+    for bad in ["", "*.example.com", "a b", "a.example/x", "u@a.example", "https://a.example", "a.example:0"]
+    {
         refuses("/admin/hosts", "admin.hosts[1]", &[json!(["b.example", bad])]);
     }
     refuses("/admin/hosts", "admin.hosts[1]", &[json!(["a.example", "A.EXAMPLE.:443"]), json!(["a", 7])]);
