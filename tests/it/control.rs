@@ -1,7 +1,11 @@
 //! The control plane: what is refused, what is stored, what is published, and
 //! that none of it is lost.
 
+mod changes;
 mod memory;
+mod messages;
+mod modules;
+mod publishing;
 mod simulation;
 mod world;
 
