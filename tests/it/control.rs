@@ -2,7 +2,7 @@
 //! that none of it is lost.
 
 mod changes;
-mod memory;
+pub mod memory;
 mod messages;
 mod modules;
 mod publishing;
