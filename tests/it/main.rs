@@ -16,6 +16,7 @@
 
 mod cache;
 mod canary;
+mod control;
 mod counter_table;
 mod diff;
 mod exchange;
