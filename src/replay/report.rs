@@ -219,7 +219,6 @@ pub struct Report {
     pub left_out: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
