@@ -158,6 +158,8 @@ pub enum Dependency {
     Counter,
     /// The response store: the Cache API.
     ResponseStore,
+    /// The static assets.
+    Assets,
     /// The origin.
     Origin,
 }
@@ -171,6 +173,7 @@ impl Dependency {
             Self::Control => "control",
             Self::Counter => "counter",
             Self::ResponseStore => "response-store",
+            Self::Assets => "assets",
             Self::Origin => "origin",
         }
     }

@@ -65,6 +65,16 @@ pub struct Snapshot {
     pub sequence: Option<u64>,
 }
 
+impl Snapshot {
+    /// What an isolate without a policy acts on: it serves nothing, and the
+    /// defaults say who is calling.
+    #[must_use]
+    pub fn none() -> Option<Self> {
+        let gateway = compile("{\"version\": 1}").ok()?;
+        Some(Self { gateway, revision: "none".to_owned(), sequence: None })
+    }
+}
+
 /// Where a policy may come from besides the store.
 #[derive(Clone, Debug, Default)]
 pub struct Fallback {
