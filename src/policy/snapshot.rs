@@ -452,7 +452,9 @@ pub async fn ready(
             Need::RefreshFirst => REFRESH_WAIT,
             Need::Read => FIRST_READ,
         };
-        lines.extend(refresh(store, control, fallback, holder, &now, deadline).await);
+        // Boxed: what a refresh keeps while it waits must not make every
+        // request as large.
+        lines.extend(Box::pin(refresh(store, control, fallback, holder, &now, deadline)).await);
         need = holder.borrow_mut().need(now());
     }
     let snapshot = holder.borrow().acting(now());
