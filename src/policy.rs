@@ -3,6 +3,7 @@
 
 pub mod compile;
 pub mod decode;
+pub mod defaults;
 pub mod diff;
 pub mod manifest;
 pub mod needs;

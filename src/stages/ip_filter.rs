@@ -9,7 +9,7 @@
 pub mod prefix;
 pub mod prefix_map;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Deserialize;
@@ -17,8 +17,8 @@ use serde::Deserialize;
 use self::prefix::Prefix;
 use self::prefix_map::PrefixMap;
 use super::Mode;
-use crate::policy::decode::{Problems, join};
-use crate::policy::units::Name;
+use crate::policy::decode::{Problems, Trail};
+use crate::policy::units::{Name, repeated};
 
 /// `ip_filter` in the policy: at the top for every request, or in a route.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -115,42 +115,42 @@ pub const ADDRESS_SET_EXPECTED: &str = "expected the name of one of \"address_se
 impl IpFilterConfig {
     /// Checks and compiles.
     pub fn compile(
-        &self,
-        path: &str,
+        self,
+        path: &Trail<'_>,
         sets: &BTreeMap<Name, AddressSetConfig>,
         problems: &mut Problems,
     ) -> IpFilterStage {
-        let mut seen = HashSet::new();
+        let rules_at = path.entry("rules");
+        for index in repeated(self.rules.iter().map(|rule| &rule.id)) {
+            let id = self.rules.get(index).map(|rule| format!("\"{}\"", rule.id)).unwrap_or_default();
+            problems.add(rules_at.item(index).entry("id"), id, "expected an id of its own in the stage");
+        }
         let mut evaluated: Vec<(Prefix, usize, Mode)> = Vec::new();
         let mut has_shadow = false;
         for (index, rule) in self.rules.iter().enumerate() {
-            let at = format!("{}[{index}]", join(path, "rules"));
-            if !seen.insert(&rule.id) {
-                problems.add(
-                    format!("{at}.id"),
-                    format!("\"{}\"", rule.id),
-                    "expected an id of its own in the stage",
-                );
-            }
+            let at = rules_at.item(index);
             if rule.prefixes.is_empty() && rule.address_sets.is_empty() {
-                problems.add(at.clone(), "", "expected \"prefixes\" or \"address_sets\"");
+                problems.add(at, "", "expected \"prefixes\" or \"address_sets\"");
             }
-            let mut prefixes = rule.prefixes.clone();
+            // A shadow stage is evaluated as a whole, see the caller of `decide`.
+            let mode = if self.mode == Mode::Shadow { rule.mode } else { rule.mode.within(self.mode) };
+            let is_evaluated = mode != Mode::Off && self.mode != Mode::Off;
+            has_shadow |= is_evaluated && mode == Mode::Shadow;
+            let mut evaluate = |prefixes: &[Prefix]| {
+                if is_evaluated {
+                    evaluated.extend(prefixes.iter().map(|prefix| (*prefix, index, mode)));
+                }
+            };
+            evaluate(&rule.prefixes);
             for (position, name) in rule.address_sets.iter().enumerate() {
                 match sets.get(name) {
-                    Some(set) => prefixes.extend(&set.prefixes),
+                    Some(set) => evaluate(&set.prefixes),
                     None => problems.add(
-                        format!("{at}.address_sets[{position}]"),
+                        at.entry("address_sets").item(position),
                         format!("\"{name}\""),
                         ADDRESS_SET_EXPECTED,
                     ),
                 }
-            }
-            // A shadow stage is evaluated as a whole, see the caller of `decide`.
-            let mode = if self.mode == Mode::Shadow { rule.mode } else { rule.mode.within(self.mode) };
-            if mode != Mode::Off && self.mode != Mode::Off {
-                has_shadow |= mode == Mode::Shadow;
-                evaluated.extend(prefixes.into_iter().map(|prefix| (prefix, index, mode)));
             }
         }
         // In the order of the rules, which decides between equal prefixes.
@@ -158,16 +158,13 @@ impl IpFilterConfig {
             let chosen = evaluated.iter().filter(|(_, _, mode)| modes.contains(mode));
             PrefixMap::new(chosen.map(|(prefix, index, _)| (*prefix, *index)))
         };
+        let enforced = of(&[Mode::Enforce]);
         let with_shadow = has_shadow.then(|| of(&[Mode::Enforce, Mode::Shadow]));
         IpFilterStage {
             mode: self.mode,
             default: self.default,
-            rules: self
-                .rules
-                .iter()
-                .map(|rule| Rule { id: rule.id.0.clone(), action: rule.action })
-                .collect(),
-            enforced: of(&[Mode::Enforce]),
+            rules: self.rules.into_iter().map(|rule| Rule { id: rule.id.0, action: rule.action }).collect(),
+            enforced,
             with_shadow,
         }
     }
