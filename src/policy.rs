@@ -7,6 +7,8 @@ pub mod defaults;
 pub mod diff;
 pub mod manifest;
 pub mod needs;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod snapshot;
 pub mod units;
 
@@ -37,13 +39,16 @@ pub const DOCUMENT_VERSION: u32 = 1;
 
 /// The whole document.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Where the document's JSON Schema is, for editors. The gateway ignores
     /// it; at most 2,000 bytes.
     #[serde(default, rename = "$schema")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 2_000)))]
     pub schema: Option<String>,
     /// The form of the document: 1.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::version"))]
     pub version: u32,
     /// How isolates follow a new policy.
     #[serde(default)]
@@ -56,9 +61,11 @@ pub struct Policy {
     pub observe: ObserveConfig,
     /// Origins by name.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 10_000)))]
     pub upstreams: BTreeMap<Name, UpstreamConfig>,
     /// Prefixes by name.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 10_000)))]
     pub address_sets: BTreeMap<Name, AddressSetConfig>,
     /// Entry rules: for every request, routed or not.
     #[serde(default)]
@@ -71,20 +78,25 @@ pub struct Policy {
     pub defaults: StagesConfig,
     /// Routes; their order means nothing.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 10_000)))]
     pub routes: Vec<RouteConfig>,
 }
 
 /// `refresh`.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RefreshConfig {
     /// How old a policy may be before a request refreshes it after its
     /// response, 1s to 1h. Default 30s.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::span::<1_000, 3_600_000>", extend("default" = "30s")))]
     pub interval: Span,
     /// How old it may be before a request waits for a newer one, at least
     /// `interval`, at most 1d. Default 5m.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::span::<1_000, 86_400_000>", extend("default" = "5m")))]
     pub max_stale: Span,
     /// Where a newer one is read. Default `kv`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "kv")))]
     pub source: Source,
 }
 
@@ -100,6 +112,7 @@ impl Default for RefreshConfig {
 
 /// Where policies are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The KV namespace `STATE`.
@@ -109,6 +122,7 @@ pub enum Source {
 
 /// `observe`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ObserveConfig {
     /// The access log.
@@ -117,14 +131,17 @@ pub struct ObserveConfig {
 
 /// `observe.log`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// How much of the client's address is logged. Default `address`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "address")))]
     pub client_address: ClientAddress,
 }
 
 /// The stages of a route, as they stand in `defaults`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct StagesConfig {
     /// May it speak here?
@@ -139,6 +156,7 @@ pub struct StagesConfig {
 
 /// `routes[]`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     /// Its name in logs; unique.
@@ -148,6 +166,7 @@ pub struct RouteConfig {
     pub matches: MatchConfig,
     /// Goes before specificity; the greater wins. Default 0.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = -2_147_483_648_i64, max = 2_147_483_647_i64), extend("default" = 0)))]
     pub priority: i32,
     /// The upstream that answers, where no canary chooses one.
     pub upstream: Name,

@@ -31,6 +31,7 @@ mod policy;
 mod record;
 mod respond;
 mod route;
+mod schema;
 mod snapshot;
 mod target;
 mod time;
