@@ -5,6 +5,13 @@
 //! cargo run --example policy -- check policies/staging.json
 //! cargo run --example policy -- manifest policies/staging.json --sequence 1 --revision r1
 //! ```
+//!
+//! It also writes what is generated from the types:
+//!
+//! ```sh
+//! cargo run --example policy -- schema       # www/policy.schema.json
+//! cargo run --example policy -- reference    # docs/reference.md
+//! ```
 
 use std::process::ExitCode;
 
@@ -15,7 +22,9 @@ const USAGE: &str = "\
 Usage:
   policy check FILE                                          lists every problem; exit code 1 when there is one
   policy manifest FILE [--sequence N] [--revision NAME] [--metadata]
-                                                             prints the value of the KV key \"active\", or its metadata";
+                                                             prints the value of the KV key \"active\", or its metadata
+  policy schema                                              writes www/policy.schema.json
+  policy reference                                           writes docs/reference.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +56,9 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
         return Ok(USAGE.to_owned());
     }
     let (command, rest) = arguments.split_first().ok_or_else(|| usage("expected a command"))?;
+    if rest.is_empty() && matches!(command.as_str(), "schema" | "reference") {
+        return generate(command);
+    }
     let (file, options) = rest.split_first().ok_or_else(|| usage("expected a file"))?;
     let text = std::fs::read_to_string(file).map_err(|error| Failure::Policy(format!("{file}: {error}")))?;
     let gateway = compile(&text).map_err(|error| {
@@ -60,8 +72,18 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
             gateway.upstreams.len()
         )),
         "manifest" => manifest(text, options),
-        _ => Err(usage("expected \"check FILE\" or \"manifest FILE\"")),
+        _ => Err(usage("expected \"check FILE\", \"manifest FILE\", \"schema\" or \"reference\"")),
     }
+}
+
+fn generate(what: &str) -> Result<String, Failure> {
+    use edgeweir::policy::schema;
+    let (path, text) = match what {
+        "schema" => ("www/policy.schema.json", schema::text()),
+        _ => ("docs/reference.md", schema::reference::text()),
+    };
+    std::fs::write(path, text).map_err(|error| Failure::Policy(format!("{path}: {error}")))?;
+    Ok(format!("{path}: written\n"))
 }
 
 fn manifest(policy: String, options: &[String]) -> Result<String, Failure> {

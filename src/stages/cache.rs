@@ -44,13 +44,17 @@ use crate::time::Timestamp;
 
 /// `routes[].cache` in the policy.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheConfig {
     /// `enforce` or `off`. Default `enforce`.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::cache_mode", extend("default" = "enforce")))]
     pub mode: Mode,
     /// Where answers are kept. Default `["location"]`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1), extend("default" = ["location"])))]
     pub tiers: Vec<Tier>,
     /// The largest body that is kept, 1B to 25MiB. Default 1MiB.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::size::<1, 26_214_400>", extend("default" = "1MiB")))]
     pub max_body: Size,
 }
 
@@ -62,6 +66,7 @@ impl Default for CacheConfig {
 
 /// Where answers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// The Cache API of the edge location.

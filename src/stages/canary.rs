@@ -27,31 +27,38 @@ use crate::policy::units::{HUNDRED_PERCENT, Name, Percent, Span, repeated};
 
 /// `routes[].canary` in the policy.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CanaryConfig {
     /// Default `enforce`. In `shadow` the variant is chosen and logged, and
     /// the route's upstream answers.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
     /// Keeps a client's unit in a cookie. Default none: the unit follows the
     /// client's network.
     pub sticky: Option<StickyConfig>,
     /// Two or more; the weights add up to 100.
+    #[cfg_attr(feature = "schema", schemars(length(min = 2, max = 32)))]
     pub variants: Vec<VariantConfig>,
 }
 
 /// `canary.sticky`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StickyConfig {
     /// The cookie's name, a token.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::token"))]
     pub cookie: String,
     /// How long a browser keeps it, 1s to 366d. Default 1d.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::optional_span::<1_000, 31_622_400_000>", extend("default" = "1d")))]
     pub max_age: Option<Span>,
 }
 
 /// `canary.variants[]`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VariantConfig {
     /// Its name in logs and cache keys; unique in its stage.

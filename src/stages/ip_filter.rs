@@ -22,11 +22,14 @@ use crate::policy::units::{Name, repeated};
 
 /// `ip_filter` in the policy: at the top for every request, or in a route.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct IpFilterConfig {
     /// Default `enforce`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
     /// What happens to an address that no rule names. Default `allow`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "allow")))]
     pub default: Action,
     /// Rules; order matters only between equally long prefixes.
     pub rules: Vec<IpRuleConfig>,
@@ -34,6 +37,8 @@ pub struct IpFilterConfig {
 
 /// `ip_filter.rules[]`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::policy::schema::some_addresses))]
 #[serde(deny_unknown_fields)]
 pub struct IpRuleConfig {
     /// Its name in logs; unique in its stage.
@@ -48,11 +53,13 @@ pub struct IpRuleConfig {
     pub address_sets: Vec<Name>,
     /// Default `enforce`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
 }
 
 /// `address_sets.NAME` in the policy.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AddressSetConfig {
     /// Its prefixes.
@@ -61,6 +68,7 @@ pub struct AddressSetConfig {
 
 /// What a rule does with an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Lets it pass.

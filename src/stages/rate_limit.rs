@@ -32,11 +32,14 @@ use crate::text;
 
 /// `rate_limit` in the policy: at the top for every request, or in a route.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimitConfig {
     /// Default `enforce`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
     /// What a rule does that says nothing itself. Default `local`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "local")))]
     pub on_failure: Option<OnFailure>,
     /// Rules, asked in order.
     pub rules: Vec<LimitRuleConfig>,
@@ -44,37 +47,50 @@ pub struct RateLimitConfig {
 
 /// `rate_limit.rules[]`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LimitRuleConfig {
     /// Its name in logs and in the RateLimit fields; unique in its stage.
     pub id: Name,
     /// What has a count of its own. Default `["client"]`.
     #[serde(default = "client_key")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 8), extend("default" = ["client"])))]
     pub key: Vec<KeyPart>,
     /// Default `gcra`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "gcra")))]
     pub algorithm: Algorithm,
     /// Requests per window, 1 to 1,000,000,000.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000_000)))]
     pub max: u32,
     /// The window, 1s to 31d.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(schema_with = "crate::policy::schema::span::<1_000, 2_678_400_000>")
+    )]
     pub window: Span,
     /// Requests at once after a pause, 1 to 1,000,000,000. Default `max`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000_000)))]
     pub burst: Option<u32>,
     /// Where it counts. Default `exact`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "exact")))]
     pub counting: Counting,
     /// How long an `exact` count may take, 10ms to 10s. Default 250ms.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::optional_span::<10, 10_000>", extend("default" = "250ms")))]
     pub deadline: Option<Span>,
     /// What happens when an `exact` count fails.
     #[serde(default)]
     pub on_failure: Option<OnFailure>,
     /// What a refused client is told. At most 1,000 bytes.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1_000)))]
     pub message: Option<String>,
     /// Default `enforce`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
 }
 
@@ -84,6 +100,7 @@ fn client_key() -> Vec<KeyPart> {
 
 /// A part of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPart {
     /// The client's network, see `identity.ipv6_prefix`.
@@ -94,6 +111,7 @@ pub enum KeyPart {
 
 /// How a rule counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// The generic cell rate algorithm: any interval T admits at most
@@ -104,6 +122,7 @@ pub enum Algorithm {
 
 /// Where a rule counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Counting {
     /// In the isolate: no call, but each isolate by itself.
@@ -126,6 +145,7 @@ impl Counting {
 
 /// What happens when a counter fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// The isolate counts by the same quota.

@@ -25,15 +25,19 @@ use crate::policy::units::FieldValues;
 
 /// `routes[].match` in the policy.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct MatchConfig {
     /// Host names, exact or with a leading `*.` that stands for one label or
     /// more; a port narrows it to that port. Default any.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::hosts"))]
     pub hosts: Vec<String>,
     /// Literal segments, `{name}` for any one segment, a final `/*` for any
     /// rest (also none). Default `/*`.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::path", extend("default" = "/*")))]
     pub path: Option<String>,
     /// Methods. Default any.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::methods"))]
     pub methods: Vec<String>,
     /// Header fields that must have exactly this value. Default none.
     pub headers: FieldValues,
@@ -44,6 +48,7 @@ pub struct MatchConfig {
 
 /// An escape that origins read in more than one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum AllowEncoded {
     /// An encoded slash.
     #[serde(rename = "%2F")]

@@ -31,9 +31,11 @@ use crate::text;
 
 /// `upstreams.NAME` in the policy.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamConfig {
     /// A URL of scheme, host and port, or `"request"` for the request's own.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::origin"))]
     pub origin: String,
     /// How long things may take.
     #[serde(default)]
@@ -42,10 +44,12 @@ pub struct UpstreamConfig {
 
 /// `upstreams.NAME.timeouts`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutConfig {
     /// Until the head of the response has arrived, connection and request
     /// included, 10ms to 10m. Default 30s.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::optional_span::<10, 600_000>", extend("default" = "30s")))]
     pub first_byte: Option<Span>,
 }
 
