@@ -8,6 +8,7 @@ import {
 } from "../lib/admin-token.mjs";
 import { readFlags } from "../lib/flags.mjs";
 import { userPath } from "../lib/paths.mjs";
+import { quoted } from "../lib/things-to-try.mjs";
 import { bold, main, note, Refusal } from "../lib/term.mjs";
 
 const help = `npm run token -- --name NAME --role ROLE [FLAGS]
@@ -48,8 +49,6 @@ function writeList(path, list) {
   writeFileSync(`${path}.tmp`, `${JSON.stringify(list, null, 2)}\n`, { mode: 0o600 });
   renameSync(`${path}.tmp`, path);
 }
-
-const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 await main(async () => {
   const text = { type: "string" };

@@ -32,12 +32,15 @@ async function activeRevision(call) {
   throw new Refusal("The gateway did not name its active revision.", "Name it: --base r7", USAGE);
 }
 
-async function agree(question, flags) {
+/** Who is asked before something changes. */
+const somebody = () => ({ present: Boolean(process.stdin.isTTY), ask });
+
+async function agree(question, flags, person) {
   if (flags.yes) return;
-  if (!process.stdin.isTTY) {
+  if (!person.present) {
     throw new Refusal("There is nobody to ask.", "Give --yes to go on without.", USAGE);
   }
-  if (!(await ask(question))) throw new Refusal("Nothing was changed.", undefined, NO);
+  if (!(await person.ask(question))) throw new Refusal("Nothing was changed.", undefined, NO);
 }
 
 /** Sends a change; where its end is not known, that is said. */
@@ -64,7 +67,7 @@ async function preview(call, [method, path, options], flags) {
 }
 
 /** @param {Call} call */
-export async function push(call, target, [file, ...more], flags) {
+export async function push(call, target, [file, ...more], flags, person = somebody()) {
   if (file === undefined || more.length > 0) {
     throw new Refusal("push takes one file.", "npm run policy -- push FILE -m MESSAGE", USAGE);
   }
@@ -78,14 +81,14 @@ export async function push(call, target, [file, ...more], flags) {
   if (base === undefined) note(`This would be the first revision of ${target.name}.`);
   else await preview(call, againstText(text, base), flags);
   const on = base === undefined ? "" : ` on ${base}`;
-  await agree(`Push ${printable(file)} to ${target.name} (${target.url})${on}?`, flags);
+  await agree(`Push ${printable(file)} to ${target.name} (${target.url})${on}?`, flags, person);
   const headers = base === undefined ? { "If-None-Match": "*" } : { "If-Match": `"${base}"` };
   const options = { query: { message }, headers, body: text, expect: [200, 201] };
   acknowledge(await change(call, ["PUT", "policy", options]), flags);
 }
 
 /** @param {Call} call */
-export async function rollback(call, target, [to, ...more], flags) {
+export async function rollback(call, target, [to, ...more], flags, person = somebody()) {
   if (to === undefined || more.length > 0) {
     const mend = "npm run policy -- rollback r3 -m MESSAGE";
     throw new Refusal("rollback takes one revision.", mend, USAGE);
@@ -95,7 +98,7 @@ export async function rollback(call, target, [to, ...more], flags) {
   const base = requireRevision(flags.base, "--base") ?? (await activeRevision(call));
   if (base === undefined) throw new Refusal(`Nothing is stored in ${target.name}.`);
   await preview(call, betweenRevisions(base, to), flags);
-  await agree(`Roll ${target.name} (${target.url}) back from ${base} to ${to}?`, flags);
+  await agree(`Roll ${target.name} (${target.url}) back from ${base} to ${to}?`, flags, person);
   const headers = { "If-Match": `"${base}"` };
   const body = JSON.stringify({ to, message });
   const options = { headers, body, expect: [200, 201] };
