@@ -2,6 +2,7 @@
 //! events that it raises. No decision is made here, and no runtime type or
 //! error leaves it.
 
+pub mod admin;
 pub mod binding;
 pub mod control_client;
 pub mod counters;

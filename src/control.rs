@@ -36,11 +36,25 @@ pub fn is_ours(path: &str) -> bool {
 /// How the isolate is.
 #[derive(Clone, Copy, Debug)]
 pub struct Health<'a> {
-    /// Whether it acts on a policy that is not the one it should. Why is not
-    /// public.
-    pub degraded: bool,
+    /// Whether there is a policy to act on.
+    pub available: bool,
+    /// Why it acts on a policy that is not the one it should; `None` when it
+    /// does not. Not public.
+    pub degraded: Option<&'a str>,
     /// The revision it acts on.
     pub revision: &'a str,
+}
+
+impl Health<'_> {
+    /// `ok`, `degraded`, or `unavailable` where there is no policy.
+    #[must_use]
+    pub const fn status(&self) -> &'static str {
+        match (self.available, self.degraded) {
+            (false, _) => "unavailable",
+            (true, Some(_)) => "degraded",
+            (true, None) => "ok",
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -48,24 +62,31 @@ struct HealthText<'a> {
     status: &'a str,
     version: &'a str,
     revision: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
-/// Answers a request for us.
+/// Answers a request for us that is not the admin API's. `is_reader` is
+/// whether the client may know why the isolate is degraded.
 ///
 /// # Errors
 /// [`Reason::NoSuchEndpoint`].
-pub fn answer(method: &Method, path: &str, health: &Health<'_>) -> Result<Answer, Reject> {
+pub fn answer(
+    method: &Method,
+    path: &str,
+    health: &Health<'_>,
+    is_reader: impl FnOnce() -> bool,
+) -> Result<Answer, Reject> {
     if path != "/_weir/health" || ![Method::GET, Method::HEAD].contains(method) {
         return Err(Reject::new(Reason::NoSuchEndpoint));
     }
-    let status = if health.degraded { "degraded" } else { "ok" };
-    Ok(respond::json(200, &HealthText { status, version: MODULE_VERSION, revision: health.revision }))
-}
-
-/// The answer of `/_weir/health` where there is no policy at all.
-#[must_use]
-pub fn without_policy() -> Answer {
-    respond::json(503, &HealthText { status: "unavailable", version: MODULE_VERSION, revision: "none" })
+    let text = HealthText {
+        status: health.status(),
+        version: MODULE_VERSION,
+        revision: health.revision,
+        reason: health.degraded.filter(|_| is_reader()),
+    };
+    Ok(respond::json(if health.available { 200 } else { 503 }, &text))
 }
 
 /// The limit of a client's requests for us: so generous that only a flood

@@ -158,6 +158,8 @@ pub enum Dependency {
     Counter,
     /// The response store: the Cache API.
     ResponseStore,
+    /// The static assets.
+    Assets,
     /// The origin.
     Origin,
 }
@@ -171,6 +173,7 @@ impl Dependency {
             Self::Control => "control",
             Self::Counter => "counter",
             Self::ResponseStore => "response-store",
+            Self::Assets => "assets",
             Self::Origin => "origin",
         }
     }
@@ -265,4 +268,15 @@ pub fn clip(text: &str, limit: usize) -> &str {
         end = end.saturating_sub(1);
     }
     text.get(..end).unwrap_or_default()
+}
+
+/// Lines for a terminal, each ended by a line feed: what would move the cursor
+/// or turn the text around is replaced.
+#[must_use]
+pub fn printable(lines: &[String]) -> String {
+    let steers = |character: char| {
+        character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let shown = |character| if steers(character) { '\u{fffd}' } else { character };
+    lines.iter().flat_map(|line| line.chars().map(shown).chain(['\n'])).collect()
 }

@@ -7,10 +7,12 @@ mod answers;
 mod limits;
 mod peek;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use self::answers::CacheState;
-use crate::control;
+use crate::admin;
+use crate::admin::tokens::Tokens;
+use crate::control::{self, Health};
 use crate::error::{Dependency, PlatformError, Reason, Reject};
 use crate::exchange::{Edit, Head, Reply};
 use crate::observe::record::{ClientAddress, Record, StageRecord, Verdict};
@@ -38,6 +40,12 @@ pub struct Isolate {
     unstorable: RefCell<HitForMiss>,
     /// The environment's name: part of every cache key.
     pub environment: String,
+    /// Who may use the admin API.
+    pub tokens: Tokens,
+    /// Rejected attempts to use it.
+    pub rejections: RefCell<CounterTable>,
+    /// Whether a change of the policy went through here.
+    pub changed: Cell<bool>,
 }
 
 impl Isolate {
@@ -49,14 +57,41 @@ impl Isolate {
             control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
             environment: environment.to_owned(),
+            tokens: Tokens::default(),
+            rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
+            changed: Cell::new(false),
         }
+    }
+
+    /// With an admin API for these.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Tokens) -> Self {
+        Self { tokens, ..self }
+    }
+}
+
+/// The policy that an isolate acts on.
+#[derive(Clone, Copy, Debug)]
+pub struct Acting<'a> {
+    /// The policy. Where there is none, one that serves nothing: what is ours
+    /// answers all the same, or nobody could push a first one.
+    pub snapshot: &'a Snapshot,
+    /// Whether that is a policy at all.
+    pub available: bool,
+    /// Why it is not the one that it should be.
+    pub degraded: Option<&'a str>,
+}
+
+impl Acting<'_> {
+    fn health(&self) -> Health<'_> {
+        Health { available: self.available, degraded: self.degraded, revision: &self.snapshot.revision }
     }
 }
 
 /// One request on its way.
 struct Journey<'a, P: Platform> {
     gateway: &'a Gateway,
-    snapshot: &'a Snapshot,
+    acting: &'a Acting<'a>,
     isolate: &'a Isolate,
     platform: &'a P,
     head: &'a P::Request,
@@ -71,8 +106,7 @@ struct Journey<'a, P: Platform> {
 /// Takes a request through the journey. Never fails: whatever happens, there
 /// is a reply and a record. `fresh` is 128 random bits.
 pub async fn handle<P: Platform>(
-    snapshot: &Snapshot,
-    degraded: bool,
+    acting: &Acting<'_>,
     isolate: &Isolate,
     platform: &P,
     head: &P::Request,
@@ -80,8 +114,8 @@ pub async fn handle<P: Platform>(
 ) -> (Reply<P::Response>, Record) {
     let arrived = platform.now();
     let mut journey = Journey {
-        gateway: &snapshot.gateway,
-        snapshot,
+        gateway: &acting.snapshot.gateway,
+        acting,
         isolate,
         platform,
         head,
@@ -89,8 +123,10 @@ pub async fn handle<P: Platform>(
         strictest: None,
         record: Record::new(arrived, head.method().as_str()),
     };
-    journey.record.revision = Some(snapshot.revision.clone());
-    let result = journey.travel(degraded, arrived, fresh).await;
+    if acting.available {
+        journey.record.revision = Some(acting.snapshot.revision.clone());
+    }
+    let result = journey.travel(arrived, fresh).await;
     let reply = journey.respond(result);
     journey.record.duration_ms = millis_of(platform.now().since(arrived));
     (reply, journey.record)
@@ -98,12 +134,7 @@ pub async fn handle<P: Platform>(
 
 impl<P: Platform> Journey<'_, P> {
     /// The stages in order.
-    async fn travel(
-        &mut self,
-        degraded: bool,
-        arrived: Timestamp,
-        fresh: u128,
-    ) -> Result<Reply<P::Response>, Reject> {
+    async fn travel(&mut self, arrived: Timestamp, fresh: u128) -> Result<Reply<P::Response>, Reject> {
         let gateway = self.gateway;
         // The target is read before anything else, so that every log line can
         // name it; what is wrong with it is answered only after the entry
@@ -138,8 +169,13 @@ impl<P: Platform> Journey<'_, P> {
             && control::is_ours(&target.path)
         {
             self.control_limit(&identity, arrived)?;
-            let health = control::Health { degraded, revision: &self.snapshot.revision };
-            return control::answer(self.head.method(), &target.path, &health).map(Reply::Answer);
+            return self.ours(target, &identity, fresh).await;
+        }
+        // Closed: without a policy there is nothing that could allow a
+        // request.
+        if !self.acting.available {
+            self.record.error = self.acting.degraded.map(str::to_owned);
+            return Err(Reject::new(Reason::NoPolicy).retry_after(5));
         }
 
         // 3 entry: before the route, so scanners of paths that nobody serves
@@ -198,6 +234,36 @@ impl<P: Platform> Journey<'_, P> {
         Ok(Reply::Native(response, Vec::new()))
     }
 
+    /// 2 control: what lies under `/_weir/`.
+    async fn ours(
+        &mut self,
+        target: &Target<'_>,
+        identity: &Identity,
+        fresh: u128,
+    ) -> Result<Reply<P::Response>, Reject> {
+        let request = admin::Request {
+            platform: self.platform,
+            head: self.head,
+            target,
+            identity,
+            snapshot: self.acting.snapshot,
+            health: self.acting.health(),
+            isolate: self.isolate,
+            fresh,
+        };
+        if !admin::is_ours(&target.path) {
+            let method = self.head.method();
+            return control::answer(method, &target.path, &request.health, || request.is_reader())
+                .map(Reply::Answer);
+        }
+        let (reply, refused) = request.answer().await;
+        if let Some(reason) = refused {
+            self.record.reason = Some(reason);
+            self.record.verdict = Verdict::Refused;
+        }
+        Ok(reply)
+    }
+
     /// 15 respond: the same additions whoever made the answer.
     fn respond(&mut self, result: Result<Reply<P::Response>, Reject>) -> Reply<P::Response> {
         let request_id = self.record.request_id.clone();
@@ -225,7 +291,7 @@ impl<P: Platform> Journey<'_, P> {
                 self.record.verdict =
                     if reject.reason.is_failure() { Verdict::Failed } else { Verdict::Refused };
                 let mut answer = respond::problem(&reject, request_id.as_deref());
-                self.record.error = reject.cause;
+                self.record.error = reject.cause.or_else(|| self.record.error.take());
                 self.record.status = answer.status;
                 respond::apply(&mut answer, edits);
                 Reply::Answer(answer)

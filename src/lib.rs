@@ -28,8 +28,9 @@
 //!
 //! In reading order: [`exchange`], [`error`], [`time`], [`platform`] (the
 //! ports), [`policy`] (the document and its compiled form), [`stages`],
-//! [`gateway`], [`explain`].
+//! [`gateway`], [`explain`], [`replay`].
 
+pub mod admin;
 pub mod control;
 pub mod error;
 pub mod exchange;
@@ -38,6 +39,7 @@ pub mod gateway;
 pub mod observe;
 pub mod platform;
 pub mod policy;
+pub mod replay;
 pub mod stages;
 pub mod text;
 pub mod time;

@@ -90,10 +90,36 @@ pub trait ResponseStore: Origin {
     fn remove(&self, keys: Vec<String>);
 }
 
-/// Everything a journey needs.
-pub trait Platform: Clock + Counters + ResponseStore {}
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// It has more bytes than are read.
+    TooLarge,
+    /// It did not come in time.
+    TimedOut,
+    /// It broke off.
+    Broken,
+}
 
-impl<T: Clock + Counters + ResponseStore> Platform for T {}
+/// What the admin API needs besides. No other request has its body read.
+pub trait AdminPlatform: Origin + ControlClient {
+    /// The body of the request at hand. A client that sends too much or too
+    /// slowly is refused.
+    fn read_body(&self, limit: usize, deadline: Duration)
+    -> impl Future<Output = Result<Vec<u8>, BodyError>>;
+
+    /// A file that was deployed with the module; `None` when there is none.
+    fn asset(
+        &self,
+        path: &str,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Option<Self::Response>, PlatformError>>;
+}
+
+/// Everything a journey needs.
+pub trait Platform: Clock + Counters + CounterPeek + ResponseStore + AdminPlatform {}
+
+impl<T: Clock + Counters + CounterPeek + ResponseStore + AdminPlatform> Platform for T {}
 
 /// A value and its metadata, both text, as the policy store holds them.
 pub type Stored = (String, Option<String>);

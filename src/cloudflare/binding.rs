@@ -11,6 +11,9 @@ pub const STATE: &str = "STATE";
 /// The namespace of the single writer.
 pub const CONTROL: &str = "CONTROL";
 
+/// The static assets.
+pub const ASSETS: &str = "ASSETS";
+
 /// The namespace of the counter objects.
 pub const LIMITER: &str = "LIMITER";
 

@@ -120,13 +120,15 @@ const messageOf = (error) => (error instanceof Error ? error.message : String(er
 /**
  * Resumes the current journey when the promise is settled, with the text that
  * `read` makes of its value (nothing where it gives undefined), or after so
- * many milliseconds. A value that comes too late is handed to `discard`.
+ * many milliseconds; then `abandon` is called, and a value that comes all the
+ * same is handed to `discard`.
  */
-function wait(promise, milliseconds, read, discard) {
+function wait(promise, milliseconds, read, { discard, abandon } = {}) {
   const exchange = current;
   let over = false;
   const timer = setTimeout(() => {
     over = true;
+    abandon?.();
     resume(exchange, TIMED_OUT, "");
   }, milliseconds);
   promise.then(
@@ -286,7 +288,7 @@ export function forward(text, firstByte) {
       const control = headers.get("cache-control") ?? "";
       return `${held.push(response) - 1}\n${status}\n${begun}\n${connection}\n${control}`;
     },
-    (response) => response.body?.cancel(),
+    { discard: (response) => response.body?.cancel() },
   );
 }
 
@@ -432,6 +434,56 @@ export function readBytes(binding, key, deadline) {
     exchange.bytes = new Uint8Array(buffer);
     return "";
   });
+}
+
+/** Reads the request's body, which `bytes` then gives; nothing when it is too large. */
+export function readBody(limit, deadline) {
+  const { body, headers } = current.request;
+  const reader = body?.getReader();
+  const reading = readAll(reader, Number(headers.get("content-length") ?? 0), limit);
+  const exchange = current;
+  wait(
+    reading,
+    deadline,
+    (whole) => {
+      if (whole === null) return undefined;
+      exchange.bytes = whole;
+      return "";
+    },
+    // What comes too late is not waited for: a slow client holds no memory.
+    { abandon: () => reader?.cancel().catch(() => {}) },
+  );
+}
+
+async function readAll(reader, announced, limit) {
+  if (reader === undefined) return new Uint8Array();
+  const chunks = [];
+  let size = 0;
+  for (;;) {
+    if (announced > limit || size > limit) {
+      reader.cancel().catch(() => {});
+      return null;
+    }
+    const { done, value } = await reader.read();
+    if (done) break;
+    size += value.byteLength;
+    chunks.push(value);
+  }
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return whole;
+}
+
+/** Fetches a static asset; resumes with the place of the response. */
+export function asset(binding, path, deadline) {
+  const fetched = current.env[binding].fetch(`https://assets.invalid${path}`);
+  wait(fetched, deadline, (response, { held }) =>
+    response.status === 200 ? `${held.push(response) - 1}` : undefined,
+  );
 }
 
 /** The bytes that were waited for. */

@@ -6,29 +6,24 @@
 //! event and calls [`begin`]; see [`super::task`].
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::binding::failure;
 use super::glue;
-use super::head::{EdgeHead, Wanted};
+use super::head::EdgeHead;
 use super::isolate::IsolateState;
 use super::origin::{Edge, EdgeResponse, now};
 use super::policy_store::KvPolicyStore;
 use super::task;
-use crate::control;
+use crate::control::client;
 use crate::error::{Dependency, Reason, Reject};
 use crate::exchange::{Answer, Edit, Head, Reply};
-use crate::gateway;
+use crate::gateway::{self, Acting};
 use crate::observe::record::{Record, Verdict};
 use crate::platform::edits_text;
-use crate::policy::snapshot::{Need, REFRESH_WAIT, Snapshot, refresh};
-use crate::stages::{respond, target};
-use crate::text;
-
-/// How long the very first request of an isolate waits for the policy.
-const FIRST_READ: Duration = Duration::from_secs(5);
+use crate::policy::snapshot::{FIRST_READ, Ready, Snapshot, ready, refresh};
+use crate::stages::respond;
 
 /// Begins the journey of the exchange's request; `true` when it is over.
 #[wasm_bindgen]
@@ -41,43 +36,63 @@ pub fn begin(id: u32) -> bool {
 #[wasm_bindgen(js_name = beginRefresh)]
 #[must_use]
 pub fn begin_refresh(id: u32) -> bool {
-    task::run(id, Box::pin(async { refresh_policy(&IsolateState::of(), FIRST_READ).await }))
+    task::run(
+        id,
+        Box::pin(async {
+            let state = IsolateState::of();
+            let line = refresh(&KvPolicyStore, &Edge, &state.fallback, &state.holder, now, FIRST_READ).await;
+            line.iter().for_each(|line| warn(line));
+            // The borrow must end before anything is awaited.
+            let (due, have) = {
+                let mut holder = state.holder.borrow_mut();
+                (holder.report_due(now()), holder.have())
+            };
+            if due {
+                // Should it fail, the next report is an hour away: a document
+                // is refused for what was seen, not for what was not.
+                let _ = client::seen(&Edge, have, FIRST_READ).await;
+            }
+        }),
+    )
 }
 
 async fn answer() {
     let state = IsolateState::of();
-    // The borrow must end before anything is awaited.
-    let need = state.holder.borrow_mut().need(now());
-    match need {
-        Need::Nothing | Need::Unavailable => {}
-        Need::RefreshAfter => glue::refresh_later(),
-        Need::RefreshFirst => refresh_policy(&state, REFRESH_WAIT).await,
-        Need::Read => refresh_policy(&state, FIRST_READ).await,
+    let Ready { snapshot, refresh_after, lines } =
+        ready(&KvPolicyStore, &Edge, &state.fallback, &state.holder, now).await;
+    lines.iter().for_each(|line| warn(line));
+    if refresh_after {
+        glue::refresh_later();
     }
-    let snapshot = state.holder.borrow().acting(now());
-    let record = match snapshot {
-        Some(snapshot) => serve(&state, &snapshot).await,
-        None => without_policy(&state),
+    let degraded = state.holder.borrow().degraded().map(str::to_owned);
+    let available = snapshot.is_some();
+    let Some(snapshot) = snapshot.or_else(|| state.nothing()) else {
+        // Unreachable: the policy that serves nothing compiles.
+        let reject = Reject::new(Reason::NoPolicy);
+        let _ = send_answer(respond::problem(&reject, None), false);
+        return;
     };
+    let acting = Acting { snapshot: &snapshot, available, degraded: degraded.as_deref() };
+    let record = serve(&state, &snapshot, &acting).await;
     if state.log_level.admits(&record) {
         glue::log(&record.line());
     }
-}
-
-async fn refresh_policy(state: &IsolateState, deadline: Duration) {
-    let line = refresh(&KvPolicyStore, &Edge, &state.fallback, &state.holder, now, deadline).await;
-    if let Some(line) = line {
-        let line =
-            serde_json::json!({ "schema": 1, "event": "policy", "time": now().to_string(), "message": line });
-        glue::warn(&line.to_string());
+    // Only after the response: neither may hold it up.
+    if state.isolate.changed.take() {
+        glue::refresh_later();
     }
 }
 
-async fn serve(state: &IsolateState, snapshot: &Rc<Snapshot>) -> Record {
+/// Writes a line about the policy.
+fn warn(message: &str) {
+    let time = now().to_string();
+    let line = serde_json::json!({ "schema": 1, "event": "policy", "time": time, "message": message });
+    glue::warn(&line.to_string());
+}
+
+async fn serve(state: &IsolateState, snapshot: &Rc<Snapshot>, acting: &Acting<'_>) -> Record {
     let head = EdgeHead::read(state.wanted(snapshot));
-    let degraded = state.holder.borrow().degraded().is_some();
-    let (reply, mut record) =
-        gateway::handle(snapshot, degraded, &state.isolate, &Edge, &head, state.fresh()).await;
+    let (reply, mut record) = gateway::handle(acting, &state.isolate, &Edge, &head, state.fresh()).await;
     send(reply, head.method() == http::Method::HEAD, &mut record);
     record
 }
@@ -106,33 +121,4 @@ fn send_answer(answer: Answer, is_head: bool) -> Result<(), wasm_bindgen::JsValu
     let Answer { status, fields, body } = answer;
     let edits: Vec<Edit> = fields.into_iter().map(|(name, value)| Edit::Append(name, value)).collect();
     glue::answer(status, &edits_text(&edits), if is_head { "" } else { &body })
-}
-
-/// The answer where there is no policy: closed, and saying so.
-fn without_policy(state: &IsolateState) -> Record {
-    // The next snapshot makes its own.
-    let head = EdgeHead::read(Rc::new(Wanted::new(vec![http::header::HOST])));
-    let host = head.field(&http::header::HOST);
-    let target = target::parse(head.url(), host.as_deref()).ok();
-    let mut record = Record::new(now(), head.method().as_str());
-    let request_id = text::hex(state.fresh(), 32);
-    record.host = target.as_ref().map(|target| target.authority().into_owned());
-    if let Some(target) = &target {
-        record.set_path(target.path_as_sent());
-    }
-    record.reason = Some(Reason::NoPolicy.as_str());
-    record.verdict = Verdict::Failed;
-    record.error = state.holder.borrow().degraded().map(str::to_owned);
-    let mut answer = if target.is_some_and(|target| target.path == "/_weir/health") {
-        control::without_policy()
-    } else {
-        respond::problem(&Reject::new(Reason::NoPolicy).retry_after(5), Some(&request_id))
-    };
-    // The policy may name another field; without one it is the default.
-    let field = http::header::HeaderName::from_static("x-request-id");
-    answer.fields.push((field, request_id.clone()));
-    record.status = answer.status;
-    record.request_id = Some(request_id);
-    send(Reply::Answer(answer), head.method() == http::Method::HEAD, &mut record);
-    record
 }

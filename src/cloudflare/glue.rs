@@ -96,6 +96,15 @@ extern "C" {
     #[wasm_bindgen]
     pub fn bytes() -> Vec<u8>;
 
+    /// Reads the request's body; to be waited for, then [`bytes`]. Nothing
+    /// when it is too large.
+    #[wasm_bindgen(js_name = readBody)]
+    pub fn read_body(limit: u32, deadline: u32);
+
+    /// Fetches a static asset; to be waited for.
+    #[wasm_bindgen(catch)]
+    pub fn asset(binding: &str, path: &str, deadline: u32) -> Result<(), JsValue>;
+
     /// Sends a message to an object; to be waited for.
     #[wasm_bindgen(catch)]
     pub fn ask(binding: &str, name: &str, message: &str, deadline: u32) -> Result<(), JsValue>;

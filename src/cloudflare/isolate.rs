@@ -8,12 +8,24 @@ use siphasher::sip128::SipHasher13;
 use super::binding::variable;
 use super::glue;
 use super::head::Wanted;
+use crate::admin::tokens::Tokens;
 use crate::gateway::Isolate;
 use crate::observe::record::LogLevel;
 use crate::policy::snapshot::{Fallback, Holder, Snapshot};
 
 thread_local! {
     static CURRENT: OnceCell<Rc<IsolateState>> = const { OnceCell::new() };
+}
+
+/// Who may use the admin API. Nobody may where the secret cannot be read.
+fn tokens() -> Tokens {
+    let Some(text) = variable("ADMIN_TOKENS") else { return Tokens::default() };
+    Tokens::parse(&text).unwrap_or_else(|why| {
+        let time = super::origin::now().to_string();
+        let line = serde_json::json!({ "schema": 1, "event": "admin", "time": time, "message": why });
+        glue::warn(&line.to_string());
+        Tokens::default()
+    })
 }
 
 /// What an isolate keeps.
@@ -30,6 +42,8 @@ pub struct IsolateState {
     seed: u128,
     count: Cell<u64>,
     wanted: RefCell<Option<(Rc<Snapshot>, Rc<Wanted>)>>,
+    /// What is acted on where there is no policy.
+    nothing: Option<Rc<Snapshot>>,
 }
 
 impl IsolateState {
@@ -58,11 +72,13 @@ impl IsolateState {
             holder: RefCell::new(Holder::default()),
             fallback,
             #[expect(clippy::cast_possible_truncation, reason = "half of the seed")]
-            isolate: Isolate::new(environment.as_deref().unwrap_or("unset"), seed as u64),
+            isolate: Isolate::new(environment.as_deref().unwrap_or("unset"), seed as u64)
+                .with_tokens(tokens()),
             log_level: LogLevel::parse(&variable("LOG_LEVEL").unwrap_or_default()),
             seed,
             count: Cell::new(0),
             wanted: RefCell::new(None),
+            nothing: Snapshot::none().map(Rc::new),
         }
     }
 
@@ -75,6 +91,12 @@ impl IsolateState {
         self.count.set(count);
         let hasher = SipHasher13::new_with_keys(self.seed as u64, (self.seed >> 64) as u64);
         hasher.hash(&count.to_le_bytes()).as_u128()
+    }
+
+    /// What is acted on where there is no policy.
+    #[must_use]
+    pub fn nothing(&self) -> Option<Rc<Snapshot>> {
+        self.nothing.clone()
     }
 
     /// The fields that this policy reads in one go.

@@ -86,7 +86,7 @@ impl<S: ControlStore> Plane<'_, S> {
         let number = self.state.active.saturating_add(1);
         let mut revision = Revision {
             revision: revision_name(number),
-            sequence: self.state.sequence.saturating_add(1),
+            sequence: self.state.next_sequence(self.now),
             hash: String::new(),
             bytes: 0,
             parts: Vec::new(),

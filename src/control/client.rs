@@ -44,12 +44,16 @@ pub async fn part(
     unhex(&part.part).ok_or_else(|| PlatformError::failed(Dependency::Control, "the part is not hex"))
 }
 
-/// Says which module this is.
+/// Says which module this is, and the sequence that it acts on.
 ///
 /// # Errors
 /// The object failed, or refused.
-pub async fn seen(control: &impl ControlClient, deadline: Duration) -> Result<(), PlatformError> {
-    ask::<Done>(control, &Action::Seen, deadline).await.map(|_| ())
+pub async fn seen(
+    control: &impl ControlClient,
+    have: Option<u64>,
+    deadline: Duration,
+) -> Result<(), PlatformError> {
+    ask::<Done>(control, &Action::Seen(Active { have }), deadline).await.map(|_| ())
 }
 
 async fn ask<T: DeserializeOwned>(

@@ -106,8 +106,8 @@ pub enum Action {
     Audit(AuditPage),
     /// Writes down an attempt that was refused before it came here.
     Note(Note),
-    /// Says only which module is asking.
-    Seen,
+    /// Says only which module is asking, and what it acts on.
+    Seen(Active),
     /// How the plane is.
     Status,
 }
@@ -273,7 +273,7 @@ pub fn decode_request(text: &str, protocol: u32) -> Result<Request, Box<Refused>
         "history" => Action::History(object(text)?),
         "audit" => Action::Audit(object(text)?),
         "note" => Action::Note(object(text)?),
-        "seen" => Action::Seen,
+        "seen" => Action::Seen(object(text)?),
         "status" => Action::Status,
         _ => return Err(Refused::new(Refusal::NoSuchAction).into()),
     };

@@ -110,9 +110,7 @@ pub fn decide(
     let module = request.module.as_deref().and_then(Version::parse);
     let mut plane =
         Plane { store, now, state: State::load(store)?, modules: Modules::load(store)?, writes: Vec::new() };
-    if let Some(module) = module {
-        plane.writes.extend(plane.modules.note(module, now));
-    }
+    let seen = module.and_then(|module| plane.modules.note(module, now));
     let Request { version, action, .. } = request;
     let text = |text: String| Answer::Text(text);
     let answer = match action {
@@ -137,10 +135,18 @@ pub fn decide(
             plane.note(note);
             text(encode_answer(version, Ok(Done { done: true })))
         }
-        Action::Seen => text(encode_answer(version, Ok(Done { done: true }))),
+        Action::Seen(active) => {
+            plane.rise(active.have);
+            text(encode_answer(version, Ok(Done { done: true })))
+        }
         Action::Status => text(encode_answer(version, Ok(plane.status()))),
     };
-    if !plane.writes.is_empty() {
+    if plane.writes.is_empty() {
+        // A storage that takes nothing more must not keep isolates from their
+        // policy; the module says so again next time.
+        let _ = seen.map(|seen| store.apply(vec![seen]));
+    } else {
+        plane.writes.extend(seen);
         store.apply(plane.writes)?;
     }
     Ok(Handled { version, answer })
@@ -221,12 +227,7 @@ impl<S: ControlStore> Plane<'_, S> {
         }
         let newest = self.stored_revision(self.state.active)?.ok_or_else(|| lost("the active revision"))?;
         if can_read(module, &newest.module) {
-            // Whoever acts on a higher sequence got it from elsewhere: it was
-            // written by hand, or this object was restored from a backup.
-            if have.is_some_and(|have| have > self.state.sequence && self.state.rise_above(have)) {
-                self.writes.push(self.state.write());
-                self.writes.push(Write::Alarm(self.now));
-            }
+            self.rise(have);
             if have.is_some_and(|have| have >= self.state.sequence) {
                 return Ok(ActivePolicy { unchanged: true, ..ActivePolicy::default() });
             }
@@ -242,6 +243,15 @@ impl<S: ControlStore> Plane<'_, S> {
             _ if have.is_some() => ActivePolicy { unchanged: true, behind, ..ActivePolicy::default() },
             _ => ActivePolicy { none: true, behind, ..ActivePolicy::default() },
         })
+    }
+
+    /// Whoever acts on a higher sequence got it from elsewhere: it was written
+    /// by hand. The active revision would never act there.
+    fn rise(&mut self, have: Option<u64>) {
+        if have.is_some_and(|have| have > self.state.sequence && self.state.rise_above(have)) {
+            self.writes.push(self.state.write());
+            self.writes.push(Write::Alarm(self.now));
+        }
     }
 
     /// The newest revision that a module can read.

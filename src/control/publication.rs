@@ -7,7 +7,7 @@
 //! 3. At most one write of `active` a second (the store's limit for a key),
 //!    so several changes in a second become one write: the newest.
 //! 4. A failure is tried again after 1 s, 2 s, … 60 s, by alarm, for ever.
-//! 5. What was written is read back once the store must show it. Does it show
+//! 5. What was written is read back later, three times. Does the store show
 //!    something older (a write of long ago took effect late), it is written
 //!    again; something newer that is not ours, the active revision goes above
 //!    it.
@@ -33,9 +33,11 @@ pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// How long after a write it is read back: a location shows it within 60 s,
-/// plus what it may keep a copy for.
-pub const VERIFY_AFTER: Duration = Duration::from_secs(90);
+/// How long after a write it is read back, and how long after that again. A
+/// location usually shows a write within 60 s; later looks are for a view that
+/// was late, too.
+pub const VERIFY_AFTER: [Duration; 3] =
+    [Duration::from_secs(90), Duration::from_secs(600), Duration::from_secs(3_600)];
 
 /// When the alarm rings again while a run is on its way, should it die.
 const WATCH: Duration = Duration::from_secs(5);
@@ -71,7 +73,7 @@ pub fn next_step(state: &State, now: Timestamp) -> Step {
     }
     match state.verify {
         None => Step::Idle,
-        Some(due) if due > now && due.since(now) <= VERIFY_AFTER => Step::Wait(due),
+        Some(due) if due > now && VERIFY_AFTER.iter().any(|wait| due.since(now) <= *wait) => Step::Wait(due),
         Some(_) => Step::Verify,
     }
 }
@@ -90,7 +92,8 @@ pub struct Guard(Cell<bool>);
 
 impl Guard {
     fn enter(&self) -> Option<Entered<'_>> {
-        (!self.0.replace(true)).then_some(Entered(self))
+        // Lazily: an `Entered` that is made and dropped would open the guard.
+        (!self.0.replace(true)).then(|| Entered(self))
     }
 }
 
@@ -221,7 +224,8 @@ async fn write(
                 published: ended.published.max(state.sequence),
                 failures: 0,
                 retry: None,
-                verify: Some(now.after(VERIFY_AFTER)),
+                verified: 0,
+                verify: verify_at(0, now),
                 ..ended
             };
             Ok(store.apply(vec![ended.write()])?)
@@ -251,7 +255,8 @@ async fn verify(
         }
     };
     state.failures = 0;
-    state.verify = None;
+    state.verified = state.verified.saturating_add(1);
+    state.verify = verify_at(state.verified, clock.now());
     let (_, manifest) = wanted(store, &state)?;
     let again = match compare(shown.as_ref(), state.sequence, &manifest) {
         Shown::Ours => false,
@@ -263,6 +268,11 @@ async fn verify(
         state.published = 0;
     }
     Ok(store.apply(vec![state.write()])?)
+}
+
+/// When to read back what was read back so often already.
+fn verify_at(verified: usize, now: Timestamp) -> Option<Timestamp> {
+    VERIFY_AFTER.get(verified).map(|wait| now.after(*wait))
 }
 
 /// Notes that the policy store failed, and when to try again.

@@ -54,7 +54,9 @@ pub struct State {
     pub failures: u32,
     /// Nothing is tried before this.
     pub retry: Option<Timestamp>,
-    /// When what was published is to be read back.
+    /// How often it was read back.
+    pub verified: usize,
+    /// When it is to be read back.
     pub verify: Option<Timestamp>,
 }
 
@@ -80,6 +82,15 @@ impl State {
     #[must_use]
     pub const fn publication(&self) -> PublicationState {
         if self.published >= self.sequence { PublicationState::Published } else { PublicationState::Pending }
+    }
+
+    /// The sequence of the next revision: the time in milliseconds, and in any
+    /// case above the last one. So it is above everything that was ever
+    /// published here, also by hand, and also when this object's storage was
+    /// lost or brought back from a backup.
+    #[must_use]
+    pub fn next_sequence(&self, now: Timestamp) -> u64 {
+        self.sequence.saturating_add(1).max(now.millis().min(SEQUENCE_LIMIT))
     }
 
     /// Takes note that somebody has seen a sequence that is not of this

@@ -3,6 +3,7 @@
 use super::Walk;
 use super::describe;
 use super::explanation::{Outcome, Stage, State};
+use crate::admin;
 use crate::control;
 use crate::error::{PlatformError, Reason, Reject};
 use crate::exchange::Head;
@@ -49,8 +50,13 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
             let reject = Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after));
             return Err(self.refuse(stage, reject));
         }
-        let health = control::Health { degraded: false, revision: self.context.revision };
-        match control::answer(self.head.method(), &target.path, &health) {
+        if admin::is_ours(&target.path) {
+            // What it says is for who has a token.
+            self.push(stage);
+            return Ok(Outcome::Answered);
+        }
+        let health = control::Health { available: true, degraded: None, revision: self.context.revision };
+        match control::answer(self.head.method(), &target.path, &health, || false) {
             Ok(answer) => {
                 self.explanation.status = Some(answer.status);
                 self.push(stage);

@@ -3,47 +3,38 @@
 use std::fmt::Write as _;
 
 use super::explanation::{Choice, Explanation, KeyText, Limit, Sent, Stage, State, Stored, Who};
+use crate::error::printable;
 
 impl Explanation {
-    /// The text, lines ended by line feeds. What a request brought stands in
-    /// it without control characters.
+    /// The text, lines ended by line feeds.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!("{} {}\n", self.request.method, self.request.url);
-        text.push_str(self.verdict.as_str());
+        let mut answer = self.verdict.as_str().to_owned();
+        // Writing to a String cannot fail.
         if let Some(status) = self.status {
-            // Writing to a String cannot fail.
-            let _ = write!(text, " {status}");
+            let _ = write!(answer, " {status}");
         }
         if let Some(reason) = self.reason {
-            let _ = write!(text, " {reason}");
+            let _ = write!(answer, " {reason}");
         }
         if let Some(seconds) = self.retry_after {
-            let _ = write!(text, ", retry after {seconds} s");
+            let _ = write!(answer, ", retry after {seconds} s");
         }
         if let Some(upstream) = &self.upstream {
-            let _ = write!(text, " to {upstream}");
+            let _ = write!(answer, " to {upstream}");
         }
-        let _ = write!(text, ", by policy {}", self.revision);
+        let _ = write!(answer, ", by policy {}", self.revision);
         if self.uncertain {
-            text.push_str("; a counter is unknown and was taken to let it pass");
+            answer.push_str("; a counter is unknown and was taken to let it pass");
         }
-        text.push('\n');
-        for stage in &self.stages {
+        let mut lines = vec![format!("{} {}", self.request.method, self.request.url), answer];
+        lines.extend(self.stages.iter().map(|stage| {
             let shadow = if stage.shadow { " (shadow)" } else { "" };
             let verdict = format!("{}{shadow}", stage.verdict);
-            let line = format!("  {:<17} {verdict:<11} {}", stage.stage, facts(stage));
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text.chars().map(|character| if is_control(character) { '\u{fffd}' } else { character }).collect()
+            format!("  {:<17} {verdict:<11} {}", stage.stage, facts(stage)).trim_end().to_owned()
+        }));
+        printable(&lines)
     }
-}
-
-/// Would move the cursor of a terminal, or turn its text around.
-fn is_control(character: char) -> bool {
-    (character.is_control() && character != '\n')
-        || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn facts(stage: &Stage) -> String {

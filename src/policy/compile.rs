@@ -115,6 +115,10 @@ fn unreadable() -> Problem {
 }
 
 fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
+    if !tree.is_object() {
+        problems.add("", super::decode::shown(&tree), "expected an object");
+        return None;
+    }
     let written = Written::of(&tree);
     let mut lists = Problems::default();
     refuse_lists(&tree, &mut lists);

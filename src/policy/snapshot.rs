@@ -35,6 +35,10 @@ use crate::time::Timestamp;
 /// How long a request waits for a refresh.
 pub const REFRESH_WAIT: Duration = Duration::from_millis(200);
 
+/// How long the first requests of an isolate wait for its first policy, and
+/// how long a refresh after a response may take.
+pub const FIRST_READ: Duration = Duration::from_secs(5);
+
 /// How long after a failed read the sources are left alone by requests that
 /// would have to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -59,6 +63,16 @@ pub struct Snapshot {
     /// Its place in the order of publications; `None` when it comes from a
     /// variable or is built in.
     pub sequence: Option<u64>,
+}
+
+impl Snapshot {
+    /// What an isolate without a policy acts on: it serves nothing, and the
+    /// defaults say who is calling.
+    #[must_use]
+    pub fn none() -> Option<Self> {
+        let gateway = compile("{\"version\": 1}").ok()?;
+        Some(Self { gateway, revision: "none".to_owned(), sequence: None })
+    }
 }
 
 /// Where a policy may come from besides the store.
@@ -301,6 +315,13 @@ impl Holder {
         begun: Timestamp,
         now: Timestamp,
     ) -> Option<String> {
+        // What came later must not make what came earlier look older; but a
+        // moment that has not come yet is of a clock that has gone back.
+        let later = self.checked.filter(|checked| *checked > begun && *checked <= now);
+        if later.is_some() && matches!(outcome, Outcome::Nothing | Outcome::Failed(_)) {
+            // A refresh that began after this one has had an answer.
+            return None;
+        }
         let before = self.degraded.take();
         let outcome = match outcome {
             Outcome::Good => Ok(true),
@@ -315,10 +336,8 @@ impl Holder {
             }
             outcome => outcome,
         };
-        // What came later must not make what came earlier look older; but a
-        // moment that has not come yet is of a clock that has gone back.
         if matches!(outcome, Ok(true) | Err((_, true))) {
-            self.checked = self.checked.filter(|checked| *checked > begun && *checked <= now).or(Some(begun));
+            self.checked = later.or(Some(begun));
             self.failed = None;
         } else {
             self.failed = Some(now);
@@ -400,4 +419,42 @@ pub async fn refresh(
     let follower = Follower { store, control, holder, now: &now, begun, deadline };
     let outcome = follower.ask().await;
     holder.borrow_mut().conclude(outcome, fallback, begun, now())
+}
+
+/// What a request begins with.
+#[derive(Debug)]
+pub struct Ready {
+    /// The policy to act on; none means 503.
+    pub snapshot: Option<Rc<Snapshot>>,
+    /// Whether to [`refresh`] after the response, within [`FIRST_READ`].
+    pub refresh_after: bool,
+    /// Lines for the log.
+    pub lines: Vec<String>,
+}
+
+/// Finds the policy that a request acts on, waiting for it where the rules say
+/// so.
+pub async fn ready(
+    store: &impl PolicyStore,
+    control: &impl ControlClient,
+    fallback: &Fallback,
+    holder: &RefCell<Holder>,
+    now: impl Fn() -> Timestamp,
+) -> Ready {
+    let mut lines = Vec::new();
+    // A first read may take so long that what it brought is too old by then;
+    // so it is looked at again, once. After a failure somebody has to try with
+    // more time.
+    let mut need = holder.borrow_mut().need(now());
+    for _ in 0..2 {
+        let deadline = match need {
+            Need::Nothing | Need::RefreshAfter | Need::Unavailable => break,
+            Need::RefreshFirst => REFRESH_WAIT,
+            Need::Read => FIRST_READ,
+        };
+        lines.extend(refresh(store, control, fallback, holder, &now, deadline).await);
+        need = holder.borrow_mut().need(now());
+    }
+    let snapshot = holder.borrow().acting(now());
+    Ready { snapshot, refresh_after: need == Need::RefreshAfter, lines }
 }

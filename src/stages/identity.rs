@@ -248,6 +248,12 @@ impl IdentityStage {
         }
     }
 
+    /// Whether an address is assumed where the platform gives none.
+    #[must_use]
+    pub const fn assumes_address(&self) -> bool {
+        matches!(self.on_missing, OnMissing::Address(_))
+    }
+
     /// Says who is calling. `fresh` is 128 random bits, used for what the
     /// request does not bring.
     ///

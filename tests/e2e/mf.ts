@@ -104,6 +104,14 @@ export function route(id: string, path: string, more: object = {}): object {
   return { id, match: { path }, upstream: "app", ...more };
 }
 
+/** As much of a Durable Object namespace as is used here. */
+interface Objects {
+  idFromName(name: string): object;
+  get(id: object): {
+    fetch(url: string, init: { headers: Record<string, string> }): Promise<Response>;
+  };
+}
+
 export class Gateway {
   readonly log: Log;
   readonly #mf: Miniflare;
@@ -197,6 +205,17 @@ export class Gateway {
       );
     }
     return evicted;
+  }
+
+  /** Says a message to one Limiter object; gives its answer. */
+  async askLimiter(shard: number, message: object): Promise<unknown> {
+    const binding: unknown = await this.#mf.getDurableObjectNamespace("LIMITER", workerName(0));
+    const objects = binding as Objects;
+    const limiter = objects.get(objects.idFromName(`v1-${shard}`));
+    const headers = { "weir-message": JSON.stringify(message) };
+    const response = await limiter.fetch("https://limiter.invalid/", { headers });
+    const answer = response.headers.get("weir-message");
+    return answer === null ? response.status : (JSON.parse(answer) as unknown);
   }
 
   /** Tells the stand-in for the Limiter how to fail. */

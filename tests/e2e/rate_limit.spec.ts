@@ -390,3 +390,42 @@ describe("when the counter fails, the rule says what happens", () => {
     });
   }
 });
+
+describe("looked at without counting", () => {
+  const key = "0000000000000000000000000000002a";
+  const quota = { max: 2, window_ms: 3_600_000, burst: 2 };
+  const take = { v: 1, key, ...quota, cost: 1 };
+  const peek = { v: 1, peek: { key, ...quota } };
+  type Decision = { allowed: boolean; remaining: number; retry_ms: number };
+
+  let gateway: Gateway;
+  before(async () => {
+    gateway = await Gateway.start({ policy: policy(origin.url, [route("all", "/*")]) });
+  });
+  after(() => gateway.dispose());
+
+  const look = async () => (await gateway.askLimiter(42, peek)) as Decision;
+  const count = async () => (await gateway.askLimiter(42, take)) as Decision;
+
+  test("a peek says what the next take would be told, and moves nothing", async () => {
+    for (const remaining of [2, 1]) {
+      for (let nth = 0; nth < 5; nth += 1) {
+        const { allowed, remaining: left, retry_ms } = await look();
+        assert.deepEqual(
+          { allowed, left, retry_ms },
+          { allowed: true, left: remaining, retry_ms: 0 },
+        );
+      }
+      assert.equal((await count()).allowed, true);
+    }
+    const { allowed, remaining, retry_ms } = await look();
+    assert.deepEqual({ allowed, remaining }, { allowed: false, remaining: 0 });
+    assert.ok(retry_ms > 1_700_000 && retry_ms <= 1_800_000, `${retry_ms}`);
+    assert.equal((await count()).allowed, false);
+  });
+
+  test("another form is refused, not counted", async () => {
+    assert.equal(await gateway.askLimiter(42, { ...peek, v: 2 }), 400);
+    assert.equal(await gateway.askLimiter(42, { v: 1, peek: {} }), 400);
+  });
+});

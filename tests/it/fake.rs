@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use edgeweir::error::{Dependency, PlatformError};
 use edgeweir::exchange::{Edit, PlainHead, Reply, join_lines};
-use edgeweir::gateway::{Isolate, handle};
+use edgeweir::gateway::{Acting, Isolate, handle};
 use edgeweir::observe::record::Record;
-use edgeweir::platform::{Clock, CounterPeek, Counters, Origin, PolicyStore, ResponseStore};
+use edgeweir::platform::{
+    AdminPlatform, BodyError, Clock, ControlClient, CounterPeek, Counters, Origin, PolicyStore, ResponseStore,
+};
 use edgeweir::policy::compile;
 use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::rate_limit::CounterKey;
@@ -26,6 +28,8 @@ use http::header::{HOST, HeaderName};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::Value;
+
+use crate::control::memory::MemoryStore;
 
 /// 2026-01-01T00:00:00Z, where the tests' clocks begin.
 pub const START: u64 = 1_767_225_600_000;
@@ -172,6 +176,10 @@ pub struct FakePlatform {
     pub store_events: RefCell<Vec<StoreEvent>>,
     pub stored: RefCell<BTreeMap<String, (String, String)>>,
     counts: RefCell<HashMap<CounterKey, Tat>>,
+    pub control: MemoryStore,
+    pub control_fault: Cell<Option<Fault>>,
+    /// The body of the next request.
+    pub body: RefCell<Result<Vec<u8>, BodyError>>,
 }
 
 impl Default for FakePlatform {
@@ -189,6 +197,9 @@ impl Default for FakePlatform {
             store_events: RefCell::default(),
             stored: RefCell::default(),
             counts: RefCell::default(),
+            control: MemoryStore::default(),
+            control_fault: Cell::new(None),
+            body: RefCell::new(Ok(Vec::new())),
         }
     }
 }
@@ -235,6 +246,30 @@ impl CounterPeek for FakePlatform {
             Some(fault) => Err(fault.error(Dependency::Counter)),
             None => Ok(peek(&wanted.quota, self.counts.borrow().get(&wanted.key).copied(), self.now())),
         }
+    }
+}
+
+/// The pure control plane on memory, in the place of the object.
+impl ControlClient for FakePlatform {
+    async fn call(&self, message: &str, _: Duration) -> Result<String, PlatformError> {
+        Turn(false).await;
+        if let Some(fault) = self.control_fault.get() {
+            return Err(fault.error(Dependency::Control));
+        }
+        edgeweir::control::plane::handle(&self.control, message, self.now())
+    }
+}
+
+impl AdminPlatform for FakePlatform {
+    async fn read_body(&self, limit: usize, _: Duration) -> Result<Vec<u8>, BodyError> {
+        Turn(false).await;
+        let body = self.body.borrow().clone()?;
+        if body.len() > limit { Err(BodyError::TooLarge) } else { Ok(body) }
+    }
+
+    async fn asset(&self, path: &str, _: Duration) -> Result<Option<Response>, PlatformError> {
+        Turn(false).await;
+        Ok(Some(Response::new(200).body(path)))
     }
 }
 
@@ -378,6 +413,7 @@ pub struct Gate {
     pub isolate: Isolate,
     pub snapshot: Snapshot,
     pub degraded: bool,
+    pub available: bool,
     sent: Cell<u128>,
 }
 
@@ -389,6 +425,7 @@ impl Gate {
             isolate: Isolate::new("test", 7),
             snapshot: Snapshot { gateway, revision: "r1".to_owned(), sequence: Some(1) },
             degraded: false,
+            available: true,
             sent: Cell::new(0),
         }
     }
@@ -405,9 +442,13 @@ impl Gate {
 
     pub async fn sending(&self, head: &PlainHead) -> (Response, Record) {
         let fresh = self.fresh();
+        let acting = Acting {
+            snapshot: &self.snapshot,
+            available: self.available,
+            degraded: self.degraded.then_some("broken on purpose"),
+        };
         self.sent.set(self.sent.get() + 1);
-        let (reply, record) =
-            handle(&self.snapshot, self.degraded, &self.isolate, &self.platform, head, fresh).await;
+        let (reply, record) = handle(&acting, &self.isolate, &self.platform, head, fresh).await;
         let response = match reply {
             Reply::Answer(answer) => {
                 Response { status: answer.status, fields: answer.fields, body: answer.body }

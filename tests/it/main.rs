@@ -16,6 +16,7 @@
 
 mod cache;
 mod canary;
+mod control;
 mod counter_table;
 mod diff;
 mod exchange;
@@ -30,6 +31,7 @@ mod message;
 mod needs;
 mod policy;
 mod record;
+mod replay;
 mod respond;
 mod route;
 mod snapshot;

@@ -1,6 +1,9 @@
 //! The manifest: what the store holds.
 
-use edgeweir::policy::manifest::{ACTIVE_KEY, FORMAT, MODULE_VERSION, Manifest};
+use edgeweir::policy::manifest::{
+    ACTIVE_KEY, FORMAT, MODULE_VERSION, Manifest, PartRef, part_key, sha256_hex,
+};
+use edgeweir::policy::needs::Version;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -142,4 +145,74 @@ fn no_text_panics() {
         prop_assert!(Manifest::parse(&value, metadata.as_deref()).is_err());
         Ok(())
     });
+}
+
+/// What belongs to the policy stands there by hash and length, and only where
+/// there is any.
+#[test]
+fn parts_survive_and_are_checked() {
+    let part = PartRef::of(b"one");
+    assert_eq!(part.hash, sha256_hex(b"one"));
+    assert!(part.fits(b"one"));
+    for other in [&b"on"[..], b"One", b"one ", b""] {
+        assert!(!part.fits(other));
+    }
+    assert_eq!(part_key(&part.hash), format!("part:{}", part.hash));
+    let with = Manifest { parts: vec![part.clone(), PartRef::of(b"")], ..manifest() };
+    let (value, metadata) = with.encode().unwrap();
+    assert_eq!(Manifest::parse(&value, Some(&metadata)), Ok(with));
+    assert!(!manifest().encode().unwrap().0.contains("parts"));
+    let parts = |parts: serde_json::Value| {
+        let value = json!({"format": 1, "sequence": 7, "parts": parts, "policy": {"version": 1}}).to_string();
+        Manifest::parse(&value, None).map(|manifest| manifest.parts.len())
+    };
+    let hash = &part.hash;
+    assert_eq!(parts(json!([])), Ok(0));
+    assert_eq!(parts(json!(vec![json!({"hash": hash, "bytes": 1 << 20}); 64])), Ok(64));
+    for bad in [
+        json!(vec![json!({"hash": hash, "bytes": 1}); 65]),
+        json!([{"hash": hash, "bytes": (1 << 20) + 1}]),
+        json!([{"hash": hash, "bytes": -1}]),
+        json!([{"hash": hash}]),
+        json!([{"bytes": 1}]),
+        json!([{"hash": hash.to_uppercase(), "bytes": 1}]),
+        json!([{"hash": &hash[1..], "bytes": 1}]),
+        json!([{"hash": "../../../../active/../../../../active/../../../../active/../../../../", "bytes": 1}]),
+        json!([hash]),
+        json!({}),
+        json!(null),
+    ] {
+        assert!(parts(bad.clone()).is_err(), "{bad}");
+    }
+}
+
+/// What a document needs, not what wrote it.
+#[test]
+fn the_module_is_what_the_policy_needs() {
+    for (policy, needs) in [
+        ("{\"version\":1}", "0.1.0"),
+        ("{\"version\":1,\"admin\":{}}", "0.2.0"),
+        ("{\"version\":1,\"refresh\":{\"source\":\"control\"}}", "0.2.0"),
+        ("{\"version\":1,\"refresh\":{\"source\":\"kv\"}}", "0.1.0"),
+        ("{\"version\":1,\"refresh\":{\"on_failure\":\"last_good\"}}", "0.2.0"),
+    ] {
+        let (value, _) = Manifest::new(1, "r1", policy).encode().unwrap();
+        assert!(value.contains(&format!("\"module\":\"{needs}\"")), "{value}");
+    }
+}
+
+/// A value that is known to be what was written, and that this module cannot
+/// use, is told from a damaged one.
+#[test]
+fn what_is_authentic_and_what_is_damaged() {
+    let newer = Manifest { module: Some(Version(9, 0, 0)), ..manifest() };
+    let (value, metadata) = newer.encode().unwrap();
+    let error = Manifest::parse(&value, Some(&metadata)).unwrap_err();
+    assert_eq!((error.sequence, error.reason.contains("needs module \"9.0.0\"")), (Some(7), true));
+    assert_eq!(Manifest::parse(&value, None).unwrap_err().sequence, None);
+    assert_eq!(Manifest::parse(&value[1..], Some(&metadata)).unwrap_err().sequence, None);
+    // A form of later, whatever it looks like.
+    let value = "{\"format\":2,\"sequence\":9}";
+    let metadata = json!({"sequence": 9, "hash": sha256_hex(value.as_bytes())}).to_string();
+    assert_eq!(Manifest::parse(value, Some(&metadata)).unwrap_err().sequence, Some(9));
 }

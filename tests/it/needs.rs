@@ -38,9 +38,18 @@ fn versions_are_read_and_written() {
     assert!(Version(0, 2, 0) < Version(0, 10, 0) && Version(1, 0, 0) > Version(0, 99, 99));
 }
 
+/// Everything that the first version reads.
+fn first() -> Value {
+    let mut document = whole();
+    document.as_object_mut().unwrap().remove("admin");
+    document["refresh"].as_object_mut().unwrap().remove("on_failure");
+    document["refresh"]["source"] = json!("kv");
+    document
+}
+
 #[test]
 fn what_was_there_from_the_first_needs_the_first() {
-    assert_eq!(least_module(&whole()), FIRST);
+    assert_eq!(least_module(&first()), FIRST);
     assert_eq!(least_module(&json!({"version": 1})), FIRST);
 }
 
@@ -54,10 +63,10 @@ fn what_came_later_needs_a_later_module() {
         ("/refresh/source", json!("control")),
         ("/refresh/on_failure", json!("last_good")),
     ] {
-        assert_eq!(least_module(&changed(whole(), pointer, &value)), Version(0, 2, 0), "{pointer}");
+        assert_eq!(least_module(&changed(first(), pointer, &value)), Version(0, 2, 0), "{pointer}");
     }
     // Only the value is new.
-    assert_eq!(least_module(&changed(whole(), "/refresh/source", &json!("kv"))), FIRST);
+    assert_eq!(least_module(&changed(first(), "/refresh/source", &json!("kv"))), FIRST);
     // The same names elsewhere are somebody's own.
     let named =
         json!({"version": 1, "upstreams": {"admin": {"origin": "request"}}, "address_sets": {"control": {}}});

@@ -1,6 +1,8 @@
 //! Which policy an isolate acts on: over a store that is late, out of order,
 //! broken or empty.
 
+mod follow;
+
 use std::cell::RefCell;
 use std::time::Duration;
 

@@ -1,0 +1,260 @@
+//! The admin API: a request in, JSON out. It runs in the Worker and asks the
+//! `Control` object; nothing here writes to the policy store.
+//!
+//! 1. Without a usable `ADMIN_TOKENS` there is no API: 404, as for any name
+//!    that nobody serves. With `admin.hosts` it is there on those hosts only.
+//! 2. Who is not known gets 401, and an attempt costs him: rejected attempts
+//!    have a limit of their own, apart from what an operator sends.
+//! 3. Nothing is said about what exists before it is known who asks.
+//! 4. Every rejected attempt, and every rejected change, stands in the audit
+//!    log; what passes its limit is refused without an entry, so that a flood
+//!    cannot fill it.
+//! 5. A change names the revision that it is based on (RFC 9110, 13.1.1): a
+//!    lost update is refused.
+
+pub mod body;
+mod calls;
+pub mod endpoints;
+mod explain;
+pub mod problem;
+pub mod tokens;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
+
+use self::endpoints::{Endpoint, Found};
+use self::problem::{Problem, Refusal};
+use self::tokens::{Token, Tokens};
+use crate::control::message::{Action, Note};
+use crate::control::{self, Health};
+use crate::exchange::{Answer, Head, Reply};
+use crate::gateway::Isolate;
+use crate::platform::Platform;
+use crate::policy::snapshot::Snapshot;
+use crate::stages::identity::Identity;
+use crate::stages::rate_limit::gcra::Quota;
+use crate::stages::rate_limit::seconds_up;
+use crate::stages::target::Target;
+use crate::text;
+
+/// What the API's paths begin with.
+pub const BASE: &str = "/_weir/admin";
+
+/// How long the `Control` object may take to answer.
+const CONTROL_WAIT: Duration = Duration::from_secs(15);
+
+/// How long a note of a rejected attempt may take: the refusal waits for it.
+const NOTE_WAIT: Duration = Duration::from_secs(2);
+
+/// Whether a path, in normal form, is the API's.
+#[must_use]
+pub fn is_ours(path: &str) -> bool {
+    path.strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What a client may be refused before it is told to wait: ten at once, then
+/// one every six seconds.
+fn rejections() -> Quota {
+    Quota::new(10, Duration::from_secs(60), 10)
+}
+
+/// One request to the API.
+#[derive(Debug)]
+pub struct Request<'a, P: Platform> {
+    /// The runtime.
+    pub platform: &'a P,
+    /// The request's head.
+    pub head: &'a P::Request,
+    /// Its target.
+    pub target: &'a Target<'a>,
+    /// Who is calling.
+    pub identity: &'a Identity,
+    /// The policy that the isolate acts on.
+    pub snapshot: &'a Snapshot,
+    /// How the isolate is.
+    pub health: Health<'a>,
+    /// What the isolate keeps.
+    pub isolate: &'a Isolate,
+    /// 128 random bits.
+    pub fresh: u128,
+}
+
+/// An answer, and why it is a refusal where it is one.
+pub type Answered<R> = (Reply<R>, Option<&'static str>);
+
+impl<P: Platform> Request<'_, P> {
+    /// Answers. Never fails: what is wrong with a request is its answer.
+    pub async fn answer(&self) -> Answered<P::Response> {
+        match self.serve().await {
+            Ok(reply) => (reply, None),
+            Err(problem) => {
+                let label = problem.refusal.as_str();
+                (Reply::Answer(problem.answer(&self.identity.request_id)), Some(label))
+            }
+        }
+    }
+
+    async fn serve(&self) -> Result<Reply<P::Response>, Problem> {
+        let tokens = &self.isolate.tokens;
+        let hosts = &self.snapshot.gateway.admin_hosts;
+        let here = hosts.is_empty() || hosts.iter().any(|host| *host == self.target.authority());
+        if tokens.is_empty() || !here {
+            return Err(Problem::new(Refusal::NoSuchEndpoint));
+        }
+        let token = match self.authenticate(tokens) {
+            Ok(token) => token,
+            Err(problem) => return Err(self.rejected(problem, None, false).await),
+        };
+        let found = endpoints::find(self.head.method(), &self.target.path);
+        let endpoint = match found {
+            Found::Endpoint(endpoint) => endpoint,
+            Found::OtherMethods(methods) => {
+                let problem = Problem::new(Refusal::MethodNotAllowed).field(ALLOW, methods.join(", "));
+                return Err(problem);
+            }
+            Found::Nothing => return Err(Problem::new(Refusal::NoSuchEndpoint)),
+        };
+        if token.role < endpoint.role {
+            let detail = format!(
+                "This needs the role {}; the token's is {}.",
+                endpoint.role.as_str(),
+                token.role.as_str()
+            );
+            let problem = Problem::new(Refusal::Forbidden).detail(detail);
+            return Err(self.rejected(problem, Some(token), false).await);
+        }
+        match self.call(endpoint, token).await {
+            // What the object refused, it has written down itself.
+            Err(problem) if endpoint.changes && !problem.noted => {
+                Err(self.rejected(problem, Some(token), true).await)
+            }
+            answered => answered,
+        }
+    }
+
+    fn authenticate<'t>(&self, tokens: &'t Tokens) -> Result<&'t Token, Problem> {
+        let field = self.head.field(&AUTHORIZATION);
+        let bearer = field.as_deref().and_then(bearer);
+        let challenge = |refusal: Refusal| {
+            // RFC 6750, 3: the error is named where a token was given.
+            let error = if bearer.is_some() { ", error=\"invalid_token\"" } else { "" };
+            Problem::new(refusal).field(WWW_AUTHENTICATE, format!("Bearer realm=\"edgeweir\"{error}"))
+        };
+        let Some(presented) = bearer else {
+            return Err(
+                challenge(Refusal::Unauthenticated).detail("Send a token as \"Authorization: Bearer …\".")
+            );
+        };
+        let Some(token) = tokens.find(presented) else {
+            return Err(challenge(Refusal::Unauthenticated).detail("The token is not known."));
+        };
+        if token.is_expired(self.platform.now()) {
+            return Err(challenge(Refusal::TokenExpired));
+        }
+        Ok(token)
+    }
+
+    /// Counts a rejected attempt and writes it down. `known` is whether the
+    /// attempt was a change by somebody who may make changes: that one is
+    /// always written down.
+    async fn rejected(&self, problem: Problem, token: Option<&Token>, known: bool) -> Problem {
+        if !known {
+            let key = control::counter(self.identity);
+            let now = self.platform.now();
+            let decision = self.isolate.rejections.borrow_mut().take(key, &rejections(), now);
+            if !decision.allowed {
+                let wait = seconds_up(decision.retry_after).max(1);
+                return Problem::new(Refusal::TooManyRejections).retry_after(wait);
+            }
+        }
+        let note = Note {
+            attempt: format!("{} {}", self.head.method(), self.target.path),
+            reason: problem.refusal.as_str().to_owned(),
+            author: token.map(|token| token.name.clone()).unwrap_or_default(),
+            role: token.map(|token| token.role),
+            message: format!("from {}", text::address(self.identity.address)),
+        };
+        // The refusal stands whether or not it could be written down; the
+        // access log has it either way.
+        let _ = self.platform.call(&control::message::encode_request(&Action::Note(note)), NOTE_WAIT).await;
+        problem
+    }
+
+    /// Whether a reader may see what the public may not.
+    #[must_use]
+    pub fn is_reader(&self) -> bool {
+        self.authenticate(&self.isolate.tokens).is_ok()
+    }
+
+    /// One parameter of the query, decoded; the first where there are several.
+    fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, Problem> {
+        let query = self.target.as_sent.split_once('?').map_or("", |(_, query)| query);
+        for pair in query.split('&') {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if key == name {
+                let decoded = body::percent_decoded(value).ok_or_else(|| {
+                    Problem::new(Refusal::BadRequest)
+                        .detail(format!("The parameter \"{name}\" is not UTF-8."))
+                })?;
+                return Ok(Some(decoded));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn call(&self, endpoint: &Endpoint, token: &Token) -> Result<Reply<P::Response>, Problem> {
+        self.refuse_unknown_parameters(endpoint)?;
+        calls::call(self, endpoint, token).await
+    }
+
+    /// A parameter that nobody reads is a mistake of the sender.
+    fn refuse_unknown_parameters(&self, endpoint: &Endpoint) -> Result<(), Problem> {
+        let query = self.target.as_sent.split_once('?').map_or("", |(_, query)| query);
+        let keys = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
+        for key in keys.filter(|key| !key.is_empty()) {
+            if !endpoint.parameters.iter().any(|parameter| parameter.name == key) {
+                let known: Vec<&str> = endpoint.parameters.iter().map(|parameter| parameter.name).collect();
+                let detail = if known.is_empty() {
+                    "There are no parameters here.".to_owned()
+                } else {
+                    format!("Expected only the parameters {}.", known.join(", "))
+                };
+                return Err(Problem::new(Refusal::BadRequest).detail(detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// A JSON answer.
+    fn json(status: u16, value: &impl serde::Serialize) -> Reply<P::Response> {
+        Reply::Answer(crate::stages::respond::json(status, value))
+    }
+
+    /// A plain text, for people.
+    fn plain(text: String) -> Reply<P::Response> {
+        let mut answer: Answer = crate::stages::respond::json(200, &());
+        if let Some((_, kind)) =
+            answer.fields.iter_mut().find(|(name, _)| *name == http::header::CONTENT_TYPE)
+        {
+            "text/plain; charset=utf-8".clone_into(kind);
+        }
+        answer.body = text;
+        Reply::Answer(answer)
+    }
+
+    /// Whether the client would rather have text than JSON: it names
+    /// `text/plain` and no JSON.
+    fn wants_text(&self) -> bool {
+        let accept = self.head.field(&http::header::ACCEPT);
+        accept.is_some_and(|accept| accept.contains("text/plain") && !accept.contains("json"))
+    }
+}
+
+/// The token of an Authorization field (RFC 6750, 2.1).
+fn bearer(field: &str) -> Option<&str> {
+    let (scheme, token) = field.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}

@@ -1,0 +1,324 @@
+//! The endpoints of the admin API, as data: the API dispatches by this table,
+//! and its OpenAPI document is made of it.
+
+use http::Method;
+
+use super::problem::Refusal;
+use crate::control::message::Role;
+
+/// The version's prefix.
+pub const PREFIX: &str = "/_weir/admin/v1";
+
+/// What an endpoint does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Gives a document.
+    Policy,
+    /// Makes a document the active one.
+    Push,
+    /// Checks a document.
+    Validate,
+    /// Compares a document with a revision.
+    DiffDocument,
+    /// Compares two revisions.
+    DiffRevisions,
+    /// Brings an old content back.
+    Rollback,
+    /// Lists revisions.
+    History,
+    /// Explains a request.
+    Explain,
+    /// Replays an access log.
+    Replay,
+    /// Lists the audit log.
+    Audit,
+    /// Says how everything is.
+    Health,
+    /// The OpenAPI document.
+    OpenApi,
+    /// The JSON Schema of the policy.
+    Schema,
+}
+
+/// A parameter of the query.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means.
+    pub description: &'static str,
+    /// Whether it is a whole number; a text else.
+    pub is_number: bool,
+    /// Whether it has to be there.
+    pub required: bool,
+}
+
+/// How a change names its base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// Not at all.
+    None,
+    /// `If-None-Match` gives 304.
+    Revalidation,
+    /// `If-Match` names the active revision; `If-None-Match: *` says there is
+    /// none.
+    Base,
+}
+
+/// One endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint {
+    /// The method.
+    pub method: &'static str,
+    /// The path below [`PREFIX`].
+    pub path: &'static str,
+    /// What it does.
+    pub call: Call,
+    /// The least role that may.
+    pub role: Role,
+    /// Whether it changes anything, so that a refusal is written down.
+    pub changes: bool,
+    /// One line about it.
+    pub summary: &'static str,
+    /// The parameters of the query.
+    pub parameters: &'static [Parameter],
+    /// What conditions it reads.
+    pub precondition: Precondition,
+    /// The name of the body's schema; empty for none.
+    pub body: &'static str,
+    /// The status of success.
+    pub status: u16,
+    /// The name of the answer's schema.
+    pub answer: &'static str,
+    /// Whether `Accept: text/plain` gives a text for people.
+    pub has_text: bool,
+    /// How it can refuse, beyond what every endpoint can.
+    pub refusals: &'static [Refusal],
+}
+
+/// How every endpoint can refuse.
+pub const COMMON: [Refusal; 9] = [
+    Refusal::BadRequest,
+    Refusal::Unauthenticated,
+    Refusal::TokenExpired,
+    Refusal::Forbidden,
+    Refusal::NoSuchEndpoint,
+    Refusal::MethodNotAllowed,
+    Refusal::TooManyRejections,
+    Refusal::NoSuchRevision,
+    Refusal::ControlUnavailable,
+];
+
+/// How an endpoint with a body can refuse.
+pub const WITH_BODY: [Refusal; 4] =
+    [Refusal::InvalidBody, Refusal::SlowBody, Refusal::TooLarge, Refusal::UnsupportedMediaType];
+
+const fn text(name: &'static str, required: bool, description: &'static str) -> Parameter {
+    Parameter { name, description, is_number: false, required }
+}
+
+const LIMIT: Parameter = Parameter {
+    name: "limit",
+    description: "At most so many, 1 to 100. Default 100.",
+    is_number: true,
+    required: false,
+};
+
+const PLAIN: Endpoint = Endpoint {
+    method: "GET",
+    path: "",
+    call: Call::Health,
+    role: Role::Reader,
+    changes: false,
+    summary: "",
+    parameters: &[],
+    precondition: Precondition::None,
+    body: "",
+    status: 200,
+    answer: "",
+    has_text: false,
+    refusals: &[],
+};
+
+/// All endpoints.
+pub const ENDPOINTS: [Endpoint; 13] = [
+    Endpoint {
+        path: "/policy",
+        call: Call::Policy,
+        summary: "The active document, or that of a revision, as its author wrote it. The ETag is the revision's name.",
+        parameters: &[text("revision", false, "Which revision. Default: the active one.")],
+        precondition: Precondition::Revalidation,
+        answer: "Policy",
+        ..PLAIN
+    },
+    Endpoint {
+        method: "PUT",
+        path: "/policy",
+        call: Call::Push,
+        role: Role::Operator,
+        changes: true,
+        summary: "Makes a document the active one: a new revision, durable when it is acknowledged.",
+        parameters: &[text("message", false, "Why, at most 500 bytes.")],
+        precondition: Precondition::Base,
+        body: "Policy",
+        status: 201,
+        answer: "Acknowledgement",
+        refusals: &[
+            Refusal::PreconditionRequired,
+            Refusal::StaleBase,
+            Refusal::InvalidPolicy,
+            Refusal::NeedsNewerModule,
+            Refusal::NeedsOwner,
+        ],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/policy/validate",
+        call: Call::Validate,
+        summary: "Checks a document, and tells everything that is wrong with it.",
+        body: "Policy",
+        answer: "Validated",
+        refusals: &[Refusal::InvalidPolicy],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/policy/diff",
+        call: Call::DiffDocument,
+        summary: "What a document would change, by ids and not by positions.",
+        parameters: &[text("base", false, "Against which revision. Default: the active one.")],
+        body: "Policy",
+        answer: "Difference",
+        has_text: true,
+        refusals: &[Refusal::InvalidPolicy],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/policy/diff",
+        call: Call::DiffRevisions,
+        summary: "What changed from one revision to another.",
+        parameters: &[
+            text("from", true, "The earlier revision."),
+            text("to", false, "The later revision. Default: the active one."),
+        ],
+        answer: "Difference",
+        has_text: true,
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/policy/rollback",
+        call: Call::Rollback,
+        role: Role::Operator,
+        changes: true,
+        summary: "Makes a new revision with the content of an old one.",
+        precondition: Precondition::Base,
+        body: "RollbackRequest",
+        status: 201,
+        answer: "Acknowledgement",
+        refusals: &[
+            Refusal::PreconditionRequired,
+            Refusal::StaleBase,
+            Refusal::InvalidPolicy,
+            Refusal::NeedsNewerModule,
+            Refusal::NeedsOwner,
+        ],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/policy/history",
+        call: Call::History,
+        summary: "The revisions, newest first; the newest is the active one.",
+        parameters: &[text("before", false, "Only revisions before this one."), LIMIT],
+        answer: "History",
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/explain",
+        call: Call::Explain,
+        summary: "The verdict of every stage about a request. Nothing is sent, and no counter moves.",
+        body: "ExplainCall",
+        answer: "Explanation",
+        has_text: true,
+        refusals: &[Refusal::InvalidPolicy],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/replay",
+        call: Call::Replay,
+        summary: "What a document would have done with recorded requests.",
+        body: "ReplayCall",
+        answer: "Report",
+        has_text: true,
+        refusals: &[Refusal::InvalidPolicy],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/audit",
+        call: Call::Audit,
+        summary: "Every change and every rejected attempt, newest first.",
+        parameters: &[
+            Parameter {
+                name: "before",
+                description: "Only entries before this number.",
+                is_number: true,
+                required: false,
+            },
+            LIMIT,
+        ],
+        answer: "AuditLog",
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/health",
+        call: Call::Health,
+        summary: "How this isolate and the control plane are, and why one is degraded.",
+        answer: "AdminHealth",
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/openapi.json",
+        call: Call::OpenApi,
+        summary: "This document.",
+        answer: "Document",
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/schema.json",
+        call: Call::Schema,
+        summary: "The JSON Schema of the policy.",
+        answer: "Document",
+        ..PLAIN
+    },
+];
+
+/// What a method and a path lead to.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// An endpoint.
+    Endpoint(&'static Endpoint),
+    /// The path exists with these methods.
+    OtherMethods(Vec<&'static str>),
+    /// Nothing.
+    Nothing,
+}
+
+/// Finds the endpoint. A HEAD is a GET whose body nobody sends.
+#[must_use]
+pub fn find(method: &Method, path: &str) -> Found {
+    let Some(below) = path.strip_prefix(PREFIX) else {
+        return Found::Nothing;
+    };
+    let asked = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    let mut methods = Vec::new();
+    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.path == below) {
+        if endpoint.method == asked {
+            return Found::Endpoint(endpoint);
+        }
+        methods.push(endpoint.method);
+    }
+    if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods) }
+}

@@ -1,0 +1,105 @@
+//! Counters of a replay: exact where every request that counted is known, and
+//! in doubt for as long as one that may have counted could still be felt.
+//!
+//! A counter that is left alone is whole again after its quota's recovery,
+//! whatever it says. So a count that is not known puts its counter in doubt
+//! for that long, and every further count prolongs the doubt.
+
+use std::collections::HashMap;
+
+use crate::stages::rate_limit::gcra::{Quota, Tat, take};
+use crate::stages::rate_limit::{CounterKey, LimitRule};
+use crate::time::Timestamp;
+
+/// How many counters are kept: about 6 MiB.
+const CAPACITY: usize = 50_000;
+
+/// A rule's place: its route, or none for the entry, and its index there.
+pub(super) type RuleAt = (Option<usize>, usize);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    tat: Option<Tat>,
+    /// In doubt until then.
+    doubt: Timestamp,
+}
+
+/// What a count says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    Allowed,
+    Refused,
+    InDoubt,
+}
+
+/// All counters of a replay.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    counts: HashMap<CounterKey, Count>,
+    /// When some counter of a rule was last charged, nobody knows which.
+    rules: HashMap<RuleAt, Timestamp>,
+    /// When some counter of some rule was.
+    any: Option<Timestamp>,
+    swept: Timestamp,
+}
+
+fn later(known: &mut Timestamp, now: Timestamp) {
+    *known = (*known).max(now);
+}
+
+impl Counts {
+    /// Counts one request.
+    pub fn take(&mut self, at: RuleAt, rule: &LimitRule, key: CounterKey, now: Timestamp) -> Counted {
+        let doubt = self.doubt_of(at, &rule.quota);
+        if !self.counts.contains_key(&key) && self.is_full(now) {
+            // Not even that it was counted can be kept.
+            self.doubt_rule(at, now);
+            return Counted::InDoubt;
+        }
+        let count = self.counts.entry(key).or_default();
+        if now < doubt.max(count.doubt) {
+            later(&mut count.doubt, now.after(rule.quota.recovery()));
+            return Counted::InDoubt;
+        }
+        // Doubt that is over leaves a counter that is whole.
+        let state = if count.doubt > Timestamp::default() { None } else { count.tat };
+        let (decision, tat) = take(&rule.quota, state, 1, now);
+        *count = Count { tat, doubt: Timestamp::default() };
+        if decision.allowed { Counted::Allowed } else { Counted::Refused }
+    }
+
+    /// One request may have been counted here.
+    pub fn doubt(&mut self, at: RuleAt, rule: &LimitRule, key: CounterKey, now: Timestamp) {
+        if !self.counts.contains_key(&key) && self.is_full(now) {
+            self.doubt_rule(at, now);
+            return;
+        }
+        let count = self.counts.entry(key).or_default();
+        later(&mut count.doubt, now.after(rule.quota.recovery()));
+    }
+
+    /// One request may have been counted, nobody knows by which counter of
+    /// the rule.
+    pub fn doubt_rule(&mut self, at: RuleAt, now: Timestamp) {
+        later(self.rules.entry(at).or_default(), now);
+    }
+
+    /// One request may have been counted, nobody knows by which rule.
+    pub fn doubt_all(&mut self, now: Timestamp) {
+        later(self.any.get_or_insert_default(), now);
+    }
+
+    fn doubt_of(&self, at: RuleAt, quota: &Quota) -> Timestamp {
+        let charged = self.rules.get(&at).copied().max(self.any);
+        charged.map(|charged| charged.after(quota.recovery())).unwrap_or_default()
+    }
+
+    fn is_full(&mut self, now: Timestamp) -> bool {
+        if self.counts.len() >= CAPACITY && (now.since(self.swept).as_secs() >= 1 || now < self.swept) {
+            self.swept = now;
+            self.counts
+                .retain(|_, count| now < count.doubt || count.tat.is_some_and(|tat| !tat.is_expired(now)));
+        }
+        self.counts.len() >= CAPACITY
+    }
+}
