@@ -45,6 +45,15 @@ function readList(path) {
   throw new Refusal(`${path} is not a list of tokens.`, 'Expected [{"name","role","sha256"}, …].');
 }
 
+/** The gateway takes no list in which two entries have one name. */
+function withEntry(list, entry, path) {
+  if (!list.some(({ name }) => name === entry.name)) return [...list, entry];
+  throw new Refusal(
+    `${path} has an entry ${entry.name} already.`,
+    `To replace that token, take the entry out first, or name this one ${entry.name}-2 for a while.`,
+  );
+}
+
 function writeList(path, list) {
   writeFileSync(`${path}.tmp`, `${JSON.stringify(list, null, 2)}\n`, { mode: 0o600 });
   renameSync(`${path}.tmp`, path);
@@ -77,7 +86,7 @@ await main(async () => {
     line = `printf %s ${quoted(JSON.stringify([entry]))} | ${put}`;
   } else {
     const path = userPath(flags.list);
-    writeList(path, [...readList(path), entry]);
+    writeList(path, withEntry(readList(path), entry, path));
     line = `${put} < ${quoted(flags.list)}`;
   }
   if (flags.json) {

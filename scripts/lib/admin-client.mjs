@@ -37,6 +37,7 @@ const line = (text) => {
   return shown.length > DETAIL_LIMIT ? `${shown.slice(0, DETAIL_LIMIT)} …` : shown;
 };
 
+/** What fetch's errors are, by code. */
 const CAUSES = {
   ECONNREFUSED: "the connection was refused",
   ENOTFOUND: "there is no such host",
@@ -127,6 +128,8 @@ function gate(target, status, said, response) {
         `${target.name} (${target.url}) has no admin API (404${said}).`,
         'It has one while ADMIN_TOKENS is set, and on the hosts of "admin" if the policy names some.',
       ];
+    case 408:
+      return [`${target.name} did not take the request in time (408${said}).`, "Try again."];
     case 429: {
       const seconds = /^\d{1,6}$/.exec(response.headers.get("retry-after") ?? "")?.[0];
       const when = seconds ? `Try again in ${seconds} s.` : "Try again later.";
@@ -157,6 +160,10 @@ function refusal(target, response, text) {
   if (closed) return new ApiRefusal(...closed, UNREACHABLE, { ...more, unsure: status >= 500 });
   switch (reason) {
     case "stale-base":
+      if (body.base === "r0") {
+        const problem = `There is a policy already: ${line(body.active)}.`;
+        return new ApiRefusal(problem, "Push without --create.", NO, more);
+      }
       return new ApiRefusal(
         `The base ${line(body.base)} is not the active revision any more: that is ${line(body.active)}.`,
         "Pull or diff again, then push with what is there now.",

@@ -63,7 +63,12 @@ function acknowledge({ text, json }, flags) {
 
 async function preview(call, [method, path, options], flags) {
   if (flags.yes && flags.json) return;
-  showDiff((await call(method, path, { ...options, plain: true })).text, process.stderr);
+  try {
+    showDiff((await call(method, path, { ...options, plain: true })).text, process.stderr);
+  } catch (error) {
+    // Agreed to beforehand: the change itself will be refused, and stand in the audit.
+    if (!(flags.yes && error.reason === "invalid-policy")) throw error;
+  }
 }
 
 /** @param {Call} call */

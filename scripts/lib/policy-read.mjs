@@ -86,8 +86,8 @@ export async function pull(call, flags) {
 }
 
 function readLimit(text) {
-  if (text === undefined || /^[1-9]\d{0,2}$/.test(text)) return text;
-  throw new Refusal("--limit wants a number from 1 to 999.", undefined, USAGE);
+  if (text === undefined || /^([1-9]\d?|100)$/.test(text)) return text;
+  throw new Refusal("--limit wants a number from 1 to 100.", undefined, USAGE);
 }
 
 /** Rows as columns; the last one is as long as it is. */

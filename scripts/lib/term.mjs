@@ -49,11 +49,16 @@ export function ask(question, input = process.stdin, output = process.stderr) {
   if (!input.isTTY) return Promise.resolve(false);
   const reader = createInterface({ input, output });
   return new Promise((resolve) => {
-    // Ctrl-C and Ctrl-D close it.
-    reader.once("close", () => resolve(false));
+    // Ctrl-C and Ctrl-D close it, and leave the cursor behind the question.
+    const closed = () => {
+      output.write("\n");
+      resolve(false);
+    };
+    reader.once("close", closed);
     reader.question(`${question} [y/N] `, (answer) => {
-      resolve(/^y(es)?$/i.test(answer.trim()));
+      reader.off("close", closed);
       reader.close();
+      resolve(/^y(es)?$/i.test(answer.trim()));
     });
   });
 }

@@ -85,6 +85,13 @@ describe("policy push", () => {
     await api.run(["push", documentFile(test), "-m", "x", "--yes", "--create"]);
     assert.deepEqual(api.lines(), ["PUT /policy"]);
     assert.equal(api.requests[0].headers["if-none-match"], "*");
+    const late = await standIn(test, {
+      "PUT /policy": problem(412, "stale-base", { base: "r0", active: "r2" }),
+    });
+    const args = ["push", documentFile(test), "-m", "x", "--yes", "--create"];
+    const { code, stderr } = clean(await late.run(args));
+    assert.equal(code, 1);
+    assert.match(stderr, /There is a policy already: r2\. Push without --create\./);
   });
 
   it("says that publishing is under way, and --json hands the answer on", async (test) => {
@@ -126,6 +133,21 @@ describe("policy push", () => {
     );
     assert.match(stderr, /: \(document\): no upstream\\u\{1b\}\[31m is used$/m);
     assert.match(stderr, /^error: .*edited\.json cannot be used: 2 problems, above\.$/m);
+  });
+
+  it("has a bad document refused, and written down, where --yes agreed to its push", async (test) => {
+    const invalid = problem(422, "invalid-policy", {
+      problems: [{ path: "a", value: "1", expected: "none" }],
+    });
+    const api = await standIn(test, { "POST /policy/diff": invalid, "PUT /policy": invalid });
+    const args = ["push", documentFile(test), "-m", "x"];
+    assert.equal((await api.run([...args, "--yes"])).code, 1);
+    assert.deepEqual(api.lines(), ["GET /policy", "POST /policy/diff", "PUT /policy"]);
+    api.requests.length = 0;
+    const { code, stderr } = await api.run(args);
+    assert.equal(code, 1);
+    assert.match(stderr, /: a: found 1; none$/m);
+    assert.deepEqual(api.lines(), ["GET /policy", "POST /policy/diff"]);
   });
 
   it("does not go on without a person or --yes", async (test) => {
@@ -173,7 +195,7 @@ describe("policy push", () => {
     for (const [answer, unsure] of [
       [RESET, true],
       [problem(503, "control-unavailable"), true],
-      [problem(401, "unauthorised"), false],
+      [problem(401, "unauthenticated"), false],
     ]) {
       const api = await standIn(test, { "PUT /policy": answer });
       const args = ["push", documentFile(test), "-m", "x", "--yes"];
@@ -389,7 +411,7 @@ describe("policy history, audit and health", () => {
     await api.run(["history", "--before", "r9"]);
     assert.deepEqual(api.requests[1].query, { before: "r9" });
     assert.equal((await api.run(["history", "--json"])).stdout, `${page.body}\n`);
-    for (const wrong of [["--limit", "0"], ["--before", "9"], ["r9"]]) {
+    for (const wrong of [["--limit", "0"], ["--limit", "101"], ["--before", "9"], ["r9"]]) {
       assert.equal((await api.run(["history", ...wrong])).code, 2, wrong.join(" "));
     }
   });
@@ -519,7 +541,9 @@ describe("policy explain and replay", () => {
 
   it("problems of a described request are the command's, not a file's", async (test) => {
     const problems = [{ path: "url", value: '"x"', expected: "expected an absolute URL" }];
-    const api = await standIn(test, { "POST /explain": problem(400, "malformed", { problems }) });
+    const api = await standIn(test, {
+      "POST /explain": problem(400, "invalid-body", { problems }),
+    });
     const { code, stderr } = clean(await api.run(["explain", "x"]));
     assert.equal(code, 1);
     assert.match(stderr, /^explain: url: found "x"; expected an absolute URL$/m);
@@ -583,7 +607,7 @@ describe("policy check", () => {
 
 describe("what the API refuses", () => {
   const cases = [
-    [401, "unauthorised", {}, 3, /does not know this token \(401 unauthorised/],
+    [401, "unauthenticated", {}, 3, /does not know this token \(401 unauthenticated/],
     [403, "forbidden", {}, 3, /This token may not do that \(403 forbidden/],
     [
       403,
@@ -606,7 +630,8 @@ describe("what the API refuses", () => {
     [415, "unsupported-media-type", {}, 1, /Refused \(415/],
     [422, "invalid-policy", {}, 1, /Refused \(422 invalid-policy/],
     [428, "precondition-required", {}, 1, /Refused \(428/],
-    [429, "too-many-attempts", {}, 3, /rejected attempts .*Try again in 17 s\./],
+    [429, "too-many-rejections", {}, 3, /rejected attempts .*Try again in 17 s\./],
+    [408, "slow-body", {}, 3, /staging did not take the request in time \(408 slow-body/],
     [500, "internal", {}, 3, /staging cannot answer \(500 internal/],
     [503, "control-unavailable", {}, 3, /staging cannot answer \(503 control-unavailable/],
   ];

@@ -62,7 +62,7 @@ describe("npm run token", () => {
   it("--list: adds the entry to those of the other tokens", async (test) => {
     const path = join(scratch(test), "tokens.json");
     const digests = [];
-    for (const name of ["ada", "ben", "ada"]) {
+    for (const name of ["ada", "ben", "ada-2"]) {
       const args = ["--name", name, "--role", "owner", "--list", path, "--env", "staging"];
       const { code, stdout } = await command("token", args);
       assert.equal(code, 0);
@@ -74,10 +74,15 @@ describe("npm run token", () => {
     const list = JSON.parse(readFileSync(path, "utf8"));
     assert.deepEqual(
       list.map(({ name, sha256 }) => [name, sha256]),
-      ["ada", "ben", "ada"].map((name, at) => [name, digests[at]]),
+      ["ada", "ben", "ada-2"].map((name, at) => [name, digests[at]]),
     );
     assert.equal(statSync(path).mode & 0o777, 0o600);
     assert.equal(existsSync(`${path}.tmp`), false);
+    const again = await command("token", ["--name", "ben", "--role", "owner", "--list", path]);
+    assert.equal(again.code, 1);
+    assert.match(again.stderr, /has an entry ben already\. .*name this one ben-2/);
+    assert.equal(again.stdout, "");
+    assert.equal(JSON.parse(readFileSync(path, "utf8")).length, 3);
   });
 
   it("leaves a list alone that it cannot read", async (test) => {
