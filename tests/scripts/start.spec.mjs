@@ -112,7 +112,7 @@ describe("npm start", () => {
     };
     const status = async (wanted) => {
       const from = { "CF-Connecting-IP": "198.51.100.7" };
-      const deadline = Date.now() + 20_000;
+      const deadline = Date.now() + 60_000;
       let seen;
       do {
         seen = (await get(port, "/hello", from)).status;
@@ -125,6 +125,8 @@ describe("npm start", () => {
     const document = JSON.parse(readFileSync(inRoot("policies/demo.json"), "utf8"));
     document.upstreams.app.origin = `http://127.0.0.1:${ports[1]}`;
     document.upstreams.app_next.origin = `http://127.0.0.1:${ports[2]}`;
+    // Two changes within a second are published a second apart: whoever looks between them looks again.
+    document.refresh = { interval: "1s" };
     const write = () => writeFileSync(file, `${JSON.stringify(document, null, 2)}\n`);
 
     write();
@@ -187,6 +189,12 @@ describe("npm start", () => {
       assert.ok(seen.includes(wanted), `${wanted} in ${seen.join(", ")}`);
     }
     await policy(["check", file, "--env", "local"]);
+    // By this one the gateway wants to be told who is calling, as a CDN does.
+    writeFileSync(bad, '{"version":1,"refresh":{"interval":"1s"}}');
+    await policy(["push", bad, "-m", "nothing at all", "--yes"]);
+    await status(404);
+    await policy(["rollback", "r3", "-m", "back", "--yes"]);
+    await status(200);
     await policy(["health"]);
   });
 
