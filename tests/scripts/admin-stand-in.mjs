@@ -1,6 +1,9 @@
 // A server on loopback that plays the admin API: it writes down what it is asked, and answers what it
 // was told to.
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { join } from "node:path";
 import { command, scratch } from "./helpers.mjs";
 
 export const TOKEN = `weir_${"T0ken-_".repeat(7).slice(0, 43)}`;
@@ -113,3 +116,19 @@ export async function standIn(test, answers = {}) {
     run: (args, options) => command("policy", [...args, "--env", "staging"], env, options),
   };
 }
+
+/** A document of its own, as bytes that are not what a JSON writer would make of them. */
+export function documentFile(test, text = DOCUMENT) {
+  const path = join(scratch(test), "edited.json");
+  writeFileSync(path, text);
+  return path;
+}
+
+/** A result in which there is neither the token nor a colour. */
+export function clean(result) {
+  assert.ok(!(result.stdout + result.stderr).includes(TOKEN), "the token was shown");
+  assert.doesNotMatch(result.stdout + result.stderr, /\u001b/);
+  return result;
+}
+
+export const oneLine = (text) => text.trim().split("\n").length === 1;
