@@ -169,7 +169,9 @@ impl<P: Platform> Journey<'_, P> {
             && control::is_ours(&target.path)
         {
             self.control_limit(&identity, arrived)?;
-            return self.ours(target, &identity, fresh).await;
+            // Boxed: what the admin API keeps while it waits must not make
+            // every journey as large.
+            return Box::pin(self.ours(target, &identity, fresh)).await;
         }
         // Closed: without a policy there is nothing that could allow a
         // request.
