@@ -2,7 +2,7 @@
 //! from KV. Run by `npm run deploy`, and by hand:
 //!
 //! ```sh
-//! cargo run --example policy -- check policies/staging.json
+//! cargo run --example policy -- check policies/staging.json [--json]
 //! cargo run --example policy -- manifest policies/staging.json --sequence 1 --revision r1
 //! ```
 //!
@@ -17,10 +17,13 @@ use std::process::ExitCode;
 
 use edgeweir::policy::compile;
 use edgeweir::policy::manifest::Manifest;
+use edgeweir::policy::needs::{FIRST, least_module};
+use serde_json::json;
 
 const USAGE: &str = "\
 Usage:
-  policy check FILE                                          lists every problem; exit code 1 when there is one
+  policy check FILE [--json]                                 lists every problem; exit code 1 when there is one.
+                                                             With --json: the result as JSON, whatever it is
   policy manifest FILE [--sequence N] [--revision NAME] [--metadata]
                                                              prints the value of the KV key \"active\", or its metadata
   policy schema                                              writes www/policy.schema.json
@@ -61,6 +64,9 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
     }
     let (file, options) = rest.split_first().ok_or_else(|| usage("expected a file"))?;
     let text = std::fs::read_to_string(file).map_err(|error| Failure::Policy(format!("{file}: {error}")))?;
+    if command == "check" && options == ["--json"] {
+        return Ok(check_json(&text));
+    }
     let gateway = compile(&text).map_err(|error| {
         let lines: Vec<String> = error.problems.iter().map(|problem| format!("{file}: {problem}")).collect();
         Failure::Policy(lines.join("\n"))
@@ -84,6 +90,24 @@ fn generate(what: &str) -> Result<String, Failure> {
     };
     std::fs::write(path, text).map_err(|error| Failure::Policy(format!("{path}: {error}")))?;
     Ok(format!("{path}: written\n"))
+}
+
+/// The result of a check for programs, whatever it is.
+fn check_json(text: &str) -> String {
+    let result = match compile(text) {
+        Ok(_) => {
+            let module = serde_json::from_str(text).map_or(FIRST, |tree| least_module(&tree));
+            json!({"valid": true, "module": module.to_string(), "problems": []})
+        }
+        Err(error) => {
+            let problems = error.problems.into_iter();
+            let problems: Vec<_> = problems
+                .map(|problem| json!({"path": problem.path, "value": problem.value, "expected": problem.expected}))
+                .collect();
+            json!({"valid": false, "problems": problems})
+        }
+    };
+    format!("{result}\n")
 }
 
 fn manifest(policy: String, options: &[String]) -> Result<String, Failure> {
