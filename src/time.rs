@@ -75,6 +75,40 @@ impl Timestamp {
         (time.to_string() == text).then_some(time)
     }
 
+    /// From any form of RFC 3339 (5.6): with or without a fraction, in UTC or
+    /// with an offset. What is finer than a millisecond is cut off; a leap
+    /// second is none that we know.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let (whole, rest) = text.split_at_checked(19)?;
+        let (fraction, zone) = match rest.strip_prefix('.') {
+            Some(rest) => rest.split_at_checked(rest.bytes().take_while(u8::is_ascii_digit).count())?,
+            None => ("0", rest),
+        };
+        if fraction.is_empty() {
+            return None;
+        }
+        let millis: String = fraction.chars().chain("00".chars()).take(3).collect();
+        let local = Self::parse(&format!("{}.{millis}Z", whole.to_ascii_uppercase()))?;
+        let (sign, offset) = match zone {
+            "Z" | "z" => return Some(local),
+            _ => zone.split_at_checked(1)?,
+        };
+        let (hours, minutes) = offset.split_once(':')?;
+        let number = |text: &str, limit: u64| -> Option<u64> {
+            let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse().ok()).flatten().filter(|number| *number < limit)
+        };
+        let seconds = number(hours, 24)?.saturating_mul(3_600);
+        let seconds = seconds.saturating_add(number(minutes, 60)?.saturating_mul(60));
+        let offset = Duration::from_secs(seconds);
+        match sign {
+            "+" => local.0.checked_sub(millis_of(offset)).map(Self),
+            "-" => Some(local.after(offset)),
+            _ => None,
+        }
+    }
+
     /// How long ago `earlier` was; zero when it is not in the past.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

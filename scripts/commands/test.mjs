@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { checkDependencies } from "../lib/deny.mjs";
-import { build } from "../lib/build.mjs";
+import { build, buildPrevious } from "../lib/build.mjs";
 import { readFlags } from "../lib/flags.mjs";
 import { toolEnv } from "../lib/node.mjs";
 import { inRoot, nodeBin, root } from "../lib/paths.mjs";
@@ -65,6 +65,11 @@ function steps(programs) {
         ),
     },
     { group: "e2e", title: "build", body: () => build(programs).then(() => 0) },
+    {
+      group: "e2e",
+      title: "build of the previous protocol",
+      body: () => buildPrevious(programs).then(() => 0),
+    },
     {
       group: "e2e",
       title: "type check",

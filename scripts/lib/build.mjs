@@ -97,7 +97,7 @@ export function isBuilt(folder, inputs) {
   }
 }
 
-async function compile(programs) {
+async function compile(programs, folder, features) {
   const staging = inRoot("target", "worker");
   rmSync(staging, { recursive: true, force: true });
   mkdirSync(inRoot("target"), { recursive: true });
@@ -109,25 +109,26 @@ async function compile(programs) {
     ESBUILD_BIN: inRoot("scripts", "lib", "esbuild-entry.mjs"),
     EDGEWEIR_ESBUILD: nodeBin("esbuild"),
   };
+  const extra = features.length === 0 ? [] : [".", "--features", features.join(",")];
   await must(
     programs["worker-build"],
-    ["--release", "--no-opt", "--out-dir", "target/worker"],
+    ["--release", "--no-opt", "--out-dir", "target/worker", ...extra],
     { cwd: root, env, label: "worker-build" },
     new Refusal("The build failed.", "The compiler's message is above."),
   );
 
   const optimised = join(staging, "optimised.wasm");
-  const features = ["--mvp-features", ...FEATURES.map((name) => `--enable-${name}`)];
+  const known = ["--mvp-features", ...FEATURES.map((name) => `--enable-${name}`)];
   await must(
     nodeBin("wasm-opt"),
-    [join(staging, "index_bg.wasm"), ...OPTIMISE, ...features, "--output", optimised],
+    [join(staging, "index_bg.wasm"), ...OPTIMISE, ...known, "--output", optimised],
     { cwd: root, env, label: "wasm-opt" },
   );
 
-  mkdirSync(buildDir, { recursive: true });
-  rmSync(join(buildDir, STAMP), { force: true });
-  put(join(staging, "index.js"), join(buildDir, "index.js"));
-  put(optimised, join(buildDir, "index_bg.wasm"));
+  mkdirSync(folder, { recursive: true });
+  rmSync(join(folder, STAMP), { force: true });
+  put(join(staging, "index.js"), join(folder, "index.js"));
+  put(optimised, join(folder, "index_bg.wasm"));
 }
 
 /** A reader never sees half a file. */
@@ -142,31 +143,43 @@ const kib = (bytes) => `${(bytes / 1024).toFixed(1)} KiB`;
  * Builds where needed and tells the size of the upload.
  *
  * @param {Record<string, string>} programs paths of worker-build and wasm-bindgen
- * @param {{force?: boolean}} [options]
+ * @param {{force?: boolean, folder?: string, features?: string[]}} [options] `folder` gets the
+ *   build; `features` are those of Cargo.toml
  */
-export async function build(programs, { force = false } = {}) {
+export async function build(programs, options = {}) {
+  const { force = false, folder = buildDir, features = [] } = options;
   if (!existsSync(inRoot("Cargo.toml"))) throw new Refusal("Cargo.toml is missing.");
   await withLock(
     cloneLock("build"),
     async () => {
-      if (!force && isBuilt(buildDir, inputDigest())) {
+      if (!force && isBuilt(folder, inputDigest())) {
         note("The build is up to date.");
         return;
       }
       const started = Date.now();
       note("Building the gateway, about two minutes the first time …");
-      await compile(programs);
+      await compile(programs, folder, features);
       // Read again: cargo may have written Cargo.lock.
-      const outputs = Object.fromEntries(
-        OUTPUTS.map((name) => [name, digest(join(buildDir, name))]),
-      );
+      const outputs = Object.fromEntries(OUTPUTS.map((name) => [name, digest(join(folder, name))]));
       const stamp = { inputs: inputDigest(), outputs };
-      writeFileSync(join(buildDir, STAMP), `${JSON.stringify(stamp, null, 2)}\n`);
+      writeFileSync(join(folder, STAMP), `${JSON.stringify(stamp, null, 2)}\n`);
       note(`Built (${seconds(Date.now() - started)}).`);
     },
     { what: "another build" },
   );
-  const size = uploadSize(buildDir);
+  const size = uploadSize(folder);
   note(`Upload: ${kib(size.bytes)}, gzip ${kib(size.gzip)}.`);
   return size;
+}
+
+/**
+ * Builds the module that speaks the protocol before this one, for the tests that let both talk to
+ * each other. It is never deployed.
+ */
+export function buildPrevious(programs, options = {}) {
+  return build(programs, {
+    ...options,
+    folder: inRoot("target", "previous-protocol"),
+    features: ["previous-protocol"],
+  });
 }

@@ -86,7 +86,7 @@ impl Tokens {
             let Some(digest) = digest(&entry.sha256) else {
                 return wrong("\"sha256\" to be 64 hex digits");
             };
-            let expires = match entry.expires.as_deref().map(Timestamp::parse) {
+            let expires = match entry.expires.as_deref().map(Timestamp::parse_rfc3339) {
                 None => None,
                 Some(Some(expires)) => Some(expires),
                 Some(None) => {

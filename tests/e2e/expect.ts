@@ -74,12 +74,13 @@ export async function eventually<T>(
   what: string,
   attempt: () => Promise<T>,
   good: (result: T) => boolean,
+  milliseconds = 5_000,
 ): Promise<T> {
-  const deadline = Date.now() + 5_000;
+  const deadline = Date.now() + milliseconds;
   for (;;) {
     const result = await attempt();
     if (good(result)) return result;
-    if (Date.now() > deadline) throw new Error(`not within 5 s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not within ${milliseconds} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -9,12 +9,25 @@ import { Miniflare, type WorkerOptions } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import { Log } from "./log.ts";
 import { exchange, HOST, type Fields, type RawResponse, type RequestOptions } from "./raw.ts";
+import {
+  ControlRelay,
+  LimiterStandIn,
+  STAND_IN,
+  standInWorker,
+  type LimiterMood,
+} from "./stand_in.ts";
 import type { Store } from "./store.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
 
-/** The Worker that stands in for the real Limiter, where a test asks for it. */
-const STAND_IN = "stand-in";
+/** The Worker that has the real objects, where it is none of the isolates. */
+const OBJECTS = "objects";
+
+/** The name of the one Control object. */
+const CONTROL_NAME = "control-v1";
+
+/** Where the build is that speaks the protocol before this one. */
+const PREVIOUS = path.join(ROOT, "target", "previous-protocol", "index.js");
 
 /** The version of the module, as manifests name it. */
 export const VERSION = "0.2.0";
@@ -41,7 +54,15 @@ export interface GatewayOptions {
   verbatim?: boolean;
   /** A Durable Object class that can be told to fail, in the place of the real one. */
   limiter?: "stand-in";
+  /** Between the isolates and the real Control object, one that counts what passes and can be told
+   * to fail. */
+  control?: "relay";
+  /** Which build each isolate runs; the current one by default. The first one's has the objects. */
+  builds?: Build[];
 }
+
+/** This source, or this source as it spoke before: protocol 1. */
+export type Build = "current" | "previous";
 
 export interface FetchOptions extends RequestOptions {
   /** The value of CF-Connecting-IP; `null` leaves it out. */
@@ -57,27 +78,6 @@ interface Namespace {
   put(key: string, value: string, options: { metadata?: unknown }): Promise<void>;
   delete(key: string): Promise<void>;
 }
-
-/** How the stand-in for the Limiter behaves. */
-export type LimiterMood = "throw" | "hang" | "garbage" | "status";
-
-const LIMITER_SCRIPT = `
-import { DurableObject } from "cloudflare:workers";
-let mood = "throw";
-export class Limiter extends DurableObject {
-  async fetch() {
-    if (mood === "hang") await new Promise((resolve) => setTimeout(resolve, 30_000));
-    if (mood === "status") return new Response("told to fail", { status: 500 });
-    if (mood === "garbage") return new Response("told to fail", { headers: { "weir-message": "{" } });
-    throw new Error("told to fail");
-  }
-}
-export default {
-  fetch(request) {
-    mood = new URL(request.url).pathname.slice(1);
-    return new Response(mood);
-  },
-};`;
 
 /** A manifest and its metadata, as they stand under the key `active`. */
 export function manifest(
@@ -108,22 +108,43 @@ export function route(id: string, path: string, more: object = {}): object {
 interface Objects {
   idFromName(name: string): object;
   get(id: object): {
-    fetch(url: string, init: { headers: Record<string, string> }): Promise<Response>;
+    fetch(url: string, init: RequestInit): Promise<Response>;
   };
 }
 
+/** What the Control object says. */
+export interface ControlAnswer {
+  version: number;
+  result?: Record<string, unknown>;
+  refused?: Record<string, unknown> & { reason: string };
+}
+
+export type { LimiterMood };
+
 export class Gateway {
   readonly log: Log;
+  /** What stands between the isolates and the Control object, where there is something. */
+  readonly relay: ControlRelay | undefined;
+  /** What stands in the place of the Limiter objects, where something does. */
+  readonly limiter: LimiterStandIn | undefined;
   readonly #mf: Miniflare;
   readonly #options: GatewayOptions;
   /** The loopback port of each isolate. */
   readonly ports: number[];
 
-  private constructor(mf: Miniflare, options: GatewayOptions, ports: number[], log: Log) {
+  private constructor(
+    mf: Miniflare,
+    options: GatewayOptions,
+    ports: number[],
+    standIn: number | undefined,
+    log: Log,
+  ) {
     this.#mf = mf;
     this.#options = options;
     this.ports = ports;
     this.log = log;
+    if (standIn !== undefined && options.control) this.relay = new ControlRelay(standIn);
+    if (standIn !== undefined && options.limiter) this.limiter = new LimiterStandIn(standIn);
   }
 
   /** Starts a gateway; the caller disposes of it. */
@@ -137,14 +158,15 @@ export class Gateway {
       cf: false,
       ...(options.persist === undefined ? {} : { defaultPersistRoot: options.persist }),
       handleStructuredLogs: (line: { level: string; message: string }) => log.take(line),
-      workers: options.limiter ? [...workers, standIn()] : workers,
+      workers: [...workers, ...besides(options)],
     });
     try {
       await mf.ready;
-      const ports = await Promise.all(
-        workers.map(async ({ name }) => Number((await mf.unsafeGetDirectURL(name)).port)),
-      );
-      const gateway = new Gateway(mf, options, ports, log);
+      const portOf = async (name?: string): Promise<number> =>
+        Number((await mf.unsafeGetDirectURL(name)).port);
+      const ports = await Promise.all(workers.map(({ name }) => portOf(name)));
+      const standIn = options.limiter || options.control ? await portOf(STAND_IN) : undefined;
+      const gateway = new Gateway(mf, options, ports, standIn, log);
       if (options.policy) await gateway.publish(options.policy);
       return gateway;
     } catch (error) {
@@ -190,12 +212,20 @@ export class Gateway {
 
   /** Drops the memory of every running Limiter object, as the platform does with idle ones; gives
    * their number. */
-  async evictLimiters(): Promise<number> {
-    const name = workerName(0);
-    const ids = await this.#mf.listDurableObjectIds("Limiter", name);
+  evictLimiters(): Promise<number> {
+    return this.#evict("Limiter", workerName(0));
+  }
+
+  /** Drops the memory of the Control object; gives whether it was running. */
+  async evictControl(): Promise<boolean> {
+    return (await this.#evict("Control", this.#owner)) > 0;
+  }
+
+  async #evict(className: string, owner: string): Promise<number> {
+    const ids = await this.#mf.listDurableObjectIds(className, owner);
     let evicted = 0;
     for (const id of ids) {
-      const eviction = this.#mf.unsafeEvictDurableObject(name, "Limiter", { id });
+      const eviction = this.#mf.unsafeEvictDurableObject(owner, className, { id });
       evicted += await eviction.then(
         () => 1,
         (error: Error) => {
@@ -205,6 +235,11 @@ export class Gateway {
       );
     }
     return evicted;
+  }
+
+  /** The Worker that has the real Control object. */
+  get #owner(): string {
+    return this.#options.control ? OBJECTS : workerName(0);
   }
 
   /** Says a message to one Limiter object; gives its answer. */
@@ -218,10 +253,19 @@ export class Gateway {
     return answer === null ? response.status : (JSON.parse(answer) as unknown);
   }
 
+  /** Says a message to the real Control object, past every isolate; gives its answer. */
+  async askControl(message: object): Promise<ControlAnswer> {
+    const binding: unknown = await this.#mf.getDurableObjectNamespace("CONTROL", this.#owner);
+    const objects = binding as Objects;
+    const control = objects.get(objects.idFromName(CONTROL_NAME));
+    const body = JSON.stringify({ version: 2, least: 1, module: VERSION, ...message });
+    const response = await control.fetch("https://control.invalid/", { method: "POST", body });
+    return (await response.json()) as ControlAnswer;
+  }
+
   /** Tells the stand-in for the Limiter how to fail. */
   async failLimiter(mood: LimiterMood): Promise<void> {
-    const { port } = await this.#mf.unsafeGetDirectURL(STAND_IN);
-    await exchange(Number(port), `/${mood}`);
+    await this.limiter?.fail(mood);
   }
 
   /** Ends workerd. Throws when the module panicked or left an exception uncaught meanwhile. */
@@ -270,45 +314,57 @@ export function settings(env?: GatewayOptions["env"]) {
   };
 }
 
-/** The same module once for each isolate; the first one owns the objects. */
+/** The module once for each isolate. */
 function gatewayWorkers(options: GatewayOptions): WorkerOptions[] {
-  const { main, bindings, kvNamespaces, durableObjects, ...rest } = settings(options.env);
-  const vars = Object.entries({ ...bindings, ...options.vars }).filter(
-    ([, value]) => value !== undefined,
-  );
-  return Array.from({ length: options.isolates ?? 1 }, (_, index) => ({
-    ...rest,
+  return Array.from({ length: options.isolates ?? options.builds?.length ?? 1 }, (_, index) => ({
+    ...moduleWorker(options, options.builds?.[index] ?? "current"),
     name: workerName(index),
-    modules: true,
-    modulesRoot: path.dirname(main),
-    scriptPath: main,
-    bindings: Object.fromEntries(vars),
-    kvNamespaces: options.store ? { STATE: options.store.binding } : kvNamespaces,
-    durableObjects: objects(durableObjects, index, options),
+    durableObjects: objects(index, options),
     unsafeDirectSockets: [{ host: "127.0.0.1", port: 0, proxy: options.verbatim ?? false }],
   })) as WorkerOptions[];
 }
 
-function objects(
-  configured: WorkerOptions["durableObjects"],
-  index: number,
-  options: GatewayOptions,
-): object {
-  const owner = options.limiter ? STAND_IN : workerName(0);
-  if (!options.limiter && index === 0) return configured ?? {};
-  const names = Object.entries(configured ?? {});
+function moduleWorker(options: GatewayOptions, build: Build): object {
+  const { main, bindings, kvNamespaces, durableObjects, ...rest } = settings(options.env);
+  const vars = Object.entries({ ...bindings, ...options.vars }).filter(
+    ([, value]) => value !== undefined,
+  );
+  const script = build === "current" ? main : PREVIOUS;
+  if (!existsSync(script)) {
+    throw new Error("The previous protocol is not built: run `npm run build -- --previous` first.");
+  }
+  return {
+    ...rest,
+    modules: true,
+    modulesRoot: path.dirname(script),
+    scriptPath: script,
+    bindings: Object.fromEntries(vars),
+    kvNamespaces: options.store ? { STATE: options.store.binding } : kvNamespaces,
+    durableObjects,
+  };
+}
+
+/** Where an isolate finds the objects: the first one has them, unless something stands in between. */
+function objects(index: number, options: GatewayOptions): object {
+  const configured = Object.entries(settings(options.env).durableObjects ?? {});
+  const owner = (binding: string): string | undefined => {
+    if (binding === "LIMITER" && options.limiter) return STAND_IN;
+    if (binding === "CONTROL" && options.control) return STAND_IN;
+    return index === 0 ? undefined : workerName(0);
+  };
   return Object.fromEntries(
-    names.map(([binding, object]) => [binding, { ...(object as object), scriptName: owner }]),
+    configured.map(([binding, object]) => {
+      const scriptName = owner(binding);
+      return [binding, { ...(object as object), ...(scriptName ? { scriptName } : {}) }];
+    }),
   );
 }
 
-function standIn(): WorkerOptions {
-  return {
-    name: STAND_IN,
-    modules: true,
-    script: LIMITER_SCRIPT,
-    compatibilityDate: "2026-07-30",
-    durableObjects: { LIMITER: { className: "Limiter", useSQLite: true } },
-    unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
-  };
+/** The Workers besides the isolates. */
+function besides(options: GatewayOptions): WorkerOptions[] {
+  if (!options.limiter && !options.control) return [];
+  const standIn = standInWorker(options.control ? OBJECTS : undefined);
+  if (!options.control) return [standIn];
+  const real = { ...moduleWorker(options, options.builds?.[0] ?? "current"), name: OBJECTS };
+  return [standIn, real as WorkerOptions];
 }

@@ -1,18 +1,42 @@
 // A key-value store behind a real KV binding that can be told to fail: workerd speaks to it as it
-// speaks to Workers KV.
+// speaks to Workers KV. It lives outside of workerd, so it outlives a restart, and shows what every
+// reader and writer did.
 
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 
-/** How the store behaves. */
+/** How the store behaves to readers. */
 export type StoreMood = "work" | "throw" | "hang";
+
+/** How it behaves to writers: `lose` takes the value and says that it has not; `tear` keeps half of
+ * it and says that it has all. */
+export type WriteMood = StoreMood | "lose" | "tear";
+
+/** One write as it came. */
+export interface Put {
+  key: string;
+  /** When it came, in milliseconds. */
+  at: number;
+  value: string;
+  metadata: string | undefined;
+  mood: WriteMood;
+}
+
+interface Held {
+  value: Buffer;
+  metadata: string | undefined;
+}
 
 export class Store {
   mood: StoreMood = "work";
+  /** How the next writes of a key end; by default well. */
+  writeMood: (key: string) => WriteMood = () => "work";
   /** How often a value was asked for. */
   reads = 0;
-  readonly #values = new Map<string, { value: string; metadata: string | undefined }>();
+  /** What was written, in order, the failed ones too. */
+  readonly puts: Put[] = [];
+  readonly #values = new Map<string, Held>();
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
@@ -22,7 +46,7 @@ export class Store {
       this.#sockets.add(socket);
       socket.once("close", () => this.#sockets.delete(socket));
     });
-    server.on("request", (request, response) => this.#serve(request, response));
+    server.on("request", (request, response) => void this.#serve(request, response));
     // miniflare tries to open a channel for calls that KV has no use for.
     server.on("upgrade", (_request, socket) => socket.destroy());
   }
@@ -42,10 +66,33 @@ export class Store {
   }
 
   put(key: string, value: string, metadata?: unknown): void {
-    this.#values.set(key, {
-      value,
-      metadata: metadata === undefined ? undefined : JSON.stringify(metadata),
-    });
+    const text = metadata === undefined ? undefined : JSON.stringify(metadata);
+    this.#values.set(key, { value: Buffer.from(value), metadata: text });
+  }
+
+  /** What stands under a key. */
+  get(key: string): string | undefined {
+    return this.#values.get(key)?.value.toString("utf8");
+  }
+
+  delete(key: string): void {
+    this.#values.delete(key);
+  }
+
+  /** The keys that begin so. */
+  keys(prefix: string): string[] {
+    return [...this.#values.keys()].filter((key) => key.startsWith(prefix));
+  }
+
+  /** The writes of one key. */
+  putsOf(key: string): Put[] {
+    return this.puts.filter((put) => put.key === key);
+  }
+
+  /** The revision that the key `active` names. */
+  get revision(): string | undefined {
+    const value = this.get("active");
+    return value === undefined ? undefined : (JSON.parse(value) as { revision: string }).revision;
   }
 
   async stop(): Promise<void> {
@@ -55,16 +102,34 @@ export class Store {
     await closed;
   }
 
-  #serve(request: IncomingMessage, response: ServerResponse): void {
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     // The URL that workerd asked for: http://HOST/<key, urlencoded>?urlencoded=true
     const url = new URL(String(request.headers["mf-url"] ?? "http://store/"));
+    const key = decodeURIComponent(url.pathname.slice(1));
+    if (request.method === "PUT") return this.#take(key, request, response);
     this.reads += 1;
     request.resume();
     if (this.mood === "hang") return;
     if (this.mood === "throw") return void response.writeHead(500).end("told to fail");
-    const found = this.#values.get(decodeURIComponent(url.pathname.slice(1)));
+    const found = this.#values.get(key);
     if (!found) return void response.writeHead(404).end();
     const metadata = found.metadata === undefined ? {} : { "CF-KV-Metadata": found.metadata };
     response.writeHead(200, metadata).end(found.value);
+  }
+
+  async #take(key: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const parts: Buffer[] = [];
+    for await (const part of request) parts.push(part as Buffer);
+    const value = Buffer.concat(parts);
+    const field = request.headers["cf-kv-metadata"];
+    const metadata = typeof field === "string" ? field : undefined;
+    const mood = this.writeMood(key);
+    this.puts.push({ key, at: Date.now(), value: value.toString("utf8"), metadata, mood });
+    if (mood === "hang") return;
+    if (mood === "throw") return void response.writeHead(500).end("told to fail");
+    const kept = mood === "tear" ? value.subarray(0, value.length >> 1) : value;
+    this.#values.set(key, { value: kept, metadata });
+    if (mood === "lose") return void response.writeHead(500).end("told to fail");
+    response.writeHead(200).end();
   }
 }
