@@ -173,7 +173,9 @@ impl<P: Platform> Journey<'_, P> {
             let authorization = self.head.field(&http::header::AUTHORIZATION);
             let caller = self.isolate.tokens.caller(authorization.as_deref(), arrived);
             self.control_limit(&identity, caller.token(), arrived)?;
-            return self.ours(target, &identity, caller, fresh).await;
+            // Boxed: what the admin API keeps while it waits must not make
+            // every journey as large.
+            return Box::pin(self.ours(target, &identity, caller, fresh)).await;
         }
         // Closed: without a policy there is nothing that could allow a
         // request.

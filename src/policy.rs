@@ -3,6 +3,7 @@
 
 pub mod compile;
 pub mod decode;
+pub mod defaults;
 pub mod diff;
 mod follow;
 pub mod manifest;

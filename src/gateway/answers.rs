@@ -9,6 +9,7 @@ use crate::exchange::{Edit, Head, Reply, list};
 use crate::observe::record::{StageRecord, Verdict};
 use crate::platform::Platform;
 use crate::policy::Route;
+use crate::stages::cache::ask::ask;
 use crate::stages::cache::{self, CACHE_STATUS, CacheStage, Forward, Lookup, NotStored, Plan};
 use crate::stages::identity::Identity;
 use crate::stages::target::Target;
@@ -38,21 +39,10 @@ impl<P: Platform> Journey<'_, P> {
         target: &Target<'_>,
         identity: &Identity,
     ) -> Result<CacheState<P::Response>, Reject> {
-        let mut plan = cache::plan(self.head, route.canary.as_ref().and_then(|canary| canary.cookie_name()));
-        // What the origin is told about host and scheme may stand in its
-        // answer, so it is part of the key, or the answer is nobody else's.
-        let scheme = upstream::told_scheme(self.head, target, identity);
-        // Nor is the answer to a request from which Connection took a field:
-        // the origin did not see what would select the answer.
-        let identity_stage = &self.gateway.identity;
-        let connection = self.head.field(&http::header::CONNECTION);
-        let robbed = connection.is_some_and(|field| {
-            upstream::connection_listed(&field, &identity_stage.request_id_field).next().is_some()
-        });
-        if scheme.is_none() || robbed {
-            plan = plan.bypassed();
-        }
-        let key = self.key(route, upstream, variant, scheme.unwrap_or(target.scheme), target);
+        let own_cookie = route.canary.as_ref().and_then(|canary| canary.cookie_name());
+        let ask = ask(self.head, target, identity, &self.gateway.identity, own_cookie);
+        let plan = ask.plan;
+        let key = self.key(route, upstream, variant, ask.scheme, target);
         let forward = match plan.skip {
             Some(skip) => skip,
             None if self.isolate.unstorable.borrow().is_marked(&key, self.platform.now()) => Forward::UriMiss,

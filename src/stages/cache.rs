@@ -37,7 +37,7 @@ use self::control::{CacheControl, seconds};
 use self::entry::Entry;
 use super::Mode;
 use crate::exchange::{Head, join_lines, list, trim};
-use crate::policy::decode::{Problems, join};
+use crate::policy::decode::{Problems, Trail};
 use crate::policy::units::Size;
 use crate::text::push_decimal;
 use crate::time::Timestamp;
@@ -216,17 +216,17 @@ impl NotStored {
 
 impl CacheConfig {
     /// Checks and compiles; `None` when it is off.
-    pub fn compile(&self, path: &str, problems: &mut Problems) -> Option<CacheStage> {
+    pub fn compile(&self, path: &Trail<'_>, problems: &mut Problems) -> Option<CacheStage> {
         if self.mode == Mode::Shadow {
-            problems.add(join(path, "mode"), "\"shadow\"", "expected \"enforce\" or \"off\"");
+            problems.add(path.entry("mode"), "\"shadow\"", "expected \"enforce\" or \"off\"");
         }
         if self.tiers != [Tier::Location] {
             let expected = "expected [\"location\"], the one tier there is";
-            problems.add(join(path, "tiers"), format!("{} tiers", self.tiers.len()), expected);
+            problems.add(path.entry("tiers"), format!("{} tiers", self.tiers.len()), expected);
         }
         if !(1..=25 << 20).contains(&self.max_body.0) {
             problems.add(
-                join(path, "max_body"),
+                path.entry("max_body"),
                 format!("{}B", self.max_body.0),
                 "expected \"1B\" to \"25MiB\"",
             );

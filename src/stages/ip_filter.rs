@@ -9,7 +9,7 @@
 pub mod prefix;
 pub mod prefix_map;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Deserialize;
@@ -17,8 +17,8 @@ use serde::Deserialize;
 use self::prefix::Prefix;
 use self::prefix_map::PrefixMap;
 use super::Mode;
-use crate::policy::decode::{Problems, join};
-use crate::policy::units::Name;
+use crate::policy::decode::{Problems, Trail};
+use crate::policy::units::{Name, repeated};
 
 /// `ip_filter` in the policy: at the top for every request, or in a route.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -122,33 +122,30 @@ pub const ADDRESS_SET_EXPECTED: &str = "expected the name of one of \"address_se
 impl IpFilterConfig {
     /// Checks and compiles.
     pub fn compile(
-        &self,
-        path: &str,
+        self,
+        path: &Trail<'_>,
         sets: &BTreeMap<Name, AddressSetConfig>,
         problems: &mut Problems,
     ) -> IpFilterStage {
-        let mut seen = HashSet::new();
+        let rules_at = path.entry("rules");
+        for index in repeated(self.rules.iter().map(|rule| &rule.id)) {
+            let id = self.rules.get(index).map(|rule| format!("\"{}\"", rule.id)).unwrap_or_default();
+            problems.add(rules_at.item(index).entry("id"), id, "expected an id of its own in the stage");
+        }
         let mut evaluated: Vec<(Prefix, usize, Mode)> = Vec::new();
         let mut rules: Vec<Rule> = Vec::new();
         let mut has_shadow = false;
         for (index, rule) in self.rules.iter().enumerate() {
-            let at = format!("{}[{index}]", join(path, "rules"));
-            if !seen.insert(&rule.id) {
-                problems.add(
-                    format!("{at}.id"),
-                    format!("\"{}\"", rule.id),
-                    "expected an id of its own in the stage",
-                );
-            }
+            let at = rules_at.item(index);
             if rule.prefixes.is_empty() && rule.address_sets.is_empty() {
-                problems.add(at.clone(), "", "expected \"prefixes\" or \"address_sets\"");
+                problems.add(at, "", "expected \"prefixes\" or \"address_sets\"");
             }
             let mut lists: Vec<(Option<&Name>, &[Prefix])> = vec![(None, &rule.prefixes)];
             for (position, name) in rule.address_sets.iter().enumerate() {
                 match sets.get(name) {
                     Some(set) => lists.push((Some(name), &set.prefixes)),
                     None => problems.add(
-                        format!("{at}.address_sets[{position}]"),
+                        at.entry("address_sets").item(position),
                         format!("\"{name}\""),
                         ADDRESS_SET_EXPECTED,
                     ),
@@ -170,14 +167,9 @@ impl IpFilterConfig {
             let chosen = evaluated.iter().filter(|(_, _, mode)| modes.contains(mode));
             PrefixMap::new(chosen.map(|(prefix, index, _)| (*prefix, *index)))
         };
+        let enforced = of(&[Mode::Enforce]);
         let with_shadow = has_shadow.then(|| of(&[Mode::Enforce, Mode::Shadow]));
-        IpFilterStage {
-            mode: self.mode,
-            default: self.default,
-            rules,
-            enforced: of(&[Mode::Enforce]),
-            with_shadow,
-        }
+        IpFilterStage { mode: self.mode, default: self.default, rules, enforced, with_shadow }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod decode;
 mod fields;
+mod strict;
 
 use edgeweir::error::{PolicyError, Problem};
 use edgeweir::policy::compile;

@@ -34,7 +34,10 @@ pub fn ask<'a>(
     own_cookie: Option<&str>,
 ) -> Ask<'a> {
     let plan = plan(head, own_cookie);
+    // What the origin is told about host and scheme may stand in its answer,
+    // so it is part of the key, or the answer is nobody else's.
     let told = told_scheme(head, target, identity);
+    // Nor is the answer to a request from which Connection took a field.
     let connection = head.field(&CONNECTION);
     let is_robbed =
         connection.is_some_and(|field| connection_listed(&field, &stage.request_id_field).next().is_some());
