@@ -4,7 +4,9 @@
 //! 1. Without a usable `ADMIN_TOKENS` there is no API: 404, as for any name
 //!    that nobody serves. With `admin.hosts` it is there on those hosts only.
 //! 2. Who is not known gets 401, and an attempt costs him: rejected attempts
-//!    have a limit of their own, apart from what an operator sends.
+//!    have a limit of their own. Whoever brings a good token is counted by the
+//!    token and not by the address, so that nobody behind the same address can
+//!    shut an operator out.
 //! 3. Nothing is said about what exists before it is known who asks.
 //! 4. Every rejected attempt, and every rejected change, stands in the audit
 //!    log; what passes its limit is refused without an entry, so that a flood
@@ -15,20 +17,21 @@
 pub mod body;
 mod calls;
 pub mod endpoints;
-mod explain;
+pub mod explain;
 pub mod problem;
 pub mod tokens;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{ALLOW, WWW_AUTHENTICATE};
 
 use self::endpoints::{Endpoint, Found};
 use self::problem::{Problem, Refusal};
-use self::tokens::{Token, Tokens};
-use crate::control::message::{Action, Note};
+use self::tokens::{Caller, Token};
+use crate::control::message::{Action, NAME_LIMIT, Note};
 use crate::control::{self, Health};
+use crate::error::clip;
 use crate::exchange::{Answer, Head, Reply};
 use crate::gateway::Isolate;
 use crate::platform::Platform;
@@ -36,6 +39,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::stages::identity::Identity;
 use crate::stages::rate_limit::gcra::Quota;
 use crate::stages::rate_limit::seconds_up;
+use crate::stages::respond;
 use crate::stages::target::Target;
 use crate::text;
 
@@ -69,8 +73,10 @@ pub struct Request<'a, P: Platform> {
     pub head: &'a P::Request,
     /// Its target.
     pub target: &'a Target<'a>,
-    /// Who is calling.
+    /// Where it comes from.
     pub identity: &'a Identity,
+    /// Who it is from.
+    pub caller: Caller<'a>,
     /// The policy that the isolate acts on.
     pub snapshot: &'a Snapshot,
     /// How the isolate is.
@@ -81,31 +87,44 @@ pub struct Request<'a, P: Platform> {
     pub fresh: u128,
 }
 
-/// An answer, and why it is a refusal where it is one.
-pub type Answered<R> = (Reply<R>, Option<&'static str>);
+/// What became of a request.
+#[derive(Debug)]
+pub struct Answered<R> {
+    /// The answer.
+    pub reply: Reply<R>,
+    /// Why it is a refusal, where it is one.
+    pub refusal: Option<Refusal>,
+    /// What failed, for the log alone.
+    pub cause: Option<String>,
+}
 
 impl<P: Platform> Request<'_, P> {
     /// Answers. Never fails: what is wrong with a request is its answer.
     pub async fn answer(&self) -> Answered<P::Response> {
         match self.serve().await {
-            Ok(reply) => (reply, None),
-            Err(problem) => {
-                let label = problem.refusal.as_str();
-                (Reply::Answer(problem.answer(&self.identity.request_id)), Some(label))
-            }
+            Ok(reply) => Answered { reply, refusal: None, cause: None },
+            Err(mut problem) => Answered {
+                refusal: Some(problem.refusal),
+                cause: problem.cause.take(),
+                reply: Reply::Answer(problem.answer(&self.identity.request_id)),
+            },
         }
     }
 
     async fn serve(&self) -> Result<Reply<P::Response>, Problem> {
-        let tokens = &self.isolate.tokens;
         let hosts = &self.snapshot.gateway.admin_hosts;
         let here = hosts.is_empty() || hosts.iter().any(|host| *host == self.target.authority());
-        if tokens.is_empty() || !here {
+        if self.isolate.tokens.is_empty() || !here {
             return Err(Problem::new(Refusal::NoSuchEndpoint));
         }
-        let token = match self.authenticate(tokens) {
-            Ok(token) => token,
-            Err(problem) => return Err(self.rejected(problem, None, false).await),
+        let token = match self.caller {
+            Caller::Known(token) => token,
+            Caller::Expired(token) => {
+                return Err(self.rejected(challenge(self.caller), Some(token), false).await);
+            }
+            Caller::Nobody | Caller::Unknown => {
+                return Err(self.rejected(challenge(self.caller), None, false).await);
+            }
         };
         let found = endpoints::find(self.head.method(), &self.target.path);
         let endpoint = match found {
@@ -134,34 +153,12 @@ impl<P: Platform> Request<'_, P> {
         }
     }
 
-    fn authenticate<'t>(&self, tokens: &'t Tokens) -> Result<&'t Token, Problem> {
-        let field = self.head.field(&AUTHORIZATION);
-        let bearer = field.as_deref().and_then(bearer);
-        let challenge = |refusal: Refusal| {
-            // RFC 6750, 3: the error is named where a token was given.
-            let error = if bearer.is_some() { ", error=\"invalid_token\"" } else { "" };
-            Problem::new(refusal).field(WWW_AUTHENTICATE, format!("Bearer realm=\"edgeweir\"{error}"))
-        };
-        let Some(presented) = bearer else {
-            return Err(
-                challenge(Refusal::Unauthenticated).detail("Send a token as \"Authorization: Bearer …\".")
-            );
-        };
-        let Some(token) = tokens.find(presented) else {
-            return Err(challenge(Refusal::Unauthenticated).detail("The token is not known."));
-        };
-        if token.is_expired(self.platform.now()) {
-            return Err(challenge(Refusal::TokenExpired));
-        }
-        Ok(token)
-    }
-
     /// Counts a rejected attempt and writes it down. `known` is whether the
     /// attempt was a change by somebody who may make changes: that one is
     /// always written down.
     async fn rejected(&self, problem: Problem, token: Option<&Token>, known: bool) -> Problem {
         if !known {
-            let key = control::counter(self.identity);
+            let key = control::counter(self.identity, self.caller.token());
             let now = self.platform.now();
             let decision = self.isolate.rejections.borrow_mut().take(key, &rejections(), now);
             if !decision.allowed {
@@ -170,7 +167,8 @@ impl<P: Platform> Request<'_, P> {
             }
         }
         let note = Note {
-            attempt: format!("{} {}", self.head.method(), self.target.path),
+            // As much as is kept: the rest need not travel.
+            attempt: clip(&format!("{} {}", self.head.method(), self.target.path), NAME_LIMIT).to_owned(),
             reason: problem.refusal.as_str().to_owned(),
             author: token.map(|token| token.name.clone()).unwrap_or_default(),
             role: token.map(|token| token.role),
@@ -182,13 +180,7 @@ impl<P: Platform> Request<'_, P> {
         problem
     }
 
-    /// Whether a reader may see what the public may not.
-    #[must_use]
-    pub fn is_reader(&self) -> bool {
-        self.authenticate(&self.isolate.tokens).is_ok()
-    }
-
-    /// One parameter of the query, decoded; the first where there are several.
+    /// One parameter of the query, decoded.
     fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, Problem> {
         let query = self.target.as_sent.split_once('?').map_or("", |(_, query)| query);
         for pair in query.split('&') {
@@ -205,15 +197,21 @@ impl<P: Platform> Request<'_, P> {
     }
 
     async fn call(&self, endpoint: &Endpoint, token: &Token) -> Result<Reply<P::Response>, Problem> {
-        self.refuse_unknown_parameters(endpoint)?;
+        self.check_parameters(endpoint)?;
         calls::call(self, endpoint, token).await
     }
 
-    /// A parameter that nobody reads is a mistake of the sender.
-    fn refuse_unknown_parameters(&self, endpoint: &Endpoint) -> Result<(), Problem> {
+    /// A parameter that nobody reads is a mistake of the sender, and so is one
+    /// that stands there twice: readers differ in which one they take.
+    fn check_parameters(&self, endpoint: &Endpoint) -> Result<(), Problem> {
         let query = self.target.as_sent.split_once('?').map_or("", |(_, query)| query);
         let keys = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
+        let mut seen: Vec<&str> = Vec::new();
         for key in keys.filter(|key| !key.is_empty()) {
+            if seen.contains(&key) {
+                return Err(Problem::new(Refusal::BadRequest).detail("A parameter stands there twice."));
+            }
+            seen.push(key);
             if !endpoint.parameters.iter().any(|parameter| parameter.name == key) {
                 let known: Vec<&str> = endpoint.parameters.iter().map(|parameter| parameter.name).collect();
                 let detail = if known.is_empty() {
@@ -229,19 +227,12 @@ impl<P: Platform> Request<'_, P> {
 
     /// A JSON answer.
     fn json(status: u16, value: &impl serde::Serialize) -> Reply<P::Response> {
-        Reply::Answer(crate::stages::respond::json(status, value))
+        Reply::Answer(respond::json(status, value))
     }
 
     /// A plain text, for people.
     fn plain(text: String) -> Reply<P::Response> {
-        let mut answer: Answer = crate::stages::respond::json(200, &());
-        if let Some((_, kind)) =
-            answer.fields.iter_mut().find(|(name, _)| *name == http::header::CONTENT_TYPE)
-        {
-            "text/plain; charset=utf-8".clone_into(kind);
-        }
-        answer.body = text;
-        Reply::Answer(answer)
+        Reply::Answer(Answer { body: text, ..respond::empty(200, "text/plain; charset=utf-8") })
     }
 
     /// Whether the client would rather have text than JSON: it names
@@ -252,9 +243,14 @@ impl<P: Platform> Request<'_, P> {
     }
 }
 
-/// The token of an Authorization field (RFC 6750, 2.1).
-fn bearer(field: &str) -> Option<&str> {
-    let (scheme, token) = field.split_once(' ')?;
-    let token = token.trim_matches(' ');
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+/// What somebody is told who is not known.
+fn challenge(caller: Caller<'_>) -> Problem {
+    let (refusal, detail) = match caller {
+        Caller::Expired(_) => (Refusal::TokenExpired, "Ask for a new one."),
+        Caller::Unknown => (Refusal::Unauthenticated, "The token is not known."),
+        _ => (Refusal::Unauthenticated, "Send a token as \"Authorization: Bearer …\"."),
+    };
+    // RFC 6750, 3: the error is named where a token was given.
+    let error = if matches!(caller, Caller::Nobody) { "" } else { ", error=\"invalid_token\"" };
+    Problem::new(refusal).detail(detail).field(WWW_AUTHENTICATE, format!("Bearer realm=\"edgeweir\"{error}"))
 }

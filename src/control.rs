@@ -19,6 +19,7 @@ use http::Method;
 use serde::Serialize;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use crate::admin::tokens::Token;
 use crate::error::{Reason, Reject};
 use crate::exchange::Answer;
 use crate::policy::manifest::MODULE_VERSION;
@@ -66,17 +67,12 @@ struct HealthText<'a> {
     reason: Option<&'a str>,
 }
 
-/// Answers a request for us that is not the admin API's. `is_reader` is
-/// whether the client may know why the isolate is degraded.
+/// Answers a request for us that is not the admin API's. With `is_reader` the
+/// client may know why the isolate is degraded.
 ///
 /// # Errors
 /// [`Reason::NoSuchEndpoint`].
-pub fn answer(
-    method: &Method,
-    path: &str,
-    health: &Health<'_>,
-    is_reader: impl FnOnce() -> bool,
-) -> Result<Answer, Reject> {
+pub fn answer(method: &Method, path: &str, health: &Health<'_>, is_reader: bool) -> Result<Answer, Reject> {
     if path != "/_weir/health" || ![Method::GET, Method::HEAD].contains(method) {
         return Err(Reject::new(Reason::NoSuchEndpoint));
     }
@@ -84,7 +80,7 @@ pub fn answer(
         status: health.status(),
         version: MODULE_VERSION,
         revision: health.revision,
-        reason: health.degraded.filter(|_| is_reader()),
+        reason: health.degraded.filter(|_| is_reader),
     };
     Ok(respond::json(if health.available { 200 } else { 503 }, &text))
 }
@@ -96,10 +92,18 @@ pub fn quota() -> Quota {
     Quota::new(20, Duration::from_secs(1), 60)
 }
 
-/// The counter of a client's requests for us.
+/// The counter of requests for us: of whoever brings a good token, else of the
+/// client's network.
 #[must_use]
-pub fn counter(identity: &Identity) -> CounterKey {
+pub fn counter(identity: &Identity, token: Option<&Token>) -> CounterKey {
     let mut hasher = SipHasher13::new_with_keys(0x6564_6765_7765_6972, 0x636f_6e74_726f_6c31);
-    hasher.write(identity.network.to_string().as_bytes());
+    match token {
+        Some(token) => {
+            // No network is written like that.
+            hasher.write(b"token ");
+            hasher.write(token.name.as_bytes());
+        }
+        None => hasher.write(identity.network.to_string().as_bytes()),
+    }
     CounterKey(hasher.finish128().as_u128())
 }

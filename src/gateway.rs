@@ -10,8 +10,8 @@ mod peek;
 use std::cell::{Cell, RefCell};
 
 use self::answers::CacheState;
-use crate::admin;
-use crate::admin::tokens::Tokens;
+use crate::admin::tokens::{Caller, Tokens};
+use crate::admin::{self, Answered};
 use crate::control::{self, Health};
 use crate::error::{Dependency, PlatformError, Reason, Reject};
 use crate::exchange::{Edit, Head, Reply};
@@ -168,10 +168,14 @@ impl<P: Platform> Journey<'_, P> {
         if let Ok(target) = &target
             && control::is_ours(&target.path)
         {
-            self.control_limit(&identity, arrived)?;
+            // Whoever brings a good token has a limit of his own: others
+            // behind his address cannot use his up.
+            let authorization = self.head.field(&http::header::AUTHORIZATION);
+            let caller = self.isolate.tokens.caller(authorization.as_deref(), arrived);
+            self.control_limit(&identity, caller.token(), arrived)?;
             // Boxed: what the admin API keeps while it waits must not make
             // every journey as large.
-            return Box::pin(self.ours(target, &identity, fresh)).await;
+            return Box::pin(self.ours(target, &identity, caller, fresh)).await;
         }
         // Closed: without a policy there is nothing that could allow a
         // request.
@@ -241,27 +245,30 @@ impl<P: Platform> Journey<'_, P> {
         &mut self,
         target: &Target<'_>,
         identity: &Identity,
+        caller: Caller<'_>,
         fresh: u128,
     ) -> Result<Reply<P::Response>, Reject> {
+        let health = self.acting.health();
+        if !admin::is_ours(&target.path) {
+            let is_reader = caller.token().is_some();
+            return control::answer(self.head.method(), &target.path, &health, is_reader).map(Reply::Answer);
+        }
         let request = admin::Request {
             platform: self.platform,
             head: self.head,
             target,
             identity,
+            caller,
             snapshot: self.acting.snapshot,
-            health: self.acting.health(),
+            health,
             isolate: self.isolate,
             fresh,
         };
-        if !admin::is_ours(&target.path) {
-            let method = self.head.method();
-            return control::answer(method, &target.path, &request.health, || request.is_reader())
-                .map(Reply::Answer);
-        }
-        let (reply, refused) = request.answer().await;
-        if let Some(reason) = refused {
-            self.record.reason = Some(reason);
-            self.record.verdict = Verdict::Refused;
+        let Answered { reply, refusal, cause } = request.answer().await;
+        if let Some(refusal) = refusal {
+            self.record.reason = Some(refusal.as_str());
+            self.record.verdict = if refusal.is_failure() { Verdict::Failed } else { Verdict::Refused };
+            self.record.error = cause;
         }
         Ok(reply)
     }

@@ -1,6 +1,6 @@
 //! What each endpoint does.
 
-use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, ETAG, IF_MATCH, IF_NONE_MATCH};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,13 +13,15 @@ use crate::control::answer::{Acknowledgement, AuditLog, History, RevisionDocumen
 use crate::control::message::{
     Action, AuditPage, HistoryPage, Push, RevisionOf, Rollback, encode_request, revision_number,
 };
-use crate::exchange::{Head, Reply, list};
+use crate::error::{Dependency, PlatformError};
+use crate::exchange::{Answer, Edit, Head, Reply, list};
 use crate::platform::Platform;
 use crate::policy::decode::{self, Problems};
 use crate::policy::diff::{Change, diff};
 use crate::policy::manifest::MODULE_VERSION;
 use crate::policy::needs::least_module;
 use crate::policy::{DOCUMENT_LIMIT, compile};
+use crate::stages::respond;
 
 /// The largest body of a rollback, in bytes.
 const ROLLBACK_LIMIT: usize = 16 << 10;
@@ -120,7 +122,7 @@ impl<P: Platform> Request<'_, P> {
         match decode_answer(&text) {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(refused)) => Err(Problem::refused(refused)),
-            Err(_) => Err(Problem::new(Refusal::ControlUnavailable).retry_after(5)),
+            Err(why) => Err(Problem::unavailable(&PlatformError::failed(Dependency::Control, why))),
         }
     }
 
@@ -154,8 +156,7 @@ impl<P: Platform> Request<'_, P> {
             list(&field).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
         });
         let (status, body) = if known { (304, String::new()) } else { (200, found.document) };
-        let mut answer = crate::stages::respond::json(status, &());
-        answer.body = body;
+        let mut answer = Answer { body, ..respond::empty(status, "application/json") };
         answer.fields.push((ETAG, tag));
         Ok(Reply::Answer(answer))
     }
@@ -192,7 +193,10 @@ impl<P: Platform> Request<'_, P> {
         Ok(reply)
     }
 
-    /// The revision that a change is based on.
+    /// The revision that a change is based on. A tag names a revision and not
+    /// bytes, and it is compared as that name, so a weak one is as good as a
+    /// strong one (other than RFC 9110, 13.1.1): what compresses an answer on
+    /// its way weakens its tag.
     fn base(&self) -> Result<String, Problem> {
         let needed = || {
             Problem::new(Refusal::PreconditionRequired).detail(
@@ -204,7 +208,8 @@ impl<P: Platform> Request<'_, P> {
         match (matched.as_deref(), none.as_deref()) {
             (None, Some("*")) => Ok("r0".to_owned()),
             (Some(field), None) => {
-                let name = field.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+                let tag = field.strip_prefix("W/").unwrap_or(field);
+                let name = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
                 name.filter(|name| revision_number(name).is_some()).map(str::to_owned).ok_or_else(needed)
             }
             _ => Err(needed()),
@@ -274,9 +279,15 @@ impl<P: Platform> Request<'_, P> {
 
     async fn asset(&self, path: &str) -> Done<P> {
         match self.platform.asset(path, CONTROL_WAIT).await {
-            Ok(Some(asset)) => Ok(Reply::Native(asset, Vec::new())),
-            Ok(None) | Err(_) => Err(Problem::new(Refusal::NoSuchEndpoint)
+            Ok(Some(asset)) => {
+                // As all that lies behind a token.
+                let edits = [(CACHE_CONTROL, "no-store"), (respond::NOSNIFF, "nosniff")];
+                let edits = edits.map(|(name, value)| Edit::Set(name, value.to_owned()));
+                Ok(Reply::Native(asset, edits.into()))
+            }
+            Ok(None) => Err(Problem::new(Refusal::NoSuchEndpoint)
                 .detail("The static assets are not deployed with this Worker.")),
+            Err(error) => Err(Problem::failed(Refusal::AssetsUnavailable, &error)),
         }
     }
 }

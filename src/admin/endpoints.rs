@@ -319,6 +319,9 @@ pub fn find(method: &Method, path: &str) -> Found {
             return Found::Endpoint(endpoint);
         }
         methods.push(endpoint.method);
+        if endpoint.method == "GET" {
+            methods.push("HEAD");
+        }
     }
     if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods) }
 }

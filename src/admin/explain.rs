@@ -71,9 +71,10 @@ impl<P: Platform> Request<'_, P> {
             }
             return Err(Problem::problems(Refusal::InvalidBody, problems.into_vec()));
         };
-        let (document, revision) = (members.remove("document"), members.remove("revision"));
-        let revision = match revision {
-            None => None,
+        // As everywhere, null is as good as nothing there.
+        let document = members.remove("document").filter(|document| !document.is_null());
+        let revision = match members.remove("revision") {
+            None | Some(Value::Null) => None,
             Some(Value::String(name)) => Some(name),
             Some(other) => {
                 problems.add(

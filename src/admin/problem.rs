@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{HeaderName, RETRY_AFTER};
 use serde::Serialize;
 
 use crate::control::answer::{ProblemText, Refusal as ControlRefusal, Refused};
-use crate::error::PlatformError;
+use crate::error::{Dependency, PlatformError};
 use crate::exchange::Answer;
 use crate::stages::respond;
 
@@ -50,11 +50,13 @@ pub enum Refusal {
     NeedsOwner,
     /// The `Control` object failed.
     ControlUnavailable,
+    /// The static assets failed.
+    AssetsUnavailable,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NoSuchEndpoint,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -73,6 +75,7 @@ impl Refusal {
         Self::NeedsNewerModule,
         Self::NeedsOwner,
         Self::ControlUnavailable,
+        Self::AssetsUnavailable,
     ];
 
     /// The label.
@@ -97,6 +100,7 @@ impl Refusal {
             Self::NeedsNewerModule => "needs-newer-module",
             Self::NeedsOwner => "needs-owner",
             Self::ControlUnavailable => "control-unavailable",
+            Self::AssetsUnavailable => "assets-unavailable",
         }
     }
 
@@ -117,7 +121,7 @@ impl Refusal {
             Self::InvalidPolicy => 422,
             Self::PreconditionRequired => 428,
             Self::TooManyRejections => 429,
-            Self::ControlUnavailable => 503,
+            Self::ControlUnavailable | Self::AssetsUnavailable => 503,
         }
     }
 
@@ -143,7 +147,15 @@ impl Refusal {
             Self::NeedsNewerModule => "A module that still runs cannot read this document",
             Self::NeedsOwner => "Only an owner may change \"admin\"",
             Self::ControlUnavailable => "The control plane does not answer",
+            Self::AssetsUnavailable => "The static assets do not answer",
         }
+    }
+
+    /// Whether a dependency failed (an operator should look), as opposed to
+    /// the API having decided.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::ControlUnavailable | Self::AssetsUnavailable)
     }
 }
 
@@ -154,31 +166,60 @@ pub struct Problem {
     pub refusal: Refusal,
     /// Whether the `Control` object has written it down already.
     pub noted: bool,
+    /// What failed, for the log alone.
+    pub cause: Option<String>,
     detail: Option<Cow<'static, str>>,
     fields: Vec<(HeaderName, String)>,
-    more: More,
+    more: Box<More>,
 }
 
 /// The members beside those of RFC 9457.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct More {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<ProblemText>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     active: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<String>,
+}
+
+/// The body of a refusal (RFC 9457).
+#[derive(Debug, Serialize)]
+struct Details<'a> {
+    /// `urn:edgeweir:problem:` and the label of the reason.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The reason in a few words.
+    title: &'a str,
+    /// The status.
+    status: u16,
+    /// More about it, in English.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    /// The id of the request, which the access log has, too.
+    request_id: &'a str,
+    /// What is wrong with a document or a body, all of it.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [ProblemText],
+    /// `stale-base`: the base that was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<&'a str>,
+    /// `stale-base`: the revision that is active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active: Option<&'a str>,
+    /// `needs-newer-module`: the least version that can read the document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs: Option<&'a str>,
+    /// `needs-newer-module`: the oldest version seen in 24 hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<&'a str>,
 }
 
 impl Problem {
     /// A refusal with nothing to add.
     #[must_use]
     pub fn new(refusal: Refusal) -> Self {
-        Self { refusal, noted: false, detail: None, fields: Vec::new(), more: More::default() }
+        Self { refusal, noted: false, cause: None, detail: None, fields: Vec::new(), more: Box::default() }
     }
 
     /// Tells more.
@@ -226,40 +267,38 @@ impl Problem {
             | ControlRefusal::UnsupportedVersion
             | ControlRefusal::Other => Refusal::ControlUnavailable,
         };
-        let Refused { base, active, problems, needs, oldest, detail, .. } = refused;
+        let Refused { reason, base, active, problems, needs, oldest, detail } = refused;
+        if refusal == Refusal::ControlUnavailable {
+            let cause = format!("refused: {}, {}", reason.as_str(), detail.unwrap_or_default());
+            return Self::unavailable(&PlatformError::failed(Dependency::Control, cause));
+        }
         Self {
             refusal,
             noted: true,
+            cause: None,
             detail: detail.map(Cow::Owned),
             fields: Vec::new(),
-            more: More { problems, base, active, needs, oldest },
+            more: Box::new(More { problems, base, active, needs, oldest }),
         }
     }
 
     /// The `Control` object failed. Its cause is for the log; whether a change
     /// was made is not known.
     #[must_use]
-    pub fn unavailable(_: &PlatformError) -> Self {
-        Self::new(Refusal::ControlUnavailable)
+    pub fn unavailable(error: &PlatformError) -> Self {
+        Self::failed(Refusal::ControlUnavailable, error)
             .detail("It did not answer. Where this was a change it may have been made: look at the history.")
-            .retry_after(5)
+    }
+
+    /// Something of ours failed. Its cause is for the log.
+    #[must_use]
+    pub fn failed(refusal: Refusal, error: &PlatformError) -> Self {
+        Self { cause: Some(error.to_string()), ..Self::new(refusal) }.retry_after(5)
     }
 
     /// The answer.
     #[must_use]
     pub fn answer(self, request_id: &str) -> Answer {
-        #[derive(Serialize)]
-        struct Details<'a> {
-            #[serde(rename = "type")]
-            kind: String,
-            title: &'a str,
-            status: u16,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            detail: Option<&'a str>,
-            request_id: &'a str,
-            #[serde(flatten)]
-            more: &'a More,
-        }
         let status = self.refusal.status();
         let details = Details {
             kind: format!("urn:edgeweir:problem:{}", self.refusal.as_str()),
@@ -267,12 +306,13 @@ impl Problem {
             status,
             detail: self.detail.as_deref(),
             request_id,
-            more: &self.more,
+            problems: &self.more.problems,
+            base: self.more.base.as_deref(),
+            active: self.more.active.as_deref(),
+            needs: self.more.needs.as_deref(),
+            oldest: self.more.oldest.as_deref(),
         };
-        let mut answer = respond::json(status, &details);
-        if let Some((_, kind)) = answer.fields.iter_mut().find(|(name, _)| *name == CONTENT_TYPE) {
-            "application/problem+json".clone_into(kind);
-        }
+        let mut answer = respond::problem_json(status, &details);
         answer.fields.extend(self.fields);
         answer
     }

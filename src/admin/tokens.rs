@@ -9,12 +9,15 @@
 //! 3. Digests are compared whole, all of them, whatever is found on the way:
 //!    the time says nothing about how near a guess was.
 //! 4. An entry that cannot be read makes the whole list unusable: a typing
-//!    error must not let an expired token live on.
+//!    error must not let an expired token live on. Nor may two entries have
+//!    one name or one token: the audit log could not tell who it was.
 
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::control::message::Role;
+use crate::policy::decode::{self, Problems};
 use crate::policy::manifest::is_hash;
 use crate::time::Timestamp;
 
@@ -43,6 +46,30 @@ impl Token {
     }
 }
 
+/// Who a request is from, by its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller<'a> {
+    /// It brings no token.
+    Nobody,
+    /// It brings one that is not known.
+    Unknown,
+    /// It brings one whose time is over.
+    Expired(&'a Token),
+    /// It brings a good one.
+    Known(&'a Token),
+}
+
+impl<'a> Caller<'a> {
+    /// The token of a caller who is known.
+    #[must_use]
+    pub const fn token(self) -> Option<&'a Token> {
+        match self {
+            Self::Known(token) => Some(token),
+            Self::Nobody | Self::Unknown | Self::Expired(_) => None,
+        }
+    }
+}
+
 /// All who may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokens(Vec<Token>);
@@ -65,19 +92,23 @@ impl Tokens {
     pub fn parse(text: &str) -> Result<Self, String> {
         // A wrong value could be a token itself: serde's message would repeat
         // it.
-        let entries: Vec<Entry> = serde_json::from_str(text).map_err(|error| {
-            format!(
-                "ADMIN_TOKENS: line {}, column {}: expected a list of {{name, role, sha256, expires}}",
-                error.line(),
-                error.column()
-            )
-        })?;
+        const SHAPE: &str = "{name, role, sha256, expires}, the role one of reader, operator and owner";
+        let mut problems = Problems::default();
+        let entries = match decode::parse(text, &mut problems) {
+            Some(Value::Array(entries)) if problems.is_empty() => entries,
+            _ => return Err(format!("ADMIN_TOKENS: expected a JSON list of {SHAPE}")),
+        };
         if entries.len() > TOKENS_LIMIT {
             return Err(format!("ADMIN_TOKENS: expected at most {TOKENS_LIMIT} entries"));
         }
         let mut tokens: Vec<Token> = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.into_iter().enumerate() {
+        for (index, mut entry) in entries.into_iter().enumerate() {
             let wrong = |what: &str| Err(format!("ADMIN_TOKENS[{index}]: expected {what}"));
+            // serde would read a list as the members in order.
+            let read = entry.is_object().then(|| decode::decode::<Entry>(&mut entry, &mut problems));
+            let Some((entry, _)) = read.flatten().filter(|_| problems.is_empty()) else {
+                return wrong(SHAPE);
+            };
             let named = (1..=64).contains(&entry.name.len())
                 && entry.name.chars().all(|character| !character.is_control());
             if !named || tokens.iter().any(|token| token.name == entry.name) {
@@ -86,11 +117,16 @@ impl Tokens {
             let Some(digest) = digest(&entry.sha256) else {
                 return wrong("\"sha256\" to be 64 hex digits");
             };
+            if tokens.iter().any(|token| token.digest == digest) {
+                return wrong("a \"sha256\" of its own");
+            }
             let expires = match entry.expires.as_deref().map(Timestamp::parse_rfc3339) {
                 None => None,
                 Some(Some(expires)) => Some(expires),
                 Some(None) => {
-                    return wrong("\"expires\" to be a moment such as 2027-01-31T00:00:00Z (RFC 3339)");
+                    return wrong(
+                        "\"expires\" to be a moment such as 2027-01-31T00:00:00Z (RFC 3339, in UTC)",
+                    );
                 }
             };
             tokens.push(Token { name: entry.name, role: entry.role, digest, expires });
@@ -102,6 +138,17 @@ impl Tokens {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Who a request with this Authorization field is from.
+    #[must_use]
+    pub fn caller(&self, authorization: Option<&str>, now: Timestamp) -> Caller<'_> {
+        let Some(presented) = authorization.and_then(bearer) else { return Caller::Nobody };
+        match self.find(presented) {
+            None => Caller::Unknown,
+            Some(token) if token.is_expired(now) => Caller::Expired(token),
+            Some(token) => Caller::Known(token),
+        }
     }
 
     /// Whose token it is.
@@ -121,6 +168,13 @@ impl Tokens {
         }
         found
     }
+}
+
+/// The token of an Authorization field (RFC 6750, 2.1).
+fn bearer(field: &str) -> Option<&str> {
+    let (scheme, token) = field.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 fn digest(hex: &str) -> Option<[u8; 32]> {

@@ -44,7 +44,7 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
 
     pub(super) fn control(&mut self, identity: &Identity, target: &Target<'_>) -> Result<Outcome, Reject> {
         let stage = Stage { stage: "control", verdict: "answer", ..Stage::default() };
-        let key = control::counter(identity);
+        let key = control::counter(identity, None);
         let decision = self.context.isolate.peek_control(key, &control::quota(), self.platform.now());
         if !decision.allowed {
             let reject = Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after));
@@ -56,7 +56,7 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
             return Ok(Outcome::Answered);
         }
         let health = control::Health { available: true, degraded: None, revision: self.context.revision };
-        match control::answer(self.head.method(), &target.path, &health, || false) {
+        match control::answer(self.head.method(), &target.path, &health, false) {
             Ok(answer) => {
                 self.explanation.status = Some(answer.status);
                 self.push(stage);

@@ -1,6 +1,7 @@
 //! Who may go on: the steps of the journey that refuse.
 
 use super::Journey;
+use crate::admin::tokens::Token;
 use crate::control;
 use crate::error::{PlatformError, Reason, Reject};
 use crate::observe::record::StageRecord;
@@ -15,8 +16,13 @@ use crate::time::Timestamp;
 
 impl<P: Platform> Journey<'_, P> {
     /// The limit of `/_weir/`: local.
-    pub(super) fn control_limit(&self, identity: &Identity, now: Timestamp) -> Result<(), Reject> {
-        let key = control::counter(identity);
+    pub(super) fn control_limit(
+        &self,
+        identity: &Identity,
+        token: Option<&Token>,
+        now: Timestamp,
+    ) -> Result<(), Reject> {
+        let key = control::counter(identity, token);
         let decision = self.isolate.control_counters.borrow_mut().take(key, &control::quota(), now);
         if decision.allowed {
             return Ok(());

@@ -12,6 +12,9 @@ use super::upstream::{HOP_BY_HOP, connection_listed};
 use crate::error::Reject;
 use crate::exchange::{Answer, Edit};
 
+/// Keeps browsers from taking an answer for something else than it says.
+pub const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+
 #[derive(Serialize)]
 struct ProblemDetails<'a> {
     #[serde(rename = "type")]
@@ -36,10 +39,7 @@ pub fn problem(reject: &Reject, request_id: Option<&str>) -> Answer {
         detail: reject.detail.as_deref(),
         request_id,
     };
-    let mut answer = json(status, &details);
-    if let Some((_, kind)) = answer.fields.iter_mut().find(|(name, _)| *name == CONTENT_TYPE) {
-        "application/problem+json".clone_into(kind);
-    }
+    let mut answer = problem_json(status, &details);
     if let Some(seconds) = reject.retry_after {
         answer.fields.push((RETRY_AFTER, seconds.to_string()));
     }
@@ -49,15 +49,28 @@ pub fn problem(reject: &Reject, request_id: Option<&str>) -> Answer {
 /// A JSON answer of our own.
 #[must_use]
 pub fn json(status: u16, value: &impl Serialize) -> Answer {
+    // The values are structs of strings and numbers: they serialise.
+    Answer { body: serde_json::to_string(value).unwrap_or_default(), ..empty(status, "application/json") }
+}
+
+/// Problem details.
+#[must_use]
+pub fn problem_json(status: u16, details: &impl Serialize) -> Answer {
+    let body = serde_json::to_string(details).unwrap_or_default();
+    Answer { body, ..empty(status, "application/problem+json") }
+}
+
+/// An answer of our own without its body.
+#[must_use]
+pub fn empty(status: u16, content_type: &str) -> Answer {
     Answer {
         status,
         fields: vec![
-            (CONTENT_TYPE, "application/json".to_owned()),
+            (CONTENT_TYPE, content_type.to_owned()),
             (CACHE_CONTROL, "no-store".to_owned()),
-            (HeaderName::from_static("x-content-type-options"), "nosniff".to_owned()),
+            (NOSNIFF, "nosniff".to_owned()),
         ],
-        // The values are structs of strings and numbers: they serialise.
-        body: serde_json::to_string(value).unwrap_or_default(),
+        body: String::new(),
     }
 }
 

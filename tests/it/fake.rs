@@ -178,8 +178,17 @@ pub struct FakePlatform {
     counts: RefCell<HashMap<CounterKey, Tat>>,
     pub control: MemoryStore,
     pub control_fault: Cell<Option<Fault>>,
+    /// How many calls the control plane takes before the fault begins.
+    pub control_calls: Cell<u32>,
+    /// What the control plane says, whatever it is asked.
+    pub control_says: RefCell<Option<String>>,
     /// The body of the next request.
     pub body: RefCell<Result<Vec<u8>, BodyError>>,
+    /// The most bytes that were read of a body.
+    pub body_limit: Cell<usize>,
+    pub asset_fault: Cell<Option<Fault>>,
+    /// Whether there are static assets.
+    pub has_assets: Cell<bool>,
 }
 
 impl Default for FakePlatform {
@@ -199,7 +208,12 @@ impl Default for FakePlatform {
             counts: RefCell::default(),
             control: MemoryStore::default(),
             control_fault: Cell::new(None),
+            control_calls: Cell::new(0),
+            control_says: RefCell::new(None),
             body: RefCell::new(Ok(Vec::new())),
+            body_limit: Cell::new(0),
+            asset_fault: Cell::new(None),
+            has_assets: Cell::new(true),
         }
     }
 }
@@ -253,8 +267,13 @@ impl CounterPeek for FakePlatform {
 impl ControlClient for FakePlatform {
     async fn call(&self, message: &str, _: Duration) -> Result<String, PlatformError> {
         Turn(false).await;
-        if let Some(fault) = self.control_fault.get() {
-            return Err(fault.error(Dependency::Control));
+        match self.control_fault.get() {
+            Some(fault) if self.control_calls.get() == 0 => return Err(fault.error(Dependency::Control)),
+            Some(_) => self.control_calls.set(self.control_calls.get() - 1),
+            None => {}
+        }
+        if let Some(says) = &*self.control_says.borrow() {
+            return Ok(says.clone());
         }
         edgeweir::control::plane::handle(&self.control, message, self.now())
     }
@@ -263,13 +282,19 @@ impl ControlClient for FakePlatform {
 impl AdminPlatform for FakePlatform {
     async fn read_body(&self, limit: usize, _: Duration) -> Result<Vec<u8>, BodyError> {
         Turn(false).await;
+        self.body_limit.set(limit);
         let body = self.body.borrow().clone()?;
         if body.len() > limit { Err(BodyError::TooLarge) } else { Ok(body) }
     }
 
     async fn asset(&self, path: &str, _: Duration) -> Result<Option<Response>, PlatformError> {
         Turn(false).await;
-        Ok(Some(Response::new(200).body(path)))
+        if let Some(fault) = self.asset_fault.get() {
+            return Err(fault.error(Dependency::Assets));
+        }
+        let text = self.has_assets.get().then(|| format!("{{\"path\":\"{path}\"}}"));
+        let response = Response::new(200).with("Content-Type", "application/json").with("ETag", "\"abc\"");
+        Ok(text.map(|text| response.with("Cache-Control", "public, max-age=0").body(&text)))
     }
 }
 
