@@ -125,10 +125,11 @@ impl<P: Clock + CounterPeek> Walk<'_, P> {
             self.explanation.request.path = Some(target.path.clone());
         }
         // 1 identity
-        let identity = self.identity()?;
+        let ours = target.as_ref().is_ok_and(|target| control::is_ours(&target.path));
+        let identity = self.identity(ours)?;
         // 2 control
         if let Ok(target) = &target
-            && control::is_ours(&target.path)
+            && ours
         {
             return self.control(&identity, target);
         }

@@ -44,8 +44,8 @@ pub struct Isolate {
     pub tokens: Tokens,
     /// Rejected attempts to use it.
     pub rejections: RefCell<CounterTable>,
-    /// Whether a change of the policy went through here.
-    pub changed: Cell<bool>,
+    /// The sequence of a change of the policy that went through here.
+    pub changed: Cell<Option<u64>>,
 }
 
 impl Isolate {
@@ -59,7 +59,7 @@ impl Isolate {
             environment: environment.to_owned(),
             tokens: Tokens::default(),
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
-            changed: Cell::new(false),
+            changed: Cell::new(None),
         }
     }
 
@@ -154,6 +154,7 @@ impl<P: Platform> Journey<'_, P> {
         // 1 identity: first, because everything after it is counted and
         // judged by who is calling.
         let identity = gateway.identity.identify(self.head, fresh);
+        let ours = target.as_ref().is_ok_and(|target| control::is_ours(&target.path));
         if let Ok(identity) = &identity {
             self.record.request_id = Some(identity.request_id.clone());
             self.record.trace_id = Some(identity.trace.trace_id.clone());
@@ -161,12 +162,17 @@ impl<P: Platform> Journey<'_, P> {
         } else {
             self.record.request_id = Some(text::hex(fresh, 32));
         }
-        let identity = identity?;
+        // A policy that asks for an address that nobody sends must not lock an
+        // operator out either: a token says who that is.
+        let identity = match identity {
+            Err(_) if ours => gateway.identity.unknown(fresh),
+            identity => identity?,
+        };
 
         // 2 control: ours, and before entry and routes, so that no rule can
         // lock an operator out. It has a limit of its own.
         if let Ok(target) = &target
-            && control::is_ours(&target.path)
+            && ours
         {
             // Whoever brings a good token has a limit of his own: others
             // behind his address cannot use his up.

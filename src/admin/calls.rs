@@ -185,7 +185,7 @@ impl<P: Platform> Request<'_, P> {
     async fn change(&self, action: &Action) -> Done<P> {
         let done: Acknowledgement = self.control(action).await?;
         // This isolate need not wait for its interval to see it.
-        self.isolate.changed.set(true);
+        self.isolate.changed.set(Some(done.sequence));
         let mut reply = Self::json(201, &done);
         if let Reply::Answer(answer) = &mut reply {
             answer.fields.push((ETAG, entity_tag(&done.revision)));

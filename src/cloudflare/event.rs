@@ -78,7 +78,8 @@ async fn answer() {
         glue::log(&record.line());
     }
     // Only after the response: neither may hold it up.
-    if state.isolate.changed.take() {
+    if let Some(sequence) = state.isolate.changed.take() {
+        state.holder.borrow_mut().await_sequence(sequence);
         glue::refresh_later();
     }
 }

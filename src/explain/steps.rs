@@ -29,7 +29,9 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         reject
     }
 
-    pub(super) fn identity(&mut self) -> Result<Identity, Reject> {
+    /// `ours` is whether the request is for `/_weir/`, where nobody has to be
+    /// known.
+    pub(super) fn identity(&mut self, ours: bool) -> Result<Identity, Reject> {
         let stage = Stage { stage: "identity", verdict: "known", ..Stage::default() };
         let known = &self.context.gateway.identity;
         match known.identify(self.head, self.context.fresh) {
@@ -37,6 +39,10 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
                 let who = describe::who(known, &identity, self.head);
                 self.push(Stage { identity: Some(who), ..stage });
                 Ok(identity)
+            }
+            Err(_) if ours => {
+                self.push(Stage { verdict: "unknown", ..stage });
+                Ok(known.unknown(self.context.fresh))
             }
             Err(reject) => Err(self.refuse(stage, reject)),
         }

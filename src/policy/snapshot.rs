@@ -148,6 +148,8 @@ pub struct Holder {
     /// The hash of the last manifest that was refused, and why: reading it
     /// again would cost as much and say the same.
     refused: Option<(u64, Refused)>,
+    /// A sequence that is known to exist, since it was acknowledged here.
+    awaited: Option<u64>,
     /// When the module was last reported to `Control`.
     reported: Option<Timestamp>,
 }
@@ -245,8 +247,17 @@ impl Holder {
         self.reported = Some(now);
     }
 
+    /// Takes note that a change of that sequence was acknowledged: until it is
+    /// here, `Control` is asked, which has it.
+    pub fn await_sequence(&mut self, sequence: u64) {
+        self.awaited = self.awaited.max(Some(sequence));
+    }
+
     pub(super) fn source(&self) -> Option<Source> {
-        Some(self.current.as_ref()?.gateway.refresh_source)
+        let current = self.current.as_ref()?;
+        let is_awaited =
+            self.awaited.is_some_and(|awaited| current.sequence.is_none_or(|have| have < awaited));
+        Some(if is_awaited { Source::Control } else { current.gateway.refresh_source })
     }
 
     /// Whether the policy store alone is not enough: there is nothing to act

@@ -283,6 +283,20 @@ impl IdentityStage {
         Ok(Identity { peer, trusted_peer, address, network: self.network(address), request_id, trace })
     }
 
+    /// Somebody of whom nothing is known. All of them count as one client.
+    #[must_use]
+    pub fn unknown(&self, fresh: u128) -> Identity {
+        let nowhere = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        Identity {
+            peer: nowhere,
+            trusted_peer: false,
+            address: nowhere,
+            network: self.network(nowhere),
+            request_id: text::hex(fresh, 32),
+            trace: trace(None, fresh),
+        }
+    }
+
     /// The network that counts as one client.
     #[must_use]
     pub fn network(&self, address: IpAddr) -> Prefix {

@@ -281,7 +281,7 @@ fn the_first_policy_can_be_pushed_where_there_is_none() {
     let head = Admin::head("operator", "PUT", "/policy").with("If-None-Match", "*");
     let pushed = admin.send(head, &control::document("a")).0;
     assert_eq!((pushed.status, &pushed.json()["revision"]), (201, &json!("r1")), "{}", pushed.body);
-    assert!(admin.gate.isolate.changed.get());
+    assert!(admin.gate.isolate.changed.get().is_some());
     // Other requests are refused as before, until the isolate has it.
     assert_eq!(admin.gate.send(&get("/")).0.status, 503);
 }

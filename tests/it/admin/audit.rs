@@ -74,7 +74,7 @@ fn every_refused_change_is_written_down_once() {
             assert_eq!(entry["message"], "from 192.0.2.1");
         }
         assert_eq!(admin.active(), "r3");
-        assert!(!admin.gate.isolate.changed.get());
+        assert!(admin.gate.isolate.changed.get().is_none());
     }
 }
 

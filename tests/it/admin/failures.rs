@@ -31,7 +31,7 @@ fn each_call_to_the_control_plane_may_fail() {
                 assert_eq!((record.verdict, record.reason), (Verdict::Failed, Some("control-unavailable")));
                 assert!(record.error.as_deref().unwrap().starts_with("control: "), "{:?}", record.error);
                 assert!(LogLevel::Error.admits(&record));
-                assert!(!admin.gate.isolate.changed.get());
+                assert!(admin.gate.isolate.changed.get().is_none());
             }
         }
     }

@@ -243,3 +243,18 @@ fn journeys_run_side_by_side() {
     assert_eq!(statuses, [200, 429]);
     assert_ne!(a.1.request_id, b.1.request_id);
 }
+
+/// A policy that asks for an address that nobody sends must not lock an
+/// operator out.
+#[test]
+fn what_is_ours_answers_a_client_without_an_address() {
+    let gate = gate(&json!({}));
+    let mut head = get("/_weir/health");
+    head.fields.retain(|(name, _)| name.as_str() != "cf-connecting-ip");
+    let (response, record) = gate.send(&head);
+    assert_eq!((response.status, record.client), (200, None));
+    assert!(record.request_id.is_some());
+    let mut other = get("/");
+    other.fields.retain(|(name, _)| name.as_str() != "cf-connecting-ip");
+    assert_eq!(gate.send(&other).0.status, 400);
+}
