@@ -24,8 +24,9 @@ export function writePlain(directory, worker, variables, runtime) {
 }
 
 /**
- * Writes DIR/config.capnp for the gateway: its build, the policy in a stand-in KV, the address of
- * the stand-in cache, and a Durable Object namespace on disk (`inMemory` has no SQL).
+ * Writes DIR/config.capnp for the gateway: its build, the policy (an object, or its text) in a
+ * stand-in KV, the address of the stand-in cache, and a Durable Object namespace on disk
+ * (`inMemory` has no SQL).
  */
 export function writeGateway(directory, { build, policy, logLevel, cachePort }, runtime) {
   const modules = reachableModules(build);
@@ -38,13 +39,8 @@ export function writeGateway(directory, { build, policy, logLevel, cachePort }, 
   const objects = path.join(directory, "objects");
   mkdirSync(objects);
 
-  const manifest = JSON.stringify({
-    format: 1,
-    sequence: 1,
-    revision: "bench",
-    module: "0.1.0",
-    policy,
-  });
+  const document = typeof policy === "string" ? policy : JSON.stringify(policy);
+  const manifest = `{"format":1,"sequence":1,"revision":"bench","module":"0.1.0","policy":${document}}`;
   const hash = createHash("sha256").update(manifest).digest("hex");
   const bindings = `
         (name = "STATE", kvNamespace = "kv"),

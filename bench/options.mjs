@@ -18,6 +18,7 @@ Compares the gateway with a JavaScript pass-through Worker and with a constant a
   --json             print the results as JSON instead of a table
   --strict           exit with 1 if a target is not met
   --instructions     count instructions a request under valgrind instead; slow, but repeatable
+  --compile          measure what compiling a policy costs instead, by the number of its routes
   --samples N        with --instructions: samples for each server (default 5)
   --keep DIR         with --instructions: keep callgrind's files there
   --help             this text
@@ -62,6 +63,7 @@ function parse(args, root) {
         json: { type: "boolean", default: false },
         strict: { type: "boolean", default: false },
         instructions: { type: "boolean", default: false },
+        compile: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },
     }).values;

@@ -28,6 +28,11 @@ async function main() {
     return countInstructions(options, { workerd, runtime, machine, progress });
   }
 
+  if (options.compile) {
+    const { measureCompile } = await import("./compile.mjs");
+    return measureCompile(options, { workerd, runtime, machine, progress });
+  }
+
   const size = uploadSize(options.build);
   progress("starting workerd, the origin and the load generator");
   const names = new Set([

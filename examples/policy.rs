@@ -2,20 +2,32 @@
 //! from KV. Run by `npm run deploy`, and by hand:
 //!
 //! ```sh
-//! cargo run --example policy -- check policies/staging.json
+//! cargo run --example policy -- check policies/staging.json [--json]
 //! cargo run --example policy -- manifest policies/staging.json --sequence 1 --revision r1
+//! ```
+//!
+//! It also writes what is generated from the types:
+//!
+//! ```sh
+//! cargo run --example policy -- schema       # www/policy.schema.json
+//! cargo run --example policy -- reference    # docs/reference.md
 //! ```
 
 use std::process::ExitCode;
 
 use edgeweir::policy::compile;
 use edgeweir::policy::manifest::Manifest;
+use edgeweir::policy::needs::{FIRST, least_module};
+use serde_json::json;
 
 const USAGE: &str = "\
 Usage:
-  policy check FILE                                          lists every problem; exit code 1 when there is one
+  policy check FILE [--json]                                 lists every problem; exit code 1 when there is one.
+                                                             With --json: the result as JSON, whatever it is
   policy manifest FILE [--sequence N] [--revision NAME] [--metadata]
-                                                             prints the value of the KV key \"active\", or its metadata";
+                                                             prints the value of the KV key \"active\", or its metadata
+  policy schema                                              writes www/policy.schema.json
+  policy reference                                           writes docs/reference.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -47,8 +59,14 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
         return Ok(USAGE.to_owned());
     }
     let (command, rest) = arguments.split_first().ok_or_else(|| usage("expected a command"))?;
+    if rest.is_empty() && matches!(command.as_str(), "schema" | "reference") {
+        return generate(command);
+    }
     let (file, options) = rest.split_first().ok_or_else(|| usage("expected a file"))?;
     let text = std::fs::read_to_string(file).map_err(|error| Failure::Policy(format!("{file}: {error}")))?;
+    if command == "check" && options == ["--json"] {
+        return Ok(check_json(&text));
+    }
     let gateway = compile(&text).map_err(|error| {
         let lines: Vec<String> = error.problems.iter().map(|problem| format!("{file}: {problem}")).collect();
         Failure::Policy(lines.join("\n"))
@@ -60,8 +78,36 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
             gateway.upstreams.len()
         )),
         "manifest" => manifest(text, options),
-        _ => Err(usage("expected \"check FILE\" or \"manifest FILE\"")),
+        _ => Err(usage("expected \"check FILE\", \"manifest FILE\", \"schema\" or \"reference\"")),
     }
+}
+
+fn generate(what: &str) -> Result<String, Failure> {
+    use edgeweir::policy::schema;
+    let (path, text) = match what {
+        "schema" => ("www/policy.schema.json", schema::text()),
+        _ => ("docs/reference.md", schema::reference::text()),
+    };
+    std::fs::write(path, text).map_err(|error| Failure::Policy(format!("{path}: {error}")))?;
+    Ok(format!("{path}: written\n"))
+}
+
+/// The result of a check for programs, whatever it is.
+fn check_json(text: &str) -> String {
+    let result = match compile(text) {
+        Ok(_) => {
+            let module = serde_json::from_str(text).map_or(FIRST, |tree| least_module(&tree));
+            json!({"valid": true, "module": module.to_string(), "problems": []})
+        }
+        Err(error) => {
+            let problems = error.problems.into_iter();
+            let problems: Vec<_> = problems
+                .map(|problem| json!({"path": problem.path, "value": problem.value, "expected": problem.expected}))
+                .collect();
+            json!({"valid": false, "problems": problems})
+        }
+    };
+    format!("{result}\n")
 }
 
 fn manifest(policy: String, options: &[String]) -> Result<String, Failure> {

@@ -3,10 +3,13 @@
 
 pub mod compile;
 pub mod decode;
+pub mod defaults;
 pub mod diff;
 mod follow;
 pub mod manifest;
 pub mod needs;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod snapshot;
 pub mod units;
 
@@ -37,13 +40,16 @@ pub const DOCUMENT_VERSION: u32 = 1;
 
 /// The whole document.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Where the document's JSON Schema is, for editors. The gateway ignores
     /// it; at most 2,000 bytes.
     #[serde(default, rename = "$schema")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 2_000)))]
     pub schema: Option<String>,
     /// The form of the document: 1.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::version"))]
     pub version: u32,
     /// How isolates follow a new policy.
     #[serde(default)]
@@ -59,9 +65,11 @@ pub struct Policy {
     pub observe: ObserveConfig,
     /// Origins by name.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 10_000)))]
     pub upstreams: BTreeMap<Name, UpstreamConfig>,
     /// Prefixes by name.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 10_000)))]
     pub address_sets: BTreeMap<Name, AddressSetConfig>,
     /// Entry rules: for every request, routed or not.
     #[serde(default)]
@@ -74,23 +82,29 @@ pub struct Policy {
     pub defaults: StagesConfig,
     /// Routes; their order means nothing.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 10_000)))]
     pub routes: Vec<RouteConfig>,
 }
 
 /// `refresh`.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RefreshConfig {
     /// How old a policy may be before a request refreshes it after its
     /// response, 1s to 1h. Default 30s.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::span::<1_000, 3_600_000>", extend("default" = "30s")))]
     pub interval: Span,
     /// How old it may be before a request waits for a newer one, at most
     /// 200 ms; at least `interval`, at most 1d. Default 5m.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::span::<1_000, 86_400_000>", extend("default" = "5m")))]
     pub max_stale: Span,
     /// Where a newer one is read. Default `kv`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "kv")))]
     pub source: Source,
     /// What happens past `max_stale` when no newer one can be had. Default
     /// `last_good`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "last_good")))]
     pub on_failure: RefreshFailure,
 }
 
@@ -107,6 +121,7 @@ impl Default for RefreshConfig {
 
 /// Where policies are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The KV namespace `STATE`: near and cheap. A new policy usually acts
@@ -120,6 +135,7 @@ pub enum Source {
 
 /// What becomes of requests past `max_stale` when no refresh succeeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RefreshFailure {
     /// The last good policy acts on.
@@ -131,15 +147,18 @@ pub enum RefreshFailure {
 
 /// `admin`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
     /// The hosts on which the admin API answers, 1 to 16, each as `host` or
     /// `host:port`. Default: every host of the gateway.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 16)))]
     pub hosts: Option<Vec<String>>,
 }
 
 /// `observe`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ObserveConfig {
     /// The access log.
@@ -148,14 +167,17 @@ pub struct ObserveConfig {
 
 /// `observe.log`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// How much of the client's address is logged. Default `address`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "address")))]
     pub client_address: ClientAddress,
 }
 
 /// The stages of a route, as they stand in `defaults`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct StagesConfig {
     /// May it speak here?
@@ -170,6 +192,7 @@ pub struct StagesConfig {
 
 /// `routes[]`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     /// Its name in logs; unique.
@@ -179,6 +202,7 @@ pub struct RouteConfig {
     pub matches: MatchConfig,
     /// Goes before specificity; the greater wins. Default 0.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = -2_147_483_648_i64, max = 2_147_483_647_i64), extend("default" = 0)))]
     pub priority: i32,
     /// The upstream that answers, where no canary chooses one.
     pub upstream: Name,

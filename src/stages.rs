@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 /// What a rule or stage does with its verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Acts on it.

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline/promises";
+import { requireName } from "../lib/admin-token.mjs";
 import { build } from "../lib/build.mjs";
 import { deploy } from "../lib/deploy.mjs";
 import { requireEnvironment } from "../lib/deploy-checks.mjs";
@@ -11,7 +11,7 @@ import { toolEnv } from "../lib/node.mjs";
 import { inRoot, nodeBin, root } from "../lib/paths.mjs";
 import { findTools, prepare } from "../lib/prepare.mjs";
 import { output, run } from "../lib/run.mjs";
-import { main, note, Refusal } from "../lib/term.mjs";
+import { ask, main, note } from "../lib/term.mjs";
 
 const help = `npm run deploy -- --env NAME [FLAGS]
 
@@ -19,26 +19,16 @@ Checks an environment of wrangler.toml, prepares what its first deployment needs
   1. policies/NAME.json is checked; a host that is the gateway's and an upstream's is refused
   2. the KV namespace is created, if wrangler.toml has no id yet, and its id written there
   3. policies/NAME.json becomes the active policy, if KV holds none
-  4. ADMIN_TOKENS: a new token on request; only its SHA-256 is stored, as a secret
+  4. ADMIN_TOKENS: a new owner's token on request; only its SHA-256 is stored, as a secret
   5. wrangler deploy --env NAME
 
   --env NAME               staging or production, or another [env.NAME] of wrangler.toml
   --dry-run                steps 1 and 5 without leaving this machine
   --yes                    do not ask
-  --new-admin-token NAME   make the first admin token, for this person or program; shown once
+  --new-admin-token NAME   make the first admin token, an owner's, for this person or program; shown once
   --json                   print what was done as JSON
   --help                   this text
 `;
-
-async function ask(question) {
-  if (!process.stdin.isTTY) return false;
-  const reader = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return /^y(es)?$/i.test((await reader.question(`${question} [y/N] `)).trim());
-  } finally {
-    reader.close();
-  }
-}
 
 async function withFile(text, use) {
   const folder = mkdtempSync(join(tmpdir(), "edgeweir-"));
@@ -94,7 +84,7 @@ await main(async () => {
     process.stdout.write(help);
     return;
   }
-  if (flags["new-admin-token"] === "") throw new Refusal("--new-admin-token wants a name.");
+  if (flags["new-admin-token"] !== undefined) requireName(flags["new-admin-token"]);
   requireEnvironment(flags.env, readFileSync(inRoot("wrangler.toml"), "utf8"));
   const tools = ["workerBuild", "bindgen"];
   const code = await prepare("deploy", args, tools);

@@ -1,12 +1,17 @@
 import { readFileSync } from "node:fs";
 import { startOrigin } from "../../demo/origin.mjs";
+import { makeToken } from "../lib/admin-token.mjs";
 import { build } from "../lib/build.mjs";
 import { readFlags, readPort } from "../lib/flags.mjs";
 import { demoPolicy, startGateway } from "../lib/gateway.mjs";
+import { readDocument } from "../lib/input.mjs";
+import { publishLocalRun } from "../lib/local-run.mjs";
 import { whenAbandoned } from "../lib/node.mjs";
 import { inRoot } from "../lib/paths.mjs";
+import { checkFiles, showChecked } from "../lib/policy-check.mjs";
 import { requireFree } from "../lib/ports.mjs";
 import { findTools, prepare } from "../lib/prepare.mjs";
+import { demoThings, policyThings, quoted } from "../lib/things-to-try.mjs";
 import { bold, dim, main, Refusal } from "../lib/term.mjs";
 
 const help = `npm start [-- FLAGS]
@@ -16,66 +21,39 @@ stable and next. Ctrl-C ends all of it.
 
   --port N          of the gateway (8787)
   --origin-port N   of the origin's stable version (8788); next takes the port after it
-  --policy FILE     a policy document instead of policies/demo.json
+  --policy FILE     a policy document instead of policies/demo.json; it is checked first
   --help            this text
+
+Every run makes a new owner's token of the admin API, good until it ends. npm run policy finds it by
+itself.
 `;
 
-function readPolicy(path) {
-  let text;
+async function readPolicy(path) {
   try {
-    text = readFileSync(path, "utf8");
-    JSON.parse(text);
+    return await readDocument(path);
   } catch (error) {
-    throw new Refusal(`The policy ${path} cannot be read: ${error.message}.`);
+    if (error instanceof Refusal) throw new Refusal(`The policy ${error.message}`);
+    throw error;
   }
-  return text;
 }
 
-/** One request for each stage. The answers are the reader's to look at. */
-export function thingsToTry(url) {
-  return [
-    [
-      "identity",
-      "the origin's answer shows the address, the ids and the trace it was given",
-      `curl -s ${url}/hello`,
-    ],
-    [
-      "route",
-      "a target that the runtime would rewrite is refused: 400",
-      `curl -si --path-as-is '${url}/a/%2e%2e/b'`,
-    ],
-    [
-      "ip_filter",
-      "an address of the denied range: 403",
-      `curl -si -H 'CF-Connecting-IP: 203.0.113.66' ${url}/`,
-    ],
-    [
-      "rate_limit",
-      "five in ten seconds, the sixth gets 429",
-      `for i in 1 2 3 4 5 6; do curl -so /dev/null -w '%{http_code} ' ${url}/limited/x; done; echo`,
-    ],
-    [
-      "canary",
-      "about one client in five gets the version next",
-      `for i in 1 2 3 4 5 6 7 8; do curl -s -H "CF-Connecting-IP: 192.0.2.$i" ${url}/ | grep '"version"'; done`,
-    ],
-    [
-      "",
-      "and keeps it from any address: its cookie says so",
-      `J=$(mktemp); for i in 1 2 3 4; do curl -s -b $J -c $J -H "CF-Connecting-IP: 192.0.2.$i" ${url}/ | grep '"version"'; done; rm $J`,
-    ],
-    [
-      "cache",
-      "twice: a miss, then a hit with its age",
-      `for i in 1 2; do curl -si ${url}/static/logo | grep -iE '^(cache-status|age)'; sleep 1; done`,
-    ],
-    ["upstream", "the origin breaks the connection: 502", `curl -si ${url}/reset`],
-    ["", "the origin is too slow: 504 after five seconds", `curl -si '${url}/slow?ms=8000'`],
-    ["health", "", `curl -s ${url}/_weir/health`],
-  ];
+async function requireGood(path) {
+  const checked = await checkFiles([path]);
+  if (showChecked(checked) !== 0)
+    throw new Refusal(`${path} is not a policy.`, "Its problems are above.");
 }
 
-function tell(url, origins) {
+/** The admin API of this run, with its token. */
+const adminThings = (url, token, file) => [
+  [
+    "policy",
+    "the admin API, with this run's owner token; 404 until something is pushed",
+    `curl -s -H 'Authorization: Bearer ${token}' ${url}/_weir/admin/v1/policy`,
+  ],
+  ["", "a new policy acts without a restart", `npm run policy -- push ${file} -m 'what it is for'`],
+];
+
+function tell(url, origins, things) {
   const lines = [
     "",
     `${bold("The gateway answers on")} ${url}`,
@@ -83,8 +61,8 @@ function tell(url, origins) {
     "Try, in another terminal:",
     "",
   ];
-  for (const [stage, what, command] of thingsToTry(url)) {
-    if (stage || what) lines.push(`${stage.padEnd(11)}${dim(what)}`);
+  for (const [stage, what, command] of things) {
+    if (stage || what) lines.push(`${stage.padEnd(10)} ${dim(what)}`.trimEnd());
     lines.push(`           ${command}`);
   }
   lines.push("", "Below, a line for each request. Ctrl-C ends everything.", "");
@@ -100,8 +78,9 @@ async function waitUntilHealthy(url) {
   }
 }
 
-async function serve({ port, originPort, policy }) {
+async function serve({ port, originPort, policy, things }) {
   const running = [];
+  const { token, entry } = makeToken({ name: "local", role: "owner" });
   const stop = async () => {
     while (running.length > 0) await running.pop().close();
   };
@@ -119,10 +98,12 @@ async function serve({ port, originPort, policy }) {
       const stream = level === "error" || level === "warn" ? process.stderr : process.stdout;
       stream.write(`${line}\n`);
     };
-    const gateway = await startGateway({ port, policy, onLine });
+    const gateway = await startGateway({ port, policy, adminTokens: [entry], onLine });
     running.push(gateway);
-    await Promise.race([waitUntilHealthy(gateway.url), stopped]);
-    tell(gateway.url, origins);
+    const { url } = gateway;
+    await Promise.race([waitUntilHealthy(url), stopped]);
+    running.push({ close: publishLocalRun({ url, token }) });
+    tell(url, origins, things(url, token));
     await stopped;
   } finally {
     await stop();
@@ -148,15 +129,22 @@ await main(async () => {
     { port: originPort + 1, flag: "origin-port", first: originPort },
   ];
   await requireFree(wanted);
-  const given = flags.policy === undefined ? undefined : readPolicy(flags.policy);
+  const given = flags.policy === undefined ? undefined : await readPolicy(flags.policy);
 
   const tools = ["workerBuild", "bindgen"];
   const code = await prepare("start", args, tools);
   if (code !== undefined) return code;
+  if (given !== undefined) await requireGood(flags.policy);
   await build(await findTools(tools));
   await requireFree(wanted);
   const demo = readFileSync(inRoot("policies", "demo.json"), "utf8");
   const policy = given ?? demoPolicy(demo, { app: originPort, app_next: originPort + 1 });
-  await serve({ port, originPort, policy });
+  // The built-in demo names the usual ports.
+  const file = flags.policy ?? (policy === undefined ? "policies/demo.json" : "FILE");
+  const things = (url, token) => [
+    ...(given === undefined ? demoThings(url) : policyThings(JSON.parse(given), url)),
+    ...adminThings(url, token, quoted(file)),
+  ];
+  await serve({ port, originPort, policy, things });
   return 0;
 });

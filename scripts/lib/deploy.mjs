@@ -1,11 +1,9 @@
 // A deployment, step by step: checks, then the KV namespace, the first policy, the admin token, the
 // upload. Everything it touches comes in through `world`.
 import { createHash } from "node:crypto";
+import { DEFAULT_EXPIRY, expiryOf, makeToken, requireName } from "./admin-token.mjs";
 import { blanks, hasNamespace, problems, stateOf, withNamespaceId } from "./deploy-checks.mjs";
 import { Refusal } from "./term.mjs";
-
-const TOKEN_DAYS = 90;
-const DAY = 86_400_000;
 
 /**
  * @typedef {object} World
@@ -130,24 +128,12 @@ async function hasTokens(name, world) {
   return JSON.parse(answer.stdout).some((secret) => secret.name === "ADMIN_TOKENS");
 }
 
-/** The secret's value for one new token, which is shown once and kept nowhere. */
-export function makeToken(owner, world) {
-  const token = `weir_${world.random(32).toString("base64url")}`;
-  const expires = new Date(world.now() + TOKEN_DAYS * DAY).toISOString();
-  const sha256 = createHash("sha256").update(token).digest("hex");
-  return {
-    token,
-    expires,
-    secret: JSON.stringify([{ name: owner, role: "admin", sha256, expires }]),
-  };
-}
-
 async function adminToken(name, owner, world) {
   if (await hasTokens(name, world)) {
     if (owner !== undefined) {
       throw new Refusal(
         "ADMIN_TOKENS is set already and cannot be read back.",
-        `To replace every token: npx wrangler secret delete ADMIN_TOKENS --env ${name}, then again.`,
+        `Add a token with npm run token; or, to replace every one: npx wrangler secret delete ADMIN_TOKENS --env ${name}, then again.`,
       );
     }
     return undefined;
@@ -158,7 +144,8 @@ async function adminToken(name, owner, world) {
     );
     return undefined;
   }
-  return makeToken(owner, world);
+  const expires = expiryOf(DEFAULT_EXPIRY, world.now());
+  return makeToken({ name: owner, role: "owner", expires }, world.random);
 }
 
 /**
@@ -167,6 +154,7 @@ async function adminToken(name, owner, world) {
  */
 export async function deploy(options, world) {
   const name = options.env;
+  if (options.newAdminToken !== undefined) requireName(options.newAdminToken);
   const { config, blank } = await localChecks(name, world);
   world.say(`policies/${name}.json and [env.${name}] of wrangler.toml are in order.`);
 
@@ -203,14 +191,17 @@ export async function deploy(options, world) {
   const id = await namespace(name, config, world);
   const policy = await firstPolicy(name, id, world);
   const code = token
-    ? await world.withFile(JSON.stringify({ ADMIN_TOKENS: token.secret }), (path) =>
-        world.upload(["deploy", "--env", name, "--secrets-file", path]),
+    ? await world.withFile(
+        JSON.stringify({ ADMIN_TOKENS: JSON.stringify([token.entry]) }),
+        (path) => world.upload(["deploy", "--env", name, "--secrets-file", path]),
       )
     : await world.upload(["deploy", "--env", name]);
   if (code !== 0)
     throw new Refusal("wrangler deploy failed.", "Its message is above; what came before stays.");
   if (token) {
-    world.say(`The admin token, shown this once, good until ${token.expires}:\n${token.token}`);
+    const { role, expires } = token.entry;
+    world.say(`The admin token (${role}), shown this once, good until ${expires}:\n${token.token}`);
+    world.say(`Its entry in ADMIN_TOKENS; keep it, to add others: ${JSON.stringify(token.entry)}`);
   }
   return { env: name, dry_run: false, kv_namespace: id, policy, admin_token: token !== undefined };
 }

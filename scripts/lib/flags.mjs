@@ -3,22 +3,32 @@ import { parseArgs } from "node:util";
 import { Refusal } from "./term.mjs";
 
 /**
+ * The flags, and what stands between them.
+ *
  * @param {string[]} args
- * @param {Record<string, {type: "string" | "boolean", short?: string}>} options
+ * @param {Record<string, {type: "string" | "boolean", short?: string, multiple?: boolean}>} options
+ * @param {{positionals?: boolean, exitCode?: number}} [more]
  */
-export function readFlags(args, options) {
+export function readArguments(args, options, { positionals = true, exitCode } = {}) {
   try {
     return parseArgs({
       args,
-      options: { ...options, help: { type: "boolean", short: "h" } },
-      allowPositionals: false,
+      options: { help: { type: "boolean", short: "h" }, ...options },
+      allowPositionals: positionals,
       strict: true,
-    }).values;
+    });
   } catch (error) {
     const known = [...Object.keys(options), "help"].map((name) => `--${name}`).join(" ");
-    const first = String(error.message).split(". ")[0].replace(/\.$/, "");
-    throw new Refusal(`${first}.`, `Known flags: ${known}`);
+    const first = String(error.message)
+      .split(/\. |\n/)[0]
+      .replace(/\.$/, "");
+    throw new Refusal(`${first}.`, `Known flags: ${known}`, exitCode);
   }
+}
+
+/** The flags of a command that takes nothing else. */
+export function readFlags(args, options) {
+  return readArguments(args, options, { positionals: false }).values;
 }
 
 export function readPort(flag, text, fallback) {

@@ -34,15 +34,17 @@ const plain = (message) => (typeof message === "string" ? message : JSON.stringi
  * Starts the gateway on a socket of its own: miniflare's main port rewrites targets and fields, this
  * one hands them on as they came.
  *
- * @param {{port: number, policy?: string, onLine: (line: string, level: string) => void}} options
+ * @param {{port: number, policy?: string, adminTokens: object[],
+ *   onLine: (line: string, level: string) => void}} options
  */
-export async function startGateway({ port, policy, onLine }) {
+export async function startGateway({ port, policy, adminTokens, onLine }) {
   // The packages are there only after the set-up.
   const { unstable_getMiniflareWorkerOptions: readOptions } = await import("wrangler");
   const { Log, LogLevel, Miniflare } = await import("miniflare");
   const { workerOptions } = readOptions(inRoot("wrangler.toml"));
   const worker = Object.fromEntries(KNOWN.map((key) => [key, workerOptions[key]]));
-  if (policy !== undefined) worker.bindings = { ...worker.bindings, POLICY: policy };
+  worker.bindings = { ...worker.bindings, ADMIN_TOKENS: JSON.stringify(adminTokens) };
+  if (policy !== undefined) worker.bindings.POLICY = policy;
 
   const module = (type, name) => ({
     type,

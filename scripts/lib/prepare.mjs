@@ -1,17 +1,15 @@
 // The set-up: packages, toolchain, tools. Does only what is missing.
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { withLock } from "./lock.mjs";
 import { again, isPrepared, runsPinnedNode, script } from "./node.mjs";
 import { installPackages } from "./npm.mjs";
-import { cacheDir, root } from "./paths.mjs";
+import { cacheDir, cloneId } from "./paths.mjs";
 import { cargoEnv, installToolchain, requireCompiler } from "./rust.mjs";
 import { installTool, toolList } from "./tools.mjs";
 
 /** A lock that belongs to this clone, outside the folders that a set-up replaces. */
 export function cloneLock(name) {
-  const id = createHash("sha256").update(root).digest("hex").slice(0, 16);
-  return join(cacheDir(), "locks", `${name}-${id}`);
+  return join(cacheDir(), "locks", `${name}-${cloneId()}`);
 }
 
 /** @param {("workerBuild" | "bindgen" | "deny")[]} tools */
@@ -23,6 +21,13 @@ export async function setUp(tools) {
     await installToolchain();
   });
   return findTools(tools);
+}
+
+/** The Rust toolchain alone, where no package and no tool is needed. */
+export async function setUpRust() {
+  requireCompiler();
+  process.env.PATH = cargoEnv().PATH;
+  await withLock(cloneLock("setup"), () => installToolchain());
 }
 
 /** The tools' programs by name, compiled first where they are missing. */

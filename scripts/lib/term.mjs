@@ -1,14 +1,17 @@
-// What a person sees: colours only on a terminal, one line for each refusal.
+// What a person sees: colours only on a terminal, one line for each refusal, and questions.
+import { createInterface } from "node:readline";
 
 /** A refusal that a person can mend: one line, no stack. */
 export class Refusal extends Error {
   /**
    * @param {string} problem what is wrong
    * @param {string} [mend] what to do about it
+   * @param {number} [exitCode] the command's
    */
-  constructor(problem, mend) {
+  constructor(problem, mend, exitCode = 1) {
     super(mend ? `${problem} ${mend}` : problem);
     this.name = "Refusal";
+    this.exitCode = exitCode;
   }
 }
 
@@ -41,7 +44,38 @@ export function seconds(milliseconds) {
   return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
-/** Runs a command's body; a refusal ends it with one line and exit code 1. */
+/** Asks a person; without one, or without an answer, it is no. */
+export function ask(question, input = process.stdin, output = process.stderr) {
+  if (!input.isTTY) return Promise.resolve(false);
+  const reader = createInterface({ input, output });
+  return new Promise((resolve) => {
+    // Ctrl-C and Ctrl-D close it, and leave the cursor behind the question.
+    const closed = () => {
+      output.write("\n");
+      resolve(false);
+    };
+    reader.once("close", closed);
+    reader.question(`${question} [y/N] `, (answer) => {
+      reader.off("close", closed);
+      reader.close();
+      resolve(/^y(es)?$/i.test(answer.trim()));
+    });
+  });
+}
+
+/** Control characters, line separators, and what changes the direction of writing. */
+const UNSAFE = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+const escaped = (character) => `\\u{${character.codePointAt(0).toString(16)}}`;
+
+/**
+ * Text that others wrote, for a terminal: what would move its cursor, colour it or reverse it is
+ * shown as an escape. Line feeds stay where `lines` says so.
+ */
+export function printable(text, { lines = false } = {}) {
+  return String(text).replace(UNSAFE, (it) => (lines && it === "\n" ? it : escaped(it)));
+}
+
+/** Runs a command's body; a refusal ends it with one line and its exit code. */
 export async function main(body) {
   try {
     const code = await body();
@@ -49,9 +83,10 @@ export async function main(body) {
   } catch (error) {
     if (error instanceof Refusal) {
       note(red(`error: ${error.message}`, process.stderr));
+      process.exitCode = error.exitCode;
     } else {
       note(error?.stack ?? String(error));
+      process.exitCode = 1;
     }
-    process.exitCode = 1;
   }
 }

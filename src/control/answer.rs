@@ -108,6 +108,7 @@ impl Refused {
 }
 
 /// A [`Problem`] in a message.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemText {
     /// Where.
@@ -174,6 +175,7 @@ pub struct PartBytes {
 }
 
 /// The answer to `push` and `rollback`: the revision is durable.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
     /// The new revision.
@@ -196,6 +198,7 @@ impl Acknowledgement {
 }
 
 /// Whether the policy store has the active revision.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PublicationState {
@@ -206,6 +209,7 @@ pub enum PublicationState {
 }
 
 /// A revision without its document; also its row.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
     /// Its name.
@@ -247,6 +251,7 @@ pub struct RevisionDocument {
 }
 
 /// The answer to `history`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// Newest first.
@@ -256,6 +261,7 @@ pub struct History {
 }
 
 /// What became of an attempt.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditOutcome {
@@ -266,6 +272,7 @@ pub enum AuditOutcome {
 }
 
 /// An entry of the audit log; also its row.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// Its number.
@@ -299,6 +306,7 @@ pub struct AuditEntry {
 }
 
 /// The answer to `audit`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditLog {
     /// Newest first.
@@ -315,6 +323,7 @@ pub struct Done {
 }
 
 /// The answer to `status`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The active revision; `r0` when there is none.

@@ -11,8 +11,9 @@
 //!    something older (a write of long ago took effect late), it is written
 //!    again; something newer that is not ours, the active revision goes above
 //!    it.
-//! 6. The moment of a write is stored before the write, and the next alarm
-//!    too, so a crash anywhere leads back here.
+//! 6. An alarm is stored before a run begins, and the moment of a write before
+//!    the write: a crash anywhere leads back here, and to no second write
+//!    within the second.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -212,7 +213,7 @@ async fn write(
     // From here on the write may have taken effect, whatever becomes of us.
     let now = clock.now();
     let begun = State { wrote: Some(now), ..State::load(store)? };
-    store.apply(vec![begun.write(), Write::Alarm(now.after(WATCH))])?;
+    store.apply(vec![begun.write()])?;
     let put = manifests.put_active(&manifest.value, &manifest.metadata).await;
     let now = clock.now();
     // Meanwhile there may be a newer intent: read anew. Failed or not, the

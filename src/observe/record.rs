@@ -16,6 +16,7 @@ const TEXT_LIMIT: usize = 1_024;
 
 /// How much of the client's address a record holds: `observe.log.client_address`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAddress {
     /// All of it.

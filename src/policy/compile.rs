@@ -1,20 +1,21 @@
 //! From a document to a [`Gateway`]: read once, checked whole, compiled once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use http::header::HeaderName;
+use http::header::{COOKIE, HOST, HeaderName};
 use serde_json::Value;
 
-use super::decode::{Problems, decode, is_within, join, merge, parse, refuse_lists, shown};
-use super::units::Name;
+use super::decode::{Positions, Problems, Trail, at_index, decode, is_within, parse, shown, strict};
+use super::defaults::with_defaults;
+use super::units::{Name, repeated};
 use super::{DOCUMENT_LIMIT, DOCUMENT_VERSION, Policy, RefreshFailure, RouteConfig, Source};
 use crate::error::{PolicyError, Problem};
 use crate::observe::record::ClientAddress;
 use crate::stages::cache::{self, CacheStage};
 use crate::stages::canary::CanaryStage;
 use crate::stages::identity::IdentityStage;
-use crate::stages::ip_filter::{ADDRESS_SET_EXPECTED, IpFilterStage};
+use crate::stages::ip_filter::{ADDRESS_SET_EXPECTED, AddressSetConfig, IpFilterStage};
 use crate::stages::rate_limit::RateLimitStage;
 use crate::stages::route::{Matcher, Router};
 use crate::stages::target::parse_authority;
@@ -82,10 +83,6 @@ const PREFIX_LIMIT: usize = 200_000;
 /// The longest `$schema`, in bytes: the longest URL that is of any use.
 const SCHEMA_LIMIT: usize = 2_000;
 
-/// The most that `defaults` may come to, merged into every route, in bytes of
-/// JSON.
-pub(super) const DEFAULTS_LIMIT: usize = 16 << 20;
-
 /// The most hosts of the admin API.
 const ADMIN_HOSTS_LIMIT: usize = 16;
 
@@ -99,6 +96,20 @@ pub fn compile(text: &str) -> Result<Gateway, PolicyError> {
         problems.add("", format!("{} bytes", text.len()), format!("expected at most {DOCUMENT_LIMIT} bytes"));
         return Err(PolicyError { problems: problems.into_vec() });
     }
+    // Most documents are good: then nothing has to be said about places.
+    if let Ok(policy) = strict::from_text(text)
+        && let Some(gateway) = assemble(policy, text, &mut problems)
+        && problems.is_empty()
+    {
+        return Ok(gateway);
+    }
+    explain(text)
+}
+
+/// Reads the document again, with a tree beside it, to say what is wrong with
+/// it.
+fn explain(text: &str) -> Result<Gateway, PolicyError> {
+    let mut problems = Problems::default();
     let gateway = parse(text, &mut problems).and_then(|tree| compile_tree(tree, &mut problems));
     let problems = problems.into_vec();
     match gateway {
@@ -120,28 +131,63 @@ fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
         return None;
     }
     let written = Written::of(&tree);
-    let mut lists = Problems::default();
-    refuse_lists(&tree, &mut lists);
     // Structure first: every problem with its own path. What is wrong is cut
     // out, so that the checks below still see the rest.
-    let decoded = decode(&mut tree, problems);
-    let known: Vec<String> = problems.paths().map(str::to_owned).collect();
-    lists.retain(|list| {
-        let related =
-            |path: &String| *path == list.path || is_within(path, &list.path) || is_within(&list.path, path);
-        !known.iter().any(related)
-    });
-    problems.append(lists, str::to_owned);
-    let (policy, positions): (Policy, _) = decoded?;
+    let (policy, positions) = decode_parts(&mut tree, problems)?;
     let cut: Vec<String> = problems.paths().map(str::to_owned).collect();
-    let policy = with_defaults(policy, &tree, problems)?;
     let mut found = Problems::default();
+    let gateway = assemble(policy, &tree.to_string(), &mut found);
+    let mut placed = Problems::default();
+    placed.append(found, |path| positions.original(path));
+    placed.retain(|problem| !written.explains(problem, &cut));
+    problems.append(placed, str::to_owned);
+    gateway
+}
+
+/// Decodes a document that something is wrong with: every route by itself, so
+/// that each problem costs a route and not a document. What is left in `tree`
+/// is what was decoded.
+fn decode_parts(tree: &mut Value, problems: &mut Problems) -> Option<(Policy, Positions)> {
+    let list = tree.get_mut("routes").filter(|routes| routes.is_array()).map(Value::take);
+    let Some(Value::Array(list)) = list else {
+        return decode(tree, problems);
+    };
+    if let Some(place) = tree.get_mut("routes") {
+        *place = Value::Array(Vec::new());
+    }
+    let (mut policy, mut positions): (Policy, _) = decode(tree, problems)?;
+    let mut left = Vec::with_capacity(list.len());
+    let mut indices = Vec::with_capacity(list.len());
+    for (index, mut route) in list.into_iter().enumerate() {
+        if problems.is_full() {
+            break;
+        }
+        let mut found = Problems::default();
+        let decoded = decode(&mut route, &mut found);
+        problems.append(found, |path| at_index("routes", index, path));
+        if let Some((decoded, inner)) = decoded {
+            policy.routes.push(decoded);
+            left.push(route);
+            indices.push((index, inner));
+        }
+    }
+    if let Some(place) = tree.get_mut("routes") {
+        *place = Value::Array(left);
+    }
+    positions.replace("routes", indices);
+    Some((policy, positions))
+}
+
+/// Checks what is well formed and compiles it; `text` is what the policy was
+/// read from.
+fn assemble(mut policy: Policy, text: &str, problems: &mut Problems) -> Option<Gateway> {
+    with_defaults(&mut policy, text, problems)?;
     if policy.version != DOCUMENT_VERSION {
-        found.add("version", policy.version.to_string(), format!("expected {DOCUMENT_VERSION}"));
+        problems.add("version", policy.version.to_string(), format!("expected {DOCUMENT_VERSION}"));
     }
     let schema = policy.schema.as_ref().map_or(0, String::len);
     if schema > SCHEMA_LIMIT {
-        found.add("[\"$schema\"]", schema.to_string(), format!("bytes; expected at most {SCHEMA_LIMIT}"));
+        problems.add("[\"$schema\"]", schema.to_string(), format!("bytes; expected at most {SCHEMA_LIMIT}"));
     }
     let prefixes = count_prefixes(&policy);
     if prefixes > PREFIX_LIMIT {
@@ -153,12 +199,7 @@ fn compile_tree(mut tree: Value, problems: &mut Problems) -> Option<Gateway> {
         problems.add("address_sets", prefixes.to_string(), expected);
         return None;
     }
-    let gateway = build(&policy, &mut found);
-    let mut placed = Problems::default();
-    placed.append(found, |path| positions.original(path));
-    placed.retain(|problem| !written.explains(problem, &cut));
-    problems.append(placed, str::to_owned);
-    Some(gateway)
+    Some(build(policy, problems))
 }
 
 /// The names that a document gives, before anything is cut out of it.
@@ -194,37 +235,6 @@ impl Written {
     }
 }
 
-/// Merges `defaults` into each route.
-fn with_defaults(mut policy: Policy, tree: &Value, problems: &mut Problems) -> Option<Policy> {
-    let Some(defaults) = tree.get("defaults") else {
-        return Some(policy);
-    };
-    let routes = tree.get("routes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let size = defaults.to_string().len();
-    if size.saturating_mul(routes.len()) > DEFAULTS_LIMIT {
-        let expected = format!(
-            "bytes in each of {} routes; expected at most {DEFAULTS_LIMIT} bytes in all: name large lists in \
-             \"address_sets\", or use the entry \"ip_filter\"",
-            routes.len()
-        );
-        problems.add("defaults", size.to_string(), expected);
-        return None;
-    }
-    let mut merged = Vec::with_capacity(routes.len());
-    for route in routes {
-        let mut whole = defaults.clone();
-        merge(&mut whole, route);
-        let id = route.get("id").and_then(Value::as_str).unwrap_or_default();
-        let mut found = Problems::default();
-        let route: Option<(RouteConfig, _)> = decode(&mut whole, &mut found);
-        // Both halves are well formed, so this is rare: they do not fit.
-        problems.append(found, |path| join(&format!("routes[\"{id}\"] with \"defaults\""), path));
-        merged.push(route?.0);
-    }
-    policy.routes = merged;
-    Some(policy)
-}
-
 /// How many prefixes the rules of all stages come to.
 fn count_prefixes(policy: &Policy) -> usize {
     let filters = policy.routes.iter().map(|route| &route.ip_filter).chain([&policy.ip_filter]);
@@ -236,8 +246,8 @@ fn count_prefixes(policy: &Policy) -> usize {
     sizes.fold(0, usize::saturating_add)
 }
 
-fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
-    check_refresh(policy, problems);
+fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
+    check_refresh(&policy, problems);
     for (path, count) in [
         ("routes", policy.routes.len()),
         ("upstreams", policy.upstreams.len()),
@@ -247,29 +257,34 @@ fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
             problems.add(path, count.to_string(), format!("expected at most {LIST_LIMIT}"));
         }
     }
+    let admin_hosts = admin_hosts(&policy, problems);
     let identity = policy.identity.compile(problems);
     let mut upstreams = Vec::with_capacity(policy.upstreams.len());
     let mut names: BTreeMap<Name, usize> = BTreeMap::new();
     for (name, upstream) in &policy.upstreams {
         names.insert(name.clone(), upstreams.len());
-        upstreams.push(upstream.compile(&join("upstreams", name.as_str()), name.as_str(), problems));
+        let at = Trail::Root.entry("upstreams");
+        upstreams.push(upstream.compile(&at.entry(name.as_str()), name.as_str(), problems));
     }
+    let at = Trail::Root.entry("ip_filter");
     let entry_ip_filter =
-        policy.ip_filter.as_ref().map(|filter| filter.compile("ip_filter", &policy.address_sets, problems));
+        policy.ip_filter.take().map(|filter| filter.compile(&at, &policy.address_sets, problems));
+    let at = Trail::Root.entry("rate_limit");
     let entry_rate_limit =
-        policy.rate_limit.as_ref().map(|limit| limit.compile("rate_limit", "", problems)).unwrap_or_default();
+        policy.rate_limit.take().map(|limit| limit.compile(&at, "", problems)).unwrap_or_default();
 
-    check_defaults(policy, problems);
-    let mut ids = HashSet::new();
+    check_defaults(&policy, problems);
+    let routes_at = Trail::Root.entry("routes");
+    for index in repeated(policy.routes.iter().map(|route| &route.id)) {
+        let id = policy.routes.get(index).map(|route| format!("\"{}\"", route.id)).unwrap_or_default();
+        problems.add(routes_at.item(index).entry("id"), id, "expected an id of its own");
+    }
     let mut matchers: Vec<Matcher> = Vec::with_capacity(policy.routes.len());
     let mut routes = Vec::with_capacity(policy.routes.len());
-    for (index, route) in policy.routes.iter().enumerate() {
-        let path = format!("routes[{index}]");
-        if !ids.insert(&route.id) {
-            problems.add(join(&path, "id"), format!("\"{}\"", route.id), "expected an id of its own");
-        }
+    for (index, route) in policy.routes.into_iter().enumerate() {
+        let path = routes_at.item(index);
         matchers.push(route.matches.compile(route.priority, &path, problems));
-        routes.push(build_route(route, &path, policy, &names, problems));
+        routes.push(build_route(route, &path, &policy.address_sets, &names, problems));
     }
     let route_ids: Vec<String> = routes.iter().map(|route| route.id.clone()).collect();
     let router = Router::new(matchers, &route_ids, problems);
@@ -278,7 +293,7 @@ fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
         max_stale: policy.refresh.max_stale.0,
         refresh_source: policy.refresh.source,
         refresh_failure: policy.refresh.on_failure,
-        admin_hosts: admin_hosts(policy, problems),
+        admin_hosts,
         identity,
         entry_ip_filter,
         entry_rate_limit,
@@ -294,33 +309,31 @@ fn build(policy: &Policy, problems: &mut Problems) -> Gateway {
 }
 
 fn build_route(
-    route: &RouteConfig,
-    path: &str,
-    policy: &Policy,
+    route: RouteConfig,
+    path: &Trail<'_>,
+    address_sets: &BTreeMap<Name, AddressSetConfig>,
     upstreams: &BTreeMap<Name, usize>,
     problems: &mut Problems,
 ) -> Route {
     let upstream = upstreams.get(&route.upstream).copied();
     if upstream.is_none() {
-        problems.add(join(path, "upstream"), format!("\"{}\"", route.upstream), UPSTREAM_EXPECTED);
+        problems.add(path.entry("upstream"), format!("\"{}\"", route.upstream), UPSTREAM_EXPECTED);
     }
+    let id = route.id.0;
     Route {
-        id: route.id.0.clone(),
         upstream: upstream.unwrap_or_default(),
         ip_filter: route
             .ip_filter
-            .as_ref()
-            .map(|filter| filter.compile(&join(path, "ip_filter"), &policy.address_sets, problems)),
+            .map(|filter| filter.compile(&path.entry("ip_filter"), address_sets, problems)),
         rate_limit: route
             .rate_limit
-            .as_ref()
-            .map(|limit| limit.compile(&join(path, "rate_limit"), route.id.as_str(), problems))
+            .map(|limit| limit.compile(&path.entry("rate_limit"), &id, problems))
             .unwrap_or_default(),
         canary: route
             .canary
-            .as_ref()
-            .and_then(|canary| canary.compile(&join(path, "canary"), route.id.as_str(), upstreams, problems)),
-        cache: route.cache.as_ref().and_then(|cache| cache.compile(&join(path, "cache"), problems)),
+            .and_then(|canary| canary.compile(&path.entry("canary"), &id, upstreams, problems)),
+        cache: route.cache.and_then(|cache| cache.compile(&path.entry("cache"), problems)),
+        id,
     }
 }
 
@@ -330,14 +343,15 @@ fn check_defaults(policy: &Policy, problems: &mut Problems) {
         return;
     }
     let defaults = &policy.defaults;
-    if let Some(filter) = &defaults.ip_filter {
-        filter.compile("defaults.ip_filter", &policy.address_sets, problems);
+    let at = Trail::Root.entry("defaults");
+    if let Some(filter) = defaults.ip_filter.clone() {
+        filter.compile(&at.entry("ip_filter"), &policy.address_sets, problems);
     }
-    if let Some(limit) = &defaults.rate_limit {
-        limit.compile("defaults.rate_limit", "", problems);
+    if let Some(limit) = defaults.rate_limit.clone() {
+        limit.compile(&at.entry("rate_limit"), "", problems);
     }
     if let Some(cache) = &defaults.cache {
-        cache.compile("defaults.cache", problems);
+        cache.compile(&at.entry("cache"), problems);
     }
 }
 
@@ -384,28 +398,29 @@ fn admin_hosts(policy: &Policy, problems: &mut Problems) -> Vec<String> {
 
 /// The fields that are worth reading in one go with the rest of the head.
 fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
-    let mut fields = vec![http::header::HOST];
-    // First, since `Head::present` is asked for all of them.
-    fields
-        .extend(gateway.identity.never_forwarded.iter().filter(|name| **name != http::header::HOST).cloned());
-    let least = fields.len();
-    let mut add = |name: HeaderName| {
-        if !fields.contains(&name) {
-            fields.push(name);
-        }
-    };
-    gateway.identity.wanted_fields().into_iter().for_each(&mut add);
-    upstream::request_fields().for_each(&mut add);
-    gateway.router.wanted_fields().for_each(&mut add);
-    gateway.entry_rate_limit.wanted_fields().for_each(&mut add);
-    gateway.routes.iter().flat_map(|route| route.rate_limit.wanted_fields()).for_each(&mut add);
-    if gateway.has_cache {
-        cache::REQUEST_FIELDS.into_iter().for_each(&mut add);
-    }
-    if gateway.routes.iter().any(|route| route.canary.is_some()) {
-        add(http::header::COOKIE);
-    }
     // A document may name any number; past this, reading on demand is better.
-    fields.truncate(least.max(256));
+    const MOST: usize = 256;
+    let cookie = gateway.routes.iter().any(|route| route.canary.is_some()).then_some(COOKIE);
+    // First, and all of them, since `Head::present` is asked for them.
+    let never: Vec<HeaderName> = gateway.identity.never_forwarded.iter().cloned().collect();
+    let most = MOST.max(never.len());
+    let own: Vec<HeaderName> = never
+        .into_iter()
+        .chain([HOST])
+        .chain(gateway.identity.wanted_fields())
+        .chain(upstream::request_fields())
+        .chain(gateway.has_cache.then_some(cache::REQUEST_FIELDS).into_iter().flatten())
+        .chain(cookie)
+        .collect();
+    let limits = gateway.routes.iter().flat_map(|route| route.rate_limit.wanted_fields());
+    let written =
+        gateway.router.wanted_fields().chain(gateway.entry_rate_limit.wanted_fields()).chain(limits);
+    let mut known = BTreeSet::new();
+    let mut fields = Vec::new();
+    for name in own.iter().chain(written) {
+        if fields.len() < most && known.insert(name.as_str()) {
+            fields.push(name.clone());
+        }
+    }
     fields
 }

@@ -3,15 +3,18 @@
 //! serde stops at the first error. So on an error the culprit is noted, cut
 //! out of the tree and the rest is decoded again, until it decodes or too
 //! much is wrong. What was cut out is never used: a document with a problem
-//! is refused whole.
+//! is refused whole. A good document is decoded once, without a tree, see
+//! [`strict`].
+
+pub mod strict;
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use serde_path_to_error::{Path, Segment};
 
+use self::strict::{Fault, Step};
 use super::MAX_PROBLEMS;
 use crate::error::{Problem, clip};
 
@@ -61,8 +64,12 @@ pub struct Problems(Vec<Problem>);
 impl Problems {
     /// Notes a problem.
     pub fn add(&mut self, path: impl Into<String>, value: impl Into<String>, expected: impl Into<String>) {
-        if self.0.len() < MAX_PROBLEMS {
-            self.0.push(Problem { path: path.into(), value: value.into(), expected: expected.into() });
+        self.push(path.into(), value.into(), expected.into());
+    }
+
+    fn push(&mut self, path: String, value: String, expected: String) {
+        if !self.is_full() {
+            self.0.push(Problem { path, value, expected });
         }
     }
 
@@ -89,7 +96,9 @@ impl Problems {
         }
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether no more are taken in.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.0.len() >= MAX_PROBLEMS
     }
 
@@ -97,6 +106,48 @@ impl Problems {
     #[must_use]
     pub fn into_vec(self) -> Vec<Problem> {
         self.0
+    }
+}
+
+/// The way from the root to a place in the document. Its text is made only
+/// when there is something to say about the place.
+#[derive(Clone, Copy, Debug)]
+pub enum Trail<'a> {
+    /// The document.
+    Root,
+    /// An item of a list.
+    Item(&'a Trail<'a>, usize),
+    /// A member of an object.
+    Entry(&'a Trail<'a>, &'a str),
+}
+
+impl Trail<'_> {
+    /// An item of the list at this place.
+    #[must_use]
+    pub const fn item(&self, index: usize) -> Trail<'_> {
+        Trail::Item(self, index)
+    }
+
+    /// A member of the object at this place.
+    #[must_use]
+    pub const fn entry<'a>(&'a self, key: &'a str) -> Trail<'a> {
+        Trail::Entry(self, key)
+    }
+}
+
+impl fmt::Display for Trail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
+            Self::Entry(parent, key) => f.write_str(&join(&parent.to_string(), key)),
+        }
+    }
+}
+
+impl From<Trail<'_>> for String {
+    fn from(trail: Trail<'_>) -> Self {
+        trail.to_string()
     }
 }
 
@@ -116,69 +167,6 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Value> {
         Err(error) => {
             problems.add("", "", format!("expected a JSON document (RFC 8259): {error}"));
             None
-        }
-    }
-}
-
-/// Names whose value is an object, or a list of objects that are none
-/// themselves. serde reads a list for a struct, its fields in order; a
-/// document that means that is a mistake.
-const OBJECTS: [&str; 16] = [
-    "admin",
-    "cache",
-    "canary",
-    "client_address",
-    "defaults",
-    "identity",
-    "ip_filter",
-    "log",
-    "match",
-    "observe",
-    "rate_limit",
-    "refresh",
-    "request_id",
-    "sticky",
-    "timeouts",
-    "upstreams",
-];
-
-/// Notes lists that stand where an object belongs.
-pub fn refuse_lists(tree: &Value, problems: &mut Problems) {
-    fn walk(node: &Value, is_object: bool, path: &str, problems: &mut Problems) {
-        match node {
-            Value::Array(_) if is_object => problems.add(path, shown(node), "expected an object"),
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    walk(item, true, &format!("{path}[{index}]"), problems);
-                }
-            }
-            Value::Object(object) => {
-                // The values of these two are objects by names of the user's.
-                let named = path == "upstreams" || path == "address_sets";
-                for (key, value) in object {
-                    walk(value, named || OBJECTS.contains(&key.as_str()), &join(path, key), problems);
-                }
-            }
-            _ => {}
-        }
-    }
-    walk(tree, true, "", problems);
-}
-
-/// The way from the root to a value; its text is made only when it is needed.
-#[derive(Clone, Copy)]
-enum Trail<'a> {
-    Root,
-    Item(&'a Trail<'a>, usize),
-    Entry(&'a Trail<'a>, &'a str),
-}
-
-impl fmt::Display for Trail<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Root => Ok(()),
-            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
-            Self::Entry(parent, key) => f.write_str(&join(&parent.to_string(), key)),
         }
     }
 }
@@ -266,6 +254,13 @@ pub fn join(path: &str, key: &str) -> String {
     }
 }
 
+/// `path[index]`, with what is below it behind it.
+#[must_use]
+pub fn at_index(path: &str, index: usize, below: &str) -> String {
+    let dot = if below.is_empty() || below.starts_with('[') { "" } else { "." };
+    format!("{path}[{index}]{dot}{below}")
+}
+
 /// A value as a problem repeats it.
 #[must_use]
 pub fn shown(value: &Value) -> String {
@@ -281,12 +276,11 @@ pub fn decode<T: DeserializeOwned>(tree: &mut Value, problems: &mut Problems) ->
     let mut positions = Positions::of(tree);
     let mut cut = BTreeSet::new();
     while !problems.is_full() {
-        let error = match serde_path_to_error::deserialize::<_, T>(&*tree) {
+        let Fault { steps, message } = match strict::from_text::<T>(&tree.to_string()) {
             Ok(value) => return Some((value, positions)),
-            Err(error) => error,
+            Err(fault) => fault,
         };
-        let message = error.inner().to_string();
-        let place = Place::find(error.path(), tree, &positions);
+        let place = Place::find(steps, tree, &positions);
         // A field that is missing because it was cut out is no news.
         let missing = between(&message, "missing field `", "`").map(|field| join(&place.shown, field));
         // Nor is what a value lacks because part of it was cut out.
@@ -323,6 +317,10 @@ fn describe(message: &str, place: &Place) -> (String, String) {
                 "u8" => "a whole number from 0 to 255".to_owned(),
                 "u32" => "a whole number from 0 to 4294967295".to_owned(),
                 "i32" => "a whole number from -2147483648 to 2147483647".to_owned(),
+                "a map" => "an object".to_owned(),
+                "a sequence" => "a list".to_owned(),
+                // The names of our types are nobody's business.
+                other if other.starts_with("struct ") => "an object".to_owned(),
                 other => other.replace('`', "\""),
             };
             (place.value.clone(), format!("expected {expected}"))
@@ -396,6 +394,13 @@ impl Positions {
         original
     }
 
+    /// Puts a list in the place of a member.
+    pub fn replace(&mut self, key: &str, items: Vec<(usize, Self)>) {
+        if let Self::Object(names) = self {
+            names.insert(key.to_owned(), Self::Array(items));
+        }
+    }
+
     fn of(tree: &Value) -> Self {
         match tree {
             Value::Object(object) => {
@@ -405,12 +410,6 @@ impl Positions {
             _ => Self::Leaf,
         }
     }
-}
-
-#[derive(Debug)]
-enum Step {
-    Key(String),
-    Index(usize),
 }
 
 /// A place in the tree.
@@ -425,24 +424,19 @@ struct Place {
 }
 
 impl Place {
-    fn find(path: &Path, tree: &Value, positions: &Positions) -> Self {
+    fn find(path: Vec<Step>, tree: &Value, positions: &Positions) -> Self {
         let mut place = Self { steps: Vec::new(), shown: String::new(), value: String::new() };
         let (mut node, mut position) = (tree, positions);
-        for segment in path {
-            match (segment, node, position) {
-                (
-                    Segment::Map { key } | Segment::Enum { variant: key },
-                    Value::Object(object),
-                    Positions::Object(names),
-                ) => {
+        for step in path {
+            match (&step, node, position) {
+                (Step::Key(key), Value::Object(object), Positions::Object(names)) => {
                     let (Some(next), Some(next_position)) = (object.get(key), names.get(key)) else {
                         break;
                     };
                     place.shown = join(&place.shown, key);
-                    place.steps.push(Step::Key(key.clone()));
                     (node, position) = (next, next_position);
                 }
-                (Segment::Seq { index }, Value::Array(array), Positions::Array(indices)) => {
+                (Step::Index(index), Value::Array(array), Positions::Array(indices)) => {
                     let (Some(next), Some((original, next_position))) =
                         (array.get(*index), indices.get(*index))
                     else {
@@ -450,11 +444,11 @@ impl Place {
                     };
                     // Writing to a String cannot fail.
                     let _ = write!(place.shown, "[{original}]");
-                    place.steps.push(Step::Index(*index));
                     (node, position) = (next, next_position);
                 }
                 _ => break,
             }
+            place.steps.push(step);
         }
         place.value = shown(node);
         place

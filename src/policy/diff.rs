@@ -32,6 +32,7 @@ pub const MAX_CHANGES: usize = 500;
 pub const MAX_MEMBERS: usize = 20;
 
 /// What kind of change it is.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -62,6 +63,7 @@ impl Kind {
 }
 
 /// One difference.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// What happened.
@@ -92,6 +94,7 @@ pub struct Change {
 }
 
 /// What a set gained and lost, at most [`MAX_MEMBERS`] each.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Members {
     /// What it gained, as written, in the order of its normal form.

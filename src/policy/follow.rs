@@ -73,8 +73,14 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
 
     /// Asks the policy store, and `Control` where that is not enough.
     async fn ask_store(&self, control_has_none: bool) -> Outcome {
-        let had = self.holder.borrow().have().is_some();
-        let read = self.store.read_active(self.left()).await;
+        let (had, pressed) = {
+            let holder = self.holder.borrow();
+            (holder.have().is_some(), holder.is_pressed((self.now)()))
+        };
+        // A store that hangs must leave time for Control, where that is asked
+        // next.
+        let shares = if pressed && !control_has_none { 2 } else { 1 };
+        let read = self.store.read_active(self.left().checked_div(shares).unwrap_or_default()).await;
         let (said, or_else) = match read {
             Ok(Some(shown)) => match self.offer(&shown).await {
                 Ok(()) => {
@@ -96,7 +102,6 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
             Ok(None) if control_has_none => return Outcome::Nothing,
             Ok(None) => (self.ask_control().await, Outcome::Nothing),
             Err(error) => {
-                let pressed = self.holder.borrow().is_pressed((self.now)());
                 if control_has_none || !pressed {
                     return Outcome::Failed(error.to_string());
                 }

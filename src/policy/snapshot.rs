@@ -190,13 +190,8 @@ impl Holder {
         let Some(snapshot) = &self.current else {
             return if just_failed { Need::Unavailable } else { Need::Read };
         };
-        let gateway = &snapshot.gateway;
-        let bound = match gateway.refresh_source {
-            Source::Kv => gateway.max_stale,
-            Source::Control => gateway.max_stale.min(gateway.refresh_interval.saturating_add(CONTROL_GRACE)),
-        };
-        let age = since(self.checked, now);
-        if age >= bound {
+        let interval = snapshot.gateway.refresh_interval;
+        if self.is_past_bound(now) {
             // Everybody waits, for a read of his own: none can be shared. Is
             // the source down, nobody does for a moment, and one tries with
             // more time than a request has.
@@ -208,11 +203,25 @@ impl Holder {
         }
         // Whoever is told to refresh does: the others are told nothing for an
         // interval.
-        if age < gateway.refresh_interval || since(self.tried, now) < gateway.refresh_interval {
+        if since(self.checked, now) < interval || since(self.tried, now) < interval {
             return Need::Nothing;
         }
         self.tried = Some(now);
         Need::RefreshAfter
+    }
+
+    /// Whether what is held is too old to be acted on without asking.
+    fn is_past_bound(&self, now: Timestamp) -> bool {
+        self.current.as_ref().is_some_and(|current| {
+            let gateway = &current.gateway;
+            let bound = match gateway.refresh_source {
+                Source::Kv => gateway.max_stale,
+                Source::Control => {
+                    gateway.max_stale.min(gateway.refresh_interval.saturating_add(CONTROL_GRACE))
+                }
+            };
+            since(self.checked, now) >= bound
+        })
     }
 
     /// Whether the isolate is to tell `Control` which module it is, after
@@ -442,9 +451,6 @@ pub async fn ready(
     now: impl Fn() -> Timestamp,
 ) -> Ready {
     let mut lines = Vec::new();
-    // A first read may take so long that what it brought is too old by then;
-    // so it is looked at again, once. After a failure somebody has to try with
-    // more time.
     let mut need = holder.borrow_mut().need(now());
     for _ in 0..2 {
         let deadline = match need {
@@ -455,7 +461,11 @@ pub async fn ready(
         // Boxed: what a refresh keeps while it waits must not make every
         // request as large.
         lines.extend(Box::pin(refresh(store, control, fallback, holder, &now, deadline)).await);
-        need = holder.borrow_mut().need(now());
+        let mut holder = holder.borrow_mut();
+        // A first read may take so long that what it brought, or another
+        // request did meanwhile, is too old by then: it is asked for once more.
+        let late = need == Need::Read && holder.is_past_bound(now());
+        need = if late { Need::RefreshFirst } else { holder.need(now()) };
     }
     let snapshot = holder.borrow().acting(now());
     Ready { snapshot, refresh_after: need == Need::RefreshAfter, lines }

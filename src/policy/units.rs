@@ -1,6 +1,7 @@
 //! The scalar types of the policy document. Each reads one JSON string or
 //! number strictly and says what it expected.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -106,6 +107,23 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The positions of names that stood there before.
+pub fn repeated<'a>(names: impl ExactSizeIterator<Item = &'a Name> + Clone) -> Vec<usize> {
+    // Lists are short as a rule: looking back is faster than hashing.
+    const SHORT: usize = 16;
+    if names.len() <= SHORT {
+        let earlier = |position: usize, name: &Name| names.clone().take(position).any(|other| other == name);
+        return names
+            .clone()
+            .enumerate()
+            .filter(|(position, name)| earlier(*position, name))
+            .map(|(position, _)| position)
+            .collect();
+    }
+    let mut seen = HashSet::with_capacity(names.len());
+    names.enumerate().filter(|(_, name)| !seen.insert(*name)).map(|(position, _)| position).collect()
 }
 
 impl fmt::Display for Name {

@@ -37,20 +37,24 @@ use self::control::{CacheControl, seconds};
 use self::entry::Entry;
 use super::Mode;
 use crate::exchange::{Head, join_lines, list, trim};
-use crate::policy::decode::{Problems, join};
+use crate::policy::decode::{Problems, Trail};
 use crate::policy::units::Size;
 use crate::text::push_decimal;
 use crate::time::Timestamp;
 
 /// `routes[].cache` in the policy.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheConfig {
     /// `enforce` or `off`. Default `enforce`.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::cache_mode", extend("default" = "enforce")))]
     pub mode: Mode,
     /// Where answers are kept. Default `["location"]`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1), extend("default" = ["location"])))]
     pub tiers: Vec<Tier>,
     /// The largest body that is kept, 1B to 25MiB. Default 1MiB.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::size::<1, 26_214_400>", extend("default" = "1MiB")))]
     pub max_body: Size,
 }
 
@@ -62,6 +66,7 @@ impl Default for CacheConfig {
 
 /// Where answers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// The Cache API of the edge location.
@@ -216,17 +221,17 @@ impl NotStored {
 
 impl CacheConfig {
     /// Checks and compiles; `None` when it is off.
-    pub fn compile(&self, path: &str, problems: &mut Problems) -> Option<CacheStage> {
+    pub fn compile(&self, path: &Trail<'_>, problems: &mut Problems) -> Option<CacheStage> {
         if self.mode == Mode::Shadow {
-            problems.add(join(path, "mode"), "\"shadow\"", "expected \"enforce\" or \"off\"");
+            problems.add(path.entry("mode"), "\"shadow\"", "expected \"enforce\" or \"off\"");
         }
         if self.tiers != [Tier::Location] {
             let expected = "expected [\"location\"], the one tier there is";
-            problems.add(join(path, "tiers"), format!("{} tiers", self.tiers.len()), expected);
+            problems.add(path.entry("tiers"), format!("{} tiers", self.tiers.len()), expected);
         }
         if !(1..=25 << 20).contains(&self.max_body.0) {
             problems.add(
-                join(path, "max_body"),
+                path.entry("max_body"),
                 format!("{}B", self.max_body.0),
                 "expected \"1B\" to \"25MiB\"",
             );

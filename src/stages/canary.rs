@@ -12,7 +12,7 @@
 //!    has no weight.
 //! 4. Before the cache, since the variant is part of the cache key.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::header::{COOKIE, SET_COOKIE};
@@ -22,36 +22,43 @@ use siphasher::sip::SipHasher13;
 use super::Mode;
 use super::identity::Identity;
 use crate::exchange::{Edit, Head, cookie, is_token};
-use crate::policy::decode::{Problems, join};
-use crate::policy::units::{HUNDRED_PERCENT, Name, Percent, Span};
+use crate::policy::decode::{Problems, Trail};
+use crate::policy::units::{HUNDRED_PERCENT, Name, Percent, Span, repeated};
 
 /// `routes[].canary` in the policy.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CanaryConfig {
     /// Default `enforce`. In `shadow` the variant is chosen and logged, and
     /// the route's upstream answers.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
     /// Keeps a client's unit in a cookie. Default none: the unit follows the
     /// client's network.
     pub sticky: Option<StickyConfig>,
     /// Two or more; the weights add up to 100.
+    #[cfg_attr(feature = "schema", schemars(length(min = 2, max = 32)))]
     pub variants: Vec<VariantConfig>,
 }
 
 /// `canary.sticky`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StickyConfig {
     /// The cookie's name, a token.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::token"))]
     pub cookie: String,
     /// How long a browser keeps it, 1s to 366d. Default 1d.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::optional_span::<1_000, 31_622_400_000>", extend("default" = "1d")))]
     pub max_age: Option<Span>,
 }
 
 /// `canary.variants[]`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VariantConfig {
     /// Its name in logs and cache keys; unique in its stage.
@@ -104,24 +111,24 @@ impl CanaryConfig {
     /// Checks and compiles; `None` when it is off.
     pub fn compile(
         &self,
-        path: &str,
+        path: &Trail<'_>,
         route: &str,
         upstreams: &BTreeMap<Name, usize>,
         problems: &mut Problems,
     ) -> Option<CanaryStage> {
-        let variants_at = join(path, "variants");
-        let mut seen = HashSet::new();
-        let mut variants = Vec::new();
+        let variants_at = path.entry("variants");
+        for index in repeated(self.variants.iter().map(|variant| &variant.name)) {
+            let name = self.variants.get(index).map(|variant| format!("\"{}\"", variant.name));
+            let expected = "expected a name of its own in the stage";
+            problems.add(variants_at.item(index).entry("name"), name.unwrap_or_default(), expected);
+        }
+        let mut variants = Vec::with_capacity(self.variants.len());
         for (index, variant) in self.variants.iter().enumerate() {
-            let at = format!("{variants_at}[{index}]");
-            if !seen.insert(&variant.name) {
-                let expected = "expected a name of its own in the stage";
-                problems.add(format!("{at}.name"), format!("\"{}\"", variant.name), expected);
-            }
+            let at = variants_at.item(index);
             let upstream = upstreams.get(&variant.upstream).copied();
             if upstream.is_none() {
                 let expected = "expected the name of one of \"upstreams\"";
-                problems.add(format!("{at}.upstream"), format!("\"{}\"", variant.upstream), expected);
+                problems.add(at.entry("upstream"), format!("\"{}\"", variant.upstream), expected);
             }
             variants.push(Variant {
                 name: variant.name.0.clone(),
@@ -138,14 +145,14 @@ impl CanaryConfig {
             problems.add(variants_at, percent, "percent in all; expected weights that add up to 100");
         }
         let sticky = self.sticky.as_ref().map(|sticky| {
-            let at = join(path, "sticky");
+            let at = path.entry("sticky");
             if !is_token(&sticky.cookie) || sticky.cookie.len() > 64 {
                 let expected = "expected a token (RFC 6265, 4.1.1) of at most 64 characters";
-                problems.add(join(&at, "cookie"), format!("{:?}", sticky.cookie), expected);
+                problems.add(at.entry("cookie"), format!("{:?}", sticky.cookie), expected);
             }
             let max_age = sticky.max_age.map_or(Duration::from_secs(86_400), |span| span.0);
             if max_age.as_secs() == 0 {
-                problems.add(join(&at, "max_age"), format!("{max_age:?}"), "expected \"1s\" to \"366d\"");
+                problems.add(at.entry("max_age"), format!("{max_age:?}"), "expected \"1s\" to \"366d\"");
             }
             Sticky { cookie: sticky.cookie.clone(), max_age }
         });

@@ -27,17 +27,20 @@ use crate::text;
 
 /// `identity` in the policy.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct IdentityConfig {
     /// Where the client's address comes from.
     pub client_address: ClientAddressConfig,
     /// How many bits of an IPv6 address make one client, 32 to 128. Default
     /// 64: the smallest network that is handed out (RFC 6177).
+    #[cfg_attr(feature = "schema", schemars(range(min = 32, max = 128), extend("default" = 64)))]
     pub ipv6_prefix: u8,
     /// Where the request id is read and written.
     pub request_id: RequestIdConfig,
     /// Our name in `CDN-Loop` (RFC 8586), a token. Give each of several
     /// gateways in a row its own. Default `edgeweir`.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::token", extend("default" = "edgeweir")))]
     pub cdn_id: String,
 }
 
@@ -54,16 +57,20 @@ impl Default for IdentityConfig {
 
 /// `identity.client_address`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientAddressConfig {
     /// The field in which the platform gives the peer's address: one address,
     /// which a client cannot set. Default `CF-Connecting-IP`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "CF-Connecting-IP")))]
     pub header: FieldName,
     /// Our own hops in front of the gateway. Default none.
     pub trusted_hops: Vec<Prefix>,
     /// The field that our own hops append to.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "X-Forwarded-For")))]
     pub chain: Chain,
     /// What happens without an address. Default `reject`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "reject")))]
     pub on_missing: OnMissing,
 }
 
@@ -80,6 +87,7 @@ impl Default for ClientAddressConfig {
 
 /// The field that our own hops append the address of their peer to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Chain {
     /// The de facto standard.
     #[default]
@@ -91,6 +99,7 @@ pub enum Chain {
 
 /// What happens when the platform gives no address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnMissing {
     /// The request gets 400.
@@ -102,10 +111,12 @@ pub enum OnMissing {
 
 /// `identity.request_id`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestIdConfig {
     /// The field, on requests from our own hops, to the origin and on every
     /// response. Default `X-Request-Id`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "X-Request-Id")))]
     pub header: FieldName,
 }
 

@@ -9,7 +9,7 @@
 pub mod prefix;
 pub mod prefix_map;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Deserialize;
@@ -17,16 +17,19 @@ use serde::Deserialize;
 use self::prefix::Prefix;
 use self::prefix_map::PrefixMap;
 use super::Mode;
-use crate::policy::decode::{Problems, join};
-use crate::policy::units::Name;
+use crate::policy::decode::{Problems, Trail};
+use crate::policy::units::{Name, repeated};
 
 /// `ip_filter` in the policy: at the top for every request, or in a route.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct IpFilterConfig {
     /// Default `enforce`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
     /// What happens to an address that no rule names. Default `allow`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "allow")))]
     pub default: Action,
     /// Rules; order matters only between equally long prefixes.
     pub rules: Vec<IpRuleConfig>,
@@ -34,6 +37,8 @@ pub struct IpFilterConfig {
 
 /// `ip_filter.rules[]`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::policy::schema::some_addresses))]
 #[serde(deny_unknown_fields)]
 pub struct IpRuleConfig {
     /// Its name in logs; unique in its stage.
@@ -48,11 +53,13 @@ pub struct IpRuleConfig {
     pub address_sets: Vec<Name>,
     /// Default `enforce`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
 }
 
 /// `address_sets.NAME` in the policy.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AddressSetConfig {
     /// Its prefixes.
@@ -61,6 +68,7 @@ pub struct AddressSetConfig {
 
 /// What a rule does with an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Lets it pass.
@@ -122,33 +130,30 @@ pub const ADDRESS_SET_EXPECTED: &str = "expected the name of one of \"address_se
 impl IpFilterConfig {
     /// Checks and compiles.
     pub fn compile(
-        &self,
-        path: &str,
+        self,
+        path: &Trail<'_>,
         sets: &BTreeMap<Name, AddressSetConfig>,
         problems: &mut Problems,
     ) -> IpFilterStage {
-        let mut seen = HashSet::new();
+        let rules_at = path.entry("rules");
+        for index in repeated(self.rules.iter().map(|rule| &rule.id)) {
+            let id = self.rules.get(index).map(|rule| format!("\"{}\"", rule.id)).unwrap_or_default();
+            problems.add(rules_at.item(index).entry("id"), id, "expected an id of its own in the stage");
+        }
         let mut evaluated: Vec<(Prefix, usize, Mode)> = Vec::new();
         let mut rules: Vec<Rule> = Vec::new();
         let mut has_shadow = false;
         for (index, rule) in self.rules.iter().enumerate() {
-            let at = format!("{}[{index}]", join(path, "rules"));
-            if !seen.insert(&rule.id) {
-                problems.add(
-                    format!("{at}.id"),
-                    format!("\"{}\"", rule.id),
-                    "expected an id of its own in the stage",
-                );
-            }
+            let at = rules_at.item(index);
             if rule.prefixes.is_empty() && rule.address_sets.is_empty() {
-                problems.add(at.clone(), "", "expected \"prefixes\" or \"address_sets\"");
+                problems.add(at, "", "expected \"prefixes\" or \"address_sets\"");
             }
             let mut lists: Vec<(Option<&Name>, &[Prefix])> = vec![(None, &rule.prefixes)];
             for (position, name) in rule.address_sets.iter().enumerate() {
                 match sets.get(name) {
                     Some(set) => lists.push((Some(name), &set.prefixes)),
                     None => problems.add(
-                        format!("{at}.address_sets[{position}]"),
+                        at.entry("address_sets").item(position),
                         format!("\"{name}\""),
                         ADDRESS_SET_EXPECTED,
                     ),
@@ -170,14 +175,9 @@ impl IpFilterConfig {
             let chosen = evaluated.iter().filter(|(_, _, mode)| modes.contains(mode));
             PrefixMap::new(chosen.map(|(prefix, index, _)| (*prefix, *index)))
         };
+        let enforced = of(&[Mode::Enforce]);
         let with_shadow = has_shadow.then(|| of(&[Mode::Enforce, Mode::Shadow]));
-        IpFilterStage {
-            mode: self.mode,
-            default: self.default,
-            rules,
-            enforced: of(&[Mode::Enforce]),
-            with_shadow,
-        }
+        IpFilterStage { mode: self.mode, default: self.default, rules, enforced, with_shadow }
     }
 }
 

@@ -16,7 +16,6 @@ pub mod gcra;
 pub mod message;
 pub mod table;
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -27,17 +26,20 @@ use self::gcra::{Decision, Quota};
 use super::Mode;
 use super::identity::Identity;
 use crate::exchange::{Edit, Head};
-use crate::policy::decode::{Problems, join};
-use crate::policy::units::{FieldName, Name, Span};
+use crate::policy::decode::{Problems, Trail};
+use crate::policy::units::{FieldName, Name, Span, repeated};
 use crate::text;
 
 /// `rate_limit` in the policy: at the top for every request, or in a route.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimitConfig {
     /// Default `enforce`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
     /// What a rule does that says nothing itself. Default `local`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "local")))]
     pub on_failure: Option<OnFailure>,
     /// Rules, asked in order.
     pub rules: Vec<LimitRuleConfig>,
@@ -45,37 +47,50 @@ pub struct RateLimitConfig {
 
 /// `rate_limit.rules[]`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LimitRuleConfig {
     /// Its name in logs and in the RateLimit fields; unique in its stage.
     pub id: Name,
     /// What has a count of its own. Default `["client"]`.
     #[serde(default = "client_key")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 8), extend("default" = ["client"])))]
     pub key: Vec<KeyPart>,
     /// Default `gcra`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "gcra")))]
     pub algorithm: Algorithm,
     /// Requests per window, 1 to 1,000,000,000.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000_000)))]
     pub max: u32,
     /// The window, 1s to 31d.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(schema_with = "crate::policy::schema::span::<1_000, 2_678_400_000>")
+    )]
     pub window: Span,
     /// Requests at once after a pause, 1 to 1,000,000,000. Default `max`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000_000)))]
     pub burst: Option<u32>,
     /// Where it counts. Default `exact`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "exact")))]
     pub counting: Counting,
     /// How long an `exact` count may take, 10ms to 10s. Default 250ms.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::optional_span::<10, 10_000>", extend("default" = "250ms")))]
     pub deadline: Option<Span>,
     /// What happens when an `exact` count fails.
     #[serde(default)]
     pub on_failure: Option<OnFailure>,
     /// What a refused client is told. At most 1,000 bytes.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1_000)))]
     pub message: Option<String>,
     /// Default `enforce`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub mode: Mode,
 }
 
@@ -85,6 +100,7 @@ fn client_key() -> Vec<KeyPart> {
 
 /// A part of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPart {
     /// The client's network, see `identity.ipv6_prefix`.
@@ -95,6 +111,7 @@ pub enum KeyPart {
 
 /// How a rule counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// The generic cell rate algorithm: any interval T admits at most
@@ -105,6 +122,7 @@ pub enum Algorithm {
 
 /// Where a rule counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Counting {
     /// In the isolate: no call, but each isolate by itself.
@@ -127,6 +145,7 @@ impl Counting {
 
 /// What happens when a counter fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// The isolate counts by the same quota.
@@ -198,18 +217,15 @@ impl CounterKey {
 impl RateLimitConfig {
     /// Checks and compiles. `scope` keeps counters of different stages apart:
     /// the route's id, or empty for the entry stage.
-    pub fn compile(&self, path: &str, scope: &str, problems: &mut Problems) -> RateLimitStage {
-        let mut seen = HashSet::new();
-        let mut rules = Vec::new();
-        for (index, rule) in self.rules.iter().enumerate() {
-            let at = format!("{}[{index}]", join(path, "rules"));
-            if !seen.insert(&rule.id) {
-                problems.add(
-                    format!("{at}.id"),
-                    format!("\"{}\"", rule.id),
-                    "expected an id of its own in the stage",
-                );
-            }
+    pub fn compile(self, path: &Trail<'_>, scope: &str, problems: &mut Problems) -> RateLimitStage {
+        let rules_at = path.entry("rules");
+        for index in repeated(self.rules.iter().map(|rule| &rule.id)) {
+            let id = self.rules.get(index).map(|rule| format!("\"{}\"", rule.id)).unwrap_or_default();
+            problems.add(rules_at.item(index).entry("id"), id, "expected an id of its own in the stage");
+        }
+        let mut rules = Vec::with_capacity(self.rules.len());
+        for (index, rule) in self.rules.into_iter().enumerate() {
+            let at = rules_at.item(index);
             let compiled = rule.compile(&at, scope, self.mode, self.on_failure, problems);
             if compiled.mode != Mode::Off {
                 rules.push(compiled);
@@ -221,17 +237,18 @@ impl RateLimitConfig {
 
 impl LimitRuleConfig {
     fn compile(
-        &self,
-        at: &str,
+        self,
+        at: &Trail<'_>,
         scope: &str,
         stage: Mode,
         on_failure: Option<OnFailure>,
         problems: &mut Problems,
     ) -> LimitRule {
+        use Part::{Number, Str};
         const MOST: u32 = 1_000_000_000;
         let mut within = |name: &str, value: u64, least: u64, most: u64, expected: &str| {
             if !(least..=most).contains(&value) {
-                problems.add(join(at, name), value.to_string(), expected);
+                problems.add(at.entry(name), value.to_string(), expected);
             }
         };
         let burst = self.burst.unwrap_or(self.max);
@@ -252,27 +269,63 @@ impl LimitRuleConfig {
             "parts; expected 1 to 8 of \"client\" and {\"header\": \"NAME\"}",
         );
         LimitRule {
-            id: self.id.0.clone(),
             mode: self.mode.within(stage),
             quota: Quota::new(self.max, self.window.0, burst),
             counting: self.counting,
             deadline,
             on_failure: self.on_failure.or(on_failure).unwrap_or_default(),
-            message: self.message.clone(),
+            message: self.message,
             // Names hold no slash, so no two rules share a scope.
-            scope: format!("{scope}/{}/gcra/{window}", self.id),
-            key: self.key.clone(),
-            policy_field: format!("\"{}\";q={};w={}", self.id, self.max, window.div_ceil(1_000)),
+            scope: text(&[Str(scope), Str("/"), Str(self.id.as_str()), Str("/gcra/"), Number(window)]),
+            key: self.key,
+            policy_field: text(&[
+                Str("\""),
+                Str(self.id.as_str()),
+                Str("\";q="),
+                Number(self.max.into()),
+                Str(";w="),
+                Number(window.div_ceil(1_000)),
+            ]),
+            id: self.id.0,
         }
     }
 }
 
+/// What a text is put together from.
+enum Part<'a> {
+    Str(&'a str),
+    Number(u64),
+}
+
+/// Parts one after the other: `format!` for ten thousand rules is a good part
+/// of what compiling them costs.
+fn text(parts: &[Part<'_>]) -> String {
+    let mut text = String::with_capacity(64);
+    for part in parts {
+        match part {
+            Part::Str(part) => text.push_str(part),
+            Part::Number(number) => push_decimal(*number, &mut text),
+        }
+    }
+    text
+}
+
+fn push_decimal(number: u64, text: &mut String) {
+    let rest = number.wrapping_div(10);
+    if rest > 0 {
+        push_decimal(rest, text);
+    }
+    text.push(
+        char::from_digit(u32::try_from(number.wrapping_rem(10)).unwrap_or_default(), 10).unwrap_or('0'),
+    );
+}
+
 impl RateLimitStage {
     /// The fields that the keys read.
-    pub fn wanted_fields(&self) -> impl Iterator<Item = HeaderName> + '_ {
+    pub fn wanted_fields(&self) -> impl Iterator<Item = &HeaderName> {
         self.rules.iter().flat_map(|rule| &rule.key).filter_map(|part| match part {
             KeyPart::Client => None,
-            KeyPart::Header(name) => Some(name.0.clone()),
+            KeyPart::Header(name) => Some(&name.0),
         })
     }
 }

@@ -20,20 +20,24 @@ use serde::Deserialize;
 
 use super::target::{EncodedSet, Target, normal_pattern, parse_authority};
 use crate::exchange::{Head, is_token};
-use crate::policy::decode::{Problems, join};
+use crate::policy::decode::{Problems, Trail};
 use crate::policy::units::FieldValues;
 
 /// `routes[].match` in the policy.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct MatchConfig {
     /// Host names, exact or with a leading `*.` that stands for one label or
     /// more; a port narrows it to that port. Default any.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::hosts"))]
     pub hosts: Vec<String>,
     /// Literal segments, `{name}` for any one segment, a final `/*` for any
     /// rest (also none). Default `/*`.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::path", extend("default" = "/*")))]
     pub path: Option<String>,
     /// Methods. Default any.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::methods"))]
     pub methods: Vec<String>,
     /// Header fields that must have exactly this value. Default none.
     pub headers: FieldValues,
@@ -44,6 +48,7 @@ pub struct MatchConfig {
 
 /// An escape that origins read in more than one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum AllowEncoded {
     /// An encoded slash.
     #[serde(rename = "%2F")]
@@ -122,17 +127,17 @@ const SEGMENT_LIMIT: usize = 64;
 
 impl MatchConfig {
     /// Checks and compiles.
-    pub fn compile(&self, priority: i32, path: &str, problems: &mut Problems) -> Matcher {
-        let at = join(path, "match");
+    pub fn compile(&self, priority: i32, path: &Trail<'_>, problems: &mut Problems) -> Matcher {
+        let at = path.entry("match");
         let mut hosts: Vec<HostPattern> = Vec::new();
         for (index, host) in self.hosts.iter().enumerate() {
             match parse_host_pattern(host) {
                 Some(pattern) if hosts.contains(&pattern) => {
-                    problems.add(format!("{at}.hosts[{index}]"), format!("{host:?}"), "expected each host once");
+                    problems.add(at.entry("hosts").item(index), format!("{host:?}"), "expected each host once");
                 }
                 Some(pattern) => hosts.push(pattern),
                 None => problems.add(
-                    format!("{at}.hosts[{index}]"),
+                    at.entry("hosts").item(index),
                     format!("{host:?}"),
                     "expected a host name such as \"api.example.com\", \"*.example.com\" or \"example.com:8443\"",
                 ),
@@ -143,7 +148,7 @@ impl MatchConfig {
         }
         let text = self.path.as_deref().unwrap_or("/*");
         let pattern = parse_pattern(text).unwrap_or_else(|expected| {
-            problems.add(format!("{at}.path"), format!("{text:?}"), expected);
+            problems.add(at.entry("path"), format!("{text:?}"), expected);
             Pattern { segments: Vec::new(), wildcard: true }
         });
         let mut methods: Vec<Method> = Vec::new();
@@ -157,7 +162,7 @@ impl MatchConfig {
                     methods.push(parsed);
                 }
                 _ => problems.add(
-                    format!("{at}.methods[{index}]"),
+                    at.entry("methods").item(index),
                     format!("{method:?}"),
                     "expected a method in capitals such as \"GET\", each once",
                 ),
@@ -383,8 +388,8 @@ impl Router {
     }
 
     /// The fields that matching reads.
-    pub fn wanted_fields(&self) -> impl Iterator<Item = HeaderName> + '_ {
-        self.matchers.iter().flat_map(|matcher| matcher.headers.iter().map(|(name, _)| name.clone()))
+    pub fn wanted_fields(&self) -> impl Iterator<Item = &HeaderName> {
+        self.matchers.iter().flat_map(|matcher| matcher.headers.iter().map(|(name, _)| name))
     }
 
     /// The matcher with that index.

@@ -25,15 +25,17 @@ use super::identity::{FORWARDED, Identity, IdentityStage, TRACEPARENT, X_FORWARD
 use super::target::{Target, parse_authority};
 use crate::error::{Reason, Reject};
 use crate::exchange::{Edit, Head, list, trim};
-use crate::policy::decode::{Problems, join};
+use crate::policy::decode::{Problems, Trail};
 use crate::policy::units::Span;
 use crate::text;
 
 /// `upstreams.NAME` in the policy.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamConfig {
     /// A URL of scheme, host and port, or `"request"` for the request's own.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::origin"))]
     pub origin: String,
     /// How long things may take.
     #[serde(default)]
@@ -42,10 +44,12 @@ pub struct UpstreamConfig {
 
 /// `upstreams.NAME.timeouts`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutConfig {
     /// Until the head of the response has arrived, connection and request
     /// included, 10ms to 10m. Default 30s.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::optional_span::<10, 600_000>", extend("default" = "30s")))]
     pub first_byte: Option<Span>,
 }
 
@@ -83,14 +87,14 @@ pub fn is_acceptable(status: u16, websocket: bool) -> bool {
 
 impl UpstreamConfig {
     /// Checks and compiles.
-    pub fn compile(&self, path: &str, name: &str, problems: &mut Problems) -> Upstream {
+    pub fn compile(&self, path: &Trail<'_>, name: &str, problems: &mut Problems) -> Upstream {
         let origin = if self.origin == "request" {
             None
         } else {
             let origin = parse_origin(&self.origin);
             if origin.is_none() {
                 problems.add(
-                    join(path, "origin"),
+                    path.entry("origin"),
                     format!("{:?}", self.origin),
                     "expected \"request\" or a URL of scheme, host and port only, such as \"https://app.example.com\"",
                 );
@@ -99,8 +103,12 @@ impl UpstreamConfig {
         };
         let first_byte = self.timeouts.first_byte.map_or(Duration::from_secs(30), |span| span.0);
         if !(Duration::from_millis(10)..=Duration::from_secs(600)).contains(&first_byte) {
-            let at = join(&join(path, "timeouts"), "first_byte");
-            problems.add(at, format!("{first_byte:?}"), "expected \"10ms\" to \"10m\"");
+            let timeouts = path.entry("timeouts");
+            problems.add(
+                timeouts.entry("first_byte"),
+                format!("{first_byte:?}"),
+                "expected \"10ms\" to \"10m\"",
+            );
         }
         Upstream { name: name.to_owned(), origin, first_byte }
     }

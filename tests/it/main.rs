@@ -34,6 +34,7 @@ mod record;
 mod replay;
 mod respond;
 mod route;
+mod schema;
 mod snapshot;
 mod target;
 mod text;

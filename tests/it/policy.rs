@@ -2,6 +2,9 @@
 
 pub mod decode;
 mod fields;
+mod strict;
+
+use std::io::Write as _;
 
 use edgeweir::error::{PolicyError, Problem};
 use edgeweir::policy::compile;
@@ -59,7 +62,23 @@ pub fn changed(mut document: Value, pointer: &str, value: &Value) -> Value {
 }
 
 pub fn problems(document: &Value) -> Vec<Problem> {
-    compile(&document.to_string()).map_or_else(|error| error.problems, |_| Vec::new())
+    let problems = compile(&document.to_string()).map_or_else(|error| error.problems, |_| Vec::new());
+    record(document, &problems);
+    problems
+}
+
+/// Hands a document and what is wrong with it to tests/scripts/schema.spec.mjs,
+/// which asks the JSON Schema about it: a line in the file that is named by
+/// the environment.
+pub fn record(document: &Value, problems: &[Problem]) {
+    let Some(file) = std::env::var_os("EDGEWEIR_CORPUS") else { return };
+    let problems: Vec<Value> = problems
+        .iter()
+        .map(|problem| json!({"path": problem.path, "value": problem.value, "expected": problem.expected}))
+        .collect();
+    let line = format!("{}\n", json!({"document": document, "problems": problems}));
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
 }
 
 pub fn paths(document: &Value) -> Vec<String> {

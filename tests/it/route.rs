@@ -7,10 +7,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::fake::{With, check, get, request};
+use crate::policy::record;
 
 fn try_routes(routes: &Value) -> Result<Gateway, Vec<(String, String)>> {
     let policy = json!({"version": 1, "upstreams": {"u": {"origin": "http://o.example"}}, "routes": routes});
-    compile(&policy.to_string())
+    let compiled = compile(&policy.to_string());
+    record(&policy, compiled.as_ref().err().map_or(&[], |error| &error.problems));
+    compiled
         .map_err(|error| error.problems.into_iter().map(|problem| (problem.path, problem.expected)).collect())
 }
 

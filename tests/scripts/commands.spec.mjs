@@ -9,7 +9,7 @@ import { busyPort, command, freePorts } from "./helpers.mjs";
 const oneLine = (text) => text.trim().split("\n").length === 1;
 
 describe("flags", () => {
-  for (const name of ["start", "test", "build", "deploy", "setup", "advisories"]) {
+  for (const name of ["start", "test", "build", "deploy", "setup", "advisories", "token"]) {
     it(`${name} refuses a flag it does not know, in one line that names those it does`, async () => {
       const { code, stderr, stdout } = await command(name, ["--prot", "1"]);
       assert.equal(code, 1);

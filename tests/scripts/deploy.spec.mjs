@@ -5,7 +5,8 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import * as checks from "../../scripts/lib/deploy-checks.mjs";
-import { deploy, makeToken } from "../../scripts/lib/deploy.mjs";
+import { isToken } from "../../scripts/lib/admin-token.mjs";
+import { deploy } from "../../scripts/lib/deploy.mjs";
 import { inRoot } from "../../scripts/lib/paths.mjs";
 import { command } from "./helpers.mjs";
 
@@ -139,10 +140,11 @@ describe("a first deployment", () => {
   it("shows a new admin token once and stores its digest only", async () => {
     const w = world();
     const done = await go(w, { newAdminToken: "ada" });
-    const { token } = makeToken("ada", w);
+    const token = /weir_\S+/.exec(w.seen.said.join("\n"))[0];
+    assert.ok(isToken(token), token);
     const digest = createHash("sha256").update(token).digest("hex");
     const secret = [
-      { name: "ada", role: "admin", sha256: digest, expires: "2026-04-01T00:00:00.000Z" },
+      { name: "ada", role: "owner", sha256: digest, expires: "2026-04-01T00:00:00Z" },
     ];
     assert.deepEqual(JSON.parse(JSON.parse(w.seen.files.at(-1)).ADMIN_TOKENS), secret);
     assert.equal(w.seen.calls.at(-1), "deploy --env staging --secrets-file FILE");
@@ -168,6 +170,12 @@ describe("a later deployment", () => {
     );
     assert.equal(w.seen.toml, TOML);
     assert.equal(done.policy, "kept");
+  });
+
+  it("wants a name for the token that fits the history", async () => {
+    const w = world({ ...known, answers });
+    await assert.rejects(go(w, { newAdminToken: "a b" }), /not a name for a token/);
+    assert.deepEqual(w.seen.calls, []);
   });
 
   it("refuses to replace the tokens unseen", async () => {

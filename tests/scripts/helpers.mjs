@@ -51,15 +51,17 @@ export async function freePorts(count) {
   throw new Error("no free ports");
 }
 
-/** Runs one of the commands to its end, without set-up. */
-export function command(name, args, env = {}) {
+/** Runs one of the commands to its end, without set-up. `input` is what it reads; by default nothing. */
+export function command(name, args, env = {}, { input, cwd = root } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [script(name), ...args], {
-      cwd: root,
+      cwd,
       env: { ...process.env, EDGEWEIR_PREPARED: root, NO_COLOR: "1", ...env },
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     });
     const out = { stdout: "", stderr: "" };
+    child.stdin?.on("error", () => {});
+    child.stdin?.end(input);
     child.stdout.on("data", (chunk) => (out.stdout += chunk));
     child.stderr.on("data", (chunk) => (out.stderr += chunk));
     child.once("error", reject);

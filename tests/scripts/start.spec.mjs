@@ -1,16 +1,20 @@
 // `npm start` as a user meets it: the demo answers as it says, and Ctrl-C leaves nothing behind.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startOrigin } from "../../demo/origin.mjs";
 import { demoPolicy } from "../../scripts/lib/gateway.mjs";
+import { localRunPath } from "../../scripts/lib/local-run.mjs";
 import { script } from "../../scripts/lib/node.mjs";
 import { inRoot, root } from "../../scripts/lib/paths.mjs";
 import { isFree } from "../../scripts/lib/ports.mjs";
-import { freePorts } from "./helpers.mjs";
+import { policyThings } from "../../scripts/lib/things-to-try.mjs";
+import { command, freePorts, scratch } from "./helpers.mjs";
 
 /** One request with its target as it is written. */
 function get(port, path, headers = {}) {
@@ -35,14 +39,18 @@ describe("npm start", () => {
   let ports;
   let out = "";
   let ended;
+  let home;
+  let env;
 
   before(async () => {
+    home = mkdtempSync(join(tmpdir(), "edgeweir-test-"));
+    env = { XDG_STATE_HOME: home, XDG_CONFIG_HOME: home, NO_COLOR: "" };
     ports = await freePorts(3);
     port = ports[0];
     const args = ["--port", String(port), "--origin-port", String(ports[1])];
     child = spawn(process.execPath, [script("start"), ...args], {
       cwd: root,
-      env: { ...process.env, EDGEWEIR_PREPARED: root },
+      env: { ...process.env, EDGEWEIR_PREPARED: root, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal)));
@@ -60,6 +68,7 @@ describe("npm start", () => {
   after(async () => {
     if (child.exitCode === null) child.kill("SIGKILL");
     await ended;
+    rmSync(home, { recursive: true, force: true });
   });
 
   it("prints a curl line for each stage, with the ports of this run", () => {
@@ -72,13 +81,121 @@ describe("npm start", () => {
       "cache",
       "upstream",
       "health",
+      "policy",
     ]) {
       assert.match(out, new RegExp(`^${stage}\\b`, "m"));
     }
     assert.ok(
       out.match(/curl .*http:\/\/127\.0\.0\.1:(\d+)/g).every((line) => line.endsWith(`:${port}`)),
     );
+    assert.match(out, /npm run policy -- push FILE -m/);
     assert.doesNotMatch(out, /\u001b/);
+  });
+
+  it("prints a token of this run, and the admin API takes it and no other", async () => {
+    const path = "/_weir/admin/v1/health";
+    const token = /Authorization: Bearer (weir_[\w-]{43})' http/.exec(out)[1];
+    assert.equal(out.split(token).length, 2, "once");
+    const health = await get(port, path, { Authorization: `Bearer ${token}` });
+    assert.equal(health.status, 200, health.text);
+    const other = { Authorization: `Bearer weir_${"x".repeat(43)}` };
+    assert.equal((await get(port, path, other)).status, 401);
+  });
+
+  it("npm run policy: a rule acts without a restart, is explained, and is taken back", async (test) => {
+    const token = JSON.parse(readFileSync(localRunPath(env), "utf8")).token;
+    const policy = async (args, wanted = 0) => {
+      const done = await command("policy", args, env);
+      assert.equal(done.code, wanted, `${args.join(" ")}\n${done.stdout}${done.stderr}`);
+      assert.ok(!`${done.stdout}${done.stderr}`.includes(token));
+      return done;
+    };
+    const status = async (wanted) => {
+      const from = { "CF-Connecting-IP": "198.51.100.7" };
+      const deadline = Date.now() + 60_000;
+      let seen;
+      do {
+        seen = (await get(port, "/hello", from)).status;
+        if (seen !== wanted) await sleep(50);
+      } while (seen !== wanted && Date.now() < deadline);
+      assert.equal(seen, wanted);
+    };
+    const folder = scratch(test);
+    const file = join(folder, "policy.json");
+    const document = JSON.parse(readFileSync(inRoot("policies/demo.json"), "utf8"));
+    document.upstreams.app.origin = `http://127.0.0.1:${ports[1]}`;
+    document.upstreams.app_next.origin = `http://127.0.0.1:${ports[2]}`;
+    // Two changes within a second are published a second apart: whoever looks between them looks again.
+    document.refresh = { interval: "1s" };
+    const write = () => writeFileSync(file, `${JSON.stringify(document, null, 2)}\n`);
+
+    write();
+    await policy(["pull"], 1);
+    const first = await policy(["push", file, "-m", "as it was", "--yes"]);
+    assert.match(first.stdout, /^r1 (published|pending)/);
+    await status(200);
+
+    document.ip_filter.rules.push({ id: "new", action: "deny", prefixes: ["198.51.100.0/24"] });
+    write();
+    assert.match((await policy(["diff", file, "--exit-code"], 1)).stdout, /ip_filter.*new/);
+    await policy(["push", file, "-m", "deny the scanners", "--yes"]);
+    await status(403);
+    const explained = await policy([
+      ...["explain", `http://127.0.0.1:${port}/hello`, "--client", "198.51.100.7"],
+    ]);
+    assert.match(explained.stdout, /address-denied/);
+    assert.match(explained.stdout, /198\.51\.100\.0\/24/);
+    const before = await policy([
+      ...["explain", `http://127.0.0.1:${port}/hello`, "--client", "198.51.100.7"],
+      ...["--revision", "r1", "--json"],
+    ]);
+    assert.equal(JSON.parse(before.stdout).revision, "r1");
+
+    const line = out.split("\n").findLast((text) => text.includes("address-denied"));
+    const log = join(folder, "access.log");
+    writeFileSync(log, `${line}\n`);
+    const replayed = await policy(["replay", log, "--revision", "r1", "--json"]);
+    const { records, changed, undecidable } = JSON.parse(replayed.stdout);
+    assert.deepEqual([records, changed + undecidable], [1, 1]);
+
+    const bad = join(folder, "bad.json");
+    writeFileSync(bad, '{"version":1,"routes":7}');
+    const refused = await policy(["push", bad, "-m", "broken", "--yes"], 1);
+    assert.match(refused.stderr, /bad\.json: routes: found 7/);
+    const stale = ["push", file, "-m", "late", "--yes", "--base", "r1"];
+    assert.match((await policy(stale, 1)).stderr, /The base r1 .* that is r2/);
+    assert.match((await policy([...stale.slice(0, 5), "--create"], 1)).stderr, /already: r2/);
+
+    await policy(["rollback", "r1", "-m", "too much", "--yes"]);
+    await status(200);
+    const pulled = join(folder, "pulled.json");
+    await policy(["pull", "--revision", "r2", "-o", pulled]);
+    assert.equal(readFileSync(pulled, "utf8"), readFileSync(file, "utf8"));
+    assert.equal((await policy(["diff", "r1", "r3", "--exit-code"])).stdout, "no differences\n");
+    const { stdout: history } = await policy(["history"]);
+    assert.match(
+      history,
+      /^r3 .*rollback to r1.*too much\nr2 .*deny the scanners\nr1 .*as it was\n$/,
+    );
+    const { entries } = JSON.parse((await policy(["audit", "--json"])).stdout);
+    const seen = entries.map((it) => `${it.outcome} ${it.reason ?? it.revision}`);
+    for (const wanted of [
+      "accepted r1",
+      "accepted r2",
+      "accepted r3",
+      "refused stale-base",
+      "refused invalid-policy",
+    ]) {
+      assert.ok(seen.includes(wanted), `${wanted} in ${seen.join(", ")}`);
+    }
+    await policy(["check", file, "--env", "local"]);
+    // By this one the gateway wants to be told who is calling, as a CDN does.
+    writeFileSync(bad, '{"version":1,"refresh":{"interval":"1s"}}');
+    await policy(["push", bad, "-m", "nothing at all", "--yes"]);
+    await status(404);
+    await policy(["rollback", "r3", "-m", "back", "--yes"]);
+    await status(200);
+    await policy(["health"]);
   });
 
   it("identity: the origin gets the address and the ids", async () => {
@@ -156,6 +273,7 @@ describe("npm start", () => {
     child.kill("SIGINT");
     assert.equal(await Promise.race([ended, sleep(15_000, "still there")]), 0);
     for (const each of ports) assert.equal(await isFree(each), true, `port ${each}`);
+    assert.equal(existsSync(localRunPath(env)), false, "the token goes with the run");
   });
 });
 
@@ -169,6 +287,58 @@ describe("the demo policy", () => {
     wanted.upstreams.app.origin = "http://127.0.0.1:9001";
     wanted.upstreams.app_next.origin = "http://127.0.0.1:9002";
     assert.deepEqual(moved, wanted);
+  });
+});
+
+describe("the lines for a policy of one's own", () => {
+  const lines = (routes, more = {}) =>
+    policyThings({ version: 1, routes, ...more }, "http://127.0.0.1:1").map(([, , line]) => line);
+
+  it("are one for each route, with its host, method, fields and a target", () => {
+    const api = {
+      id: "api",
+      match: {
+        hosts: ["*.weir.site", "weir.site"],
+        path: "/v1/{id}/*",
+        methods: ["DELETE", "GET"],
+        headers: { "X-A": "b c" },
+      },
+    };
+    assert.deepEqual(lines([api, { id: "all" }]), [
+      "curl -si -X DELETE -H 'Host: www.weir.site' -H 'X-A: b c' http://127.0.0.1:1/v1/x/x",
+      "curl -si http://127.0.0.1:1/x",
+    ]);
+  });
+
+  it("name the stages, those of the defaults too", () => {
+    const route = { id: "a", match: { path: "/a" }, cache: {}, ip_filter: {} };
+    const policy = { routes: [route], defaults: { rate_limit: {} } };
+    assert.deepEqual(policyThings(policy, "http://h")[0].slice(0, 2), [
+      "a",
+      "ip_filter, rate_limit, cache",
+    ]);
+  });
+
+  it("hold nothing that a shell would act on, and are few", () => {
+    const [line] = lines([{ id: "a", match: { path: "/a';rm $(x)`카" } }]);
+    assert.match(line, /^curl -si '[^']*'\\''[^']*'$/);
+    assert.match(line, /%EC%B9%B4/);
+    assert.equal(lines(Array.from({ length: 40 }, (_, at) => ({ id: `r${at}` }))).length, 12);
+    assert.deepEqual(policyThings({}, "http://h"), []);
+  });
+});
+
+describe("npm start --policy", () => {
+  it("checks it first", async (test) => {
+    const file = join(scratch(test), "bad.json");
+    writeFileSync(file, '{"version":1,"routes":7}');
+    const [port, origin] = await freePorts(3);
+    const args = ["--policy", file, "--port", String(port), "--origin-port", String(origin)];
+    const { code, stdout, stderr } = await command("start", args);
+    assert.equal(code, 1);
+    assert.match(stderr, /bad\.json: routes: found 7/);
+    assert.match(stderr, /^error: .*bad\.json is not a policy\. Its problems are above\.$/m);
+    assert.equal(stdout, "");
   });
 });
 

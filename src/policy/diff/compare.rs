@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::shape::{Form, ROUTE, Shape};
 use super::{Change, Changes, Kind, MAX_MEMBERS, Members, at_id};
-use crate::policy::compile::DEFAULTS_LIMIT;
 use crate::policy::decode::{is_within, join, merge, shown};
+use crate::policy::defaults::DEFAULTS_LIMIT;
 
 /// Notes what differs. As deep as the documents are; JSON that was parsed is
 /// at most 128 deep.

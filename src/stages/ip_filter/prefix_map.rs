@@ -114,7 +114,13 @@ impl<A: Bits> Ranges<A> {
     fn new(mut prefixes: Vec<(A, A, u32)>) -> Self {
         // Outer before inner; of equal ones the first given stays on top.
         prefixes.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)).then(b.2.cmp(&a.2)));
-        let mut ranges = Self { starts: Vec::new(), entries: Vec::new() };
+        // Each prefix begins a range and ends one. Where there is none, nothing
+        // is found and nothing has to be kept.
+        let most = if prefixes.is_empty() { 0 } else { prefixes.len().saturating_mul(2).saturating_add(1) };
+        let mut ranges = Self { starts: Vec::with_capacity(most), entries: Vec::with_capacity(most) };
+        if prefixes.is_empty() {
+            return ranges;
+        }
         let mut open: Vec<(A, u32)> = Vec::new();
         ranges.begin(A::ZERO, NONE);
         for (first, last, entry) in prefixes {
@@ -163,6 +169,8 @@ impl<A: Bits> Ranges<A> {
     fn over(&self, first: A, last: A) -> impl Iterator<Item = u32> {
         let begin = self.starts.partition_point(|start| *start <= first).saturating_sub(1);
         let end = self.starts.partition_point(|start| *start <= last);
-        self.entries.get(begin..end).unwrap_or_default().iter().copied()
+        // Without any prefix all of it is one gap, which is not kept.
+        let nothing = self.entries.is_empty().then_some(NONE);
+        nothing.into_iter().chain(self.entries.get(begin..end).unwrap_or_default().iter().copied())
     }
 }

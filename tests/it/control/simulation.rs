@@ -454,3 +454,10 @@ fn nothing_acknowledged_is_lost_and_nobody_goes_back_first_half() {
 fn nothing_acknowledged_is_lost_and_nobody_goes_back_second_half() {
     run_all(120, 240);
 }
+
+/// A first read that fails after another request has brought what is too old
+/// by then.
+#[test]
+fn a_late_failure_of_a_first_read_excuses_nobody() {
+    run(544, &mut Sum::default());
+}

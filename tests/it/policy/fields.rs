@@ -241,7 +241,15 @@ fn rate_limits() {
         refuses(
             &to("max"),
             &at("max"),
-            &[json!(0), json!(-1), json!(5_000_000_000_u64), json!(1.5), json!("100"), json!(null)],
+            &[
+                json!(0),
+                json!(-1),
+                json!(5_000_000_000_u64),
+                json!(1.5),
+                json!(100.0),
+                json!("100"),
+                json!(null),
+            ],
         );
         takes(&to("burst"), &[json!(1), json!(1_000_000), json!(null)]);
         refuses(&to("burst"), &at("burst"), &[json!(0), json!(1_000_000_001), json!("1")]);
@@ -336,4 +344,38 @@ fn reserved_and_unknown_names_are_told_apart() {
 fn schema() {
     takes("/$schema", &[json!("../www/policy.schema.json"), json!(""), text(2_000)]);
     refuses("/$schema", "[\"$schema\"]", &[text(2_001), json!(1), json!({})]);
+}
+
+#[test]
+fn canaries() {
+    let at = |rest: &str| format!("routes[2].canary.{rest}");
+    let two = |one: Value, other: Value| json!([{"name": "a", "upstream": "a", "weight": one}, {"name": "b", "upstream": "b", "weight": other}]);
+    takes(
+        "/routes/2/canary/variants",
+        &[two(json!(0), json!(100)), two(json!(0.29), json!(99.71)), two(json!(50.0), json!(50))],
+    );
+    refuses(
+        "/routes/2/canary/variants",
+        &at("variants"),
+        &[
+            json!([]),
+            json!([{"name": "a", "upstream": "a", "weight": 100}]),
+            two(json!(50), json!(49.99)),
+            json!({}),
+        ],
+    );
+    refuses(
+        "/routes/2/canary/variants/0/weight",
+        &at("variants[0].weight"),
+        &[json!(-1), json!(100.01), json!("50"), json!(0.005), json!(null)],
+    );
+    refuses("/routes/2/canary/variants/1/name", &at("variants[1].name"), &[json!("one"), json!("a b")]);
+    takes("/routes/2/canary/sticky", &[json!(null), json!({"cookie": "w"})]);
+    takes("/routes/2/canary/sticky/max_age", &[json!("1s"), json!("1500ms"), json!("366d")]);
+    refuses(
+        "/routes/2/canary/sticky/max_age",
+        &at("sticky.max_age"),
+        &[json!("999ms"), json!("0s"), json!("367d"), json!(60)],
+    );
+    refuses("/routes/2/canary/sticky/cookie", &at("sticky.cookie"), &[json!(""), json!("a;b"), text(65)]);
 }

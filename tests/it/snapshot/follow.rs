@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{at, broken, good, none, revision, shows};
 use crate::control::memory::MemoryStore;
-use crate::fake::{FakeStore, Read, START, block_on};
+use crate::fake::{FakeStore, Read, START, block_on, both};
 
 /// The plane as an isolate calls it.
 #[derive(Default)]
@@ -363,6 +363,20 @@ fn nothing_is_swapped_in_before_all_its_parts_are_there() {
     let (before, shown) = (place.kv.part_reads.get(), place.plane.active());
     assert_eq!(place.refresh(shown, 60_000), None);
     assert_eq!((place.revision().as_deref(), place.kv.part_reads.get() - before), (Some("r3"), 1));
+}
+
+/// A refresh that waits for a part while another swaps in something newer.
+#[test]
+fn a_slow_part_does_not_bring_back_what_is_older() {
+    let place = Place::default();
+    place.plane.push(&json!({"version": 1}), &["slow"]);
+    let old = place.plane.active();
+    place.plane.push(&json!({"version": 1}), &[]);
+    place.kv.reads.borrow_mut().extend([old, place.plane.active()]);
+    let fallback = none();
+    let follow = || refresh(&place.kv, &place.plane, &fallback, &place.holder, || at(0), FIRST_READ);
+    assert_eq!(both(follow(), follow()), (None, None));
+    assert_eq!((place.kv.part_reads.get(), place.revision().as_deref()), (1, Some("r2")));
 }
 
 #[test]

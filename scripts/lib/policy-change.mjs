@@ -1,0 +1,111 @@
+// What makes a new revision: push and rollback. Both name the revision that they were made for, show
+// what would change, and ask.
+import { ApiRefusal, NO, USAGE } from "./admin-client.mjs";
+import { readText } from "./input.mjs";
+import { againstText, betweenRevisions, print, requireRevision, showDiff } from "./policy-read.mjs";
+import { ask, bold, note, printable, Refusal } from "./term.mjs";
+
+/** @typedef {import("./policy-read.mjs").Call} Call */
+
+/** What the audit keeps of a message, in bytes. */
+const MESSAGE_LIMIT = 500;
+
+function requireMessage(text, example) {
+  if (!text?.trim()) {
+    throw new Refusal("Say why: the history keeps it.", `-m "${example}"`, USAGE);
+  }
+  if (Buffer.byteLength(text) > MESSAGE_LIMIT) {
+    throw new Refusal(`The message is longer than ${MESSAGE_LIMIT} bytes.`, "Shorten it.", USAGE);
+  }
+  return text;
+}
+
+/** The active revision's name; undefined where nothing is stored yet. */
+async function activeRevision(call) {
+  try {
+    const { revision } = await call("GET", "policy");
+    if (revision !== undefined) return revision;
+  } catch (error) {
+    if (error.reason === "no-such-revision") return undefined;
+    throw error;
+  }
+  throw new Refusal("The gateway did not name its active revision.", "Name it: --base r7", USAGE);
+}
+
+/** Who is asked before something changes. */
+const somebody = () => ({ present: Boolean(process.stdin.isTTY), ask });
+
+async function agree(question, flags, person) {
+  if (flags.yes) return;
+  if (!person.present) {
+    throw new Refusal("There is nobody to ask.", "Give --yes to go on without.", USAGE);
+  }
+  if (!(await person.ask(question))) throw new Refusal("Nothing was changed.", undefined, NO);
+}
+
+/** Sends a change; where its end is not known, that is said. */
+async function change(call, request) {
+  try {
+    return await call(...request);
+  } catch (error) {
+    if (error instanceof ApiRefusal && error.unsure) {
+      note("It is not known whether that was accepted. Look: npm run policy -- history");
+    }
+    throw error;
+  }
+}
+
+function acknowledge({ text, json }, flags) {
+  if (flags.json) return print(text);
+  const pending = json.state === "pending" ? "; stored, and will be published in a moment" : "";
+  print(`${bold(printable(json.revision))} ${printable(json.state)}${pending}`);
+}
+
+async function preview(call, [method, path, options], flags) {
+  if (flags.yes && flags.json) return;
+  try {
+    showDiff((await call(method, path, { ...options, plain: true })).text, process.stderr);
+  } catch (error) {
+    // Agreed to beforehand: the change itself will be refused, and stand in the audit.
+    if (!(flags.yes && error.reason === "invalid-policy")) throw error;
+  }
+}
+
+/** @param {Call} call */
+export async function push(call, target, [file, ...more], flags, person = somebody()) {
+  if (file === undefined || more.length > 0) {
+    throw new Refusal("push takes one file.", "npm run policy -- push FILE -m MESSAGE", USAGE);
+  }
+  if (flags.create && flags.base !== undefined) {
+    throw new Refusal("The first revision has no base.", "Give --create or --base.", USAGE);
+  }
+  const message = requireMessage(flags.message, "deny the scanners' range");
+  let base = requireRevision(flags.base, "--base");
+  const text = await readText(file);
+  if (base === undefined && !flags.create) base = await activeRevision(call);
+  if (base === undefined) note(`This would be the first revision of ${target.name}.`);
+  else await preview(call, againstText(text, base), flags);
+  const on = base === undefined ? "" : ` on ${base}`;
+  await agree(`Push ${printable(file)} to ${target.name} (${target.url})${on}?`, flags, person);
+  const headers = base === undefined ? { "If-None-Match": "*" } : { "If-Match": `"${base}"` };
+  const options = { query: { message }, headers, body: text, expect: [200, 201] };
+  acknowledge(await change(call, ["PUT", "policy", options]), flags);
+}
+
+/** @param {Call} call */
+export async function rollback(call, target, [to, ...more], flags, person = somebody()) {
+  if (to === undefined || more.length > 0) {
+    const mend = "npm run policy -- rollback r3 -m MESSAGE";
+    throw new Refusal("rollback takes one revision.", mend, USAGE);
+  }
+  requireRevision(to, "rollback");
+  const message = requireMessage(flags.message, "r7 refused the office");
+  const base = requireRevision(flags.base, "--base") ?? (await activeRevision(call));
+  if (base === undefined) throw new Refusal(`Nothing is stored in ${target.name}.`);
+  await preview(call, betweenRevisions(base, to), flags);
+  await agree(`Roll ${target.name} (${target.url}) back from ${base} to ${to}?`, flags, person);
+  const headers = { "If-Match": `"${base}"` };
+  const body = JSON.stringify({ to, message });
+  const options = { headers, body, expect: [200, 201] };
+  acknowledge(await change(call, ["POST", "policy/rollback", options]), flags);
+}

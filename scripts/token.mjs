@@ -1,0 +1,3 @@
+import { launch } from "./lib/node-version.mjs";
+
+launch(() => import("./commands/token.mjs"));
