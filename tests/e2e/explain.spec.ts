@@ -16,7 +16,7 @@ interface Stage {
   prefix?: string;
   address_set?: string;
   reason?: string;
-  rules?: { rule: string; remaining?: number }[];
+  rules?: { rule: string; state?: { remaining?: number } }[];
   canary?: Record<string, unknown>;
   cache?: Record<string, unknown>;
   upstream?: Record<string, unknown>;
@@ -36,7 +36,6 @@ interface Explanation {
 
 /** The stages in the order of the journey, as the design lists them. */
 const JOURNEY = [
-  "target",
   "identity",
   "control",
   "entry.ip_filter",
@@ -73,7 +72,12 @@ const document = (): object =>
         },
       }),
       route("split", "/split/*", {
-        canary: { upstream: "next", weight: 100 },
+        canary: {
+          variants: [
+            { name: "stable", upstream: "app", weight: 0 },
+            { name: "next", upstream: "next", weight: 100 },
+          ],
+        },
       }),
     ],
     {
@@ -180,15 +184,14 @@ describe("a request that would pass", () => {
 
   test("names the variant, and why", async () => {
     const explanation = await explain("/split/x");
-    assert.equal(explanation.upstream, "next");
-    assert.ok(explanation.variant);
+    assert.deepEqual([explanation.upstream, explanation.variant], ["next", "next"]);
     assert.ok(stage(explanation, "canary").canary);
   });
 
   test("tells the state of each quota, and moves none", async () => {
     const remaining = async (): Promise<(number | undefined)[]> => {
       const { rules } = stage(await explain("/limited/x"), "rate_limit");
-      return (rules ?? []).map(({ remaining }) => remaining);
+      return (rules ?? []).map(({ state }) => state?.remaining);
     };
     assert.deepEqual(await remaining(), [3, 5]);
     for (let nth = 0; nth < 20; nth += 1) await explain("/limited/x");

@@ -130,14 +130,19 @@ test("with the shortest interval, one refresh a second and isolate at most, afte
 test("an isolate that reads KV tells the Control object once which module it is", async () => {
   const options = { env: "staging", vars: TOKENS, store } as const;
   store.delete("active");
-  store.put("active", JSON.stringify({ format: 1, sequence: 1, policy: document({}) }));
   await using({ ...options, control: "relay" }, async (gateway) => {
+    // Written by hand: nobody asked the Control object for it.
+    store.put(
+      "active",
+      JSON.stringify({ format: 1, sequence: 1, policy: document({ interval: "1s" }) }),
+    );
     const { control } = await counted(gateway, async () => {
-      for (let nth = 0; nth < 5; nth += 1) {
+      const until = Date.now() + 2_500;
+      while (Date.now() < until) {
         assert.equal((await gateway.fetch("/x")).status, 200);
         await sleep(20);
       }
     });
-    assert.ok(control.length <= 1, control.join(" "));
+    assert.deepEqual(control, ["seen"]);
   });
 });
