@@ -58,7 +58,7 @@ export interface GatewayOptions {
    * to fail. */
   control?: "relay";
   /** Which build each isolate runs; the current one by default. The first one's has the objects. */
-  builds?: Build[];
+  builds?: readonly Build[];
 }
 
 /** This source, or this source as it spoke before: protocol 1. */

@@ -121,7 +121,7 @@ export class Store {
     const parts: Buffer[] = [];
     for await (const part of request) parts.push(part as Buffer);
     const value = Buffer.concat(parts);
-    const field = request.headers["cf-kv-metadata"];
+    const field = request.headers["mf-header-cf-kv-metadata"];
     const metadata = typeof field === "string" ? field : undefined;
     const mood = this.writeMood(key);
     this.puts.push({ key, at: Date.now(), value: value.toString("utf8"), metadata, mood });
