@@ -86,10 +86,11 @@ pub fn answer(method: &Method, path: &str, health: &Health<'_>, is_reader: bool)
 }
 
 /// The limit of a client's requests for us: so generous that only a flood
-/// meets it.
+/// meets it. Whoever brings a good token is a script, or many people.
 #[must_use]
-pub fn quota() -> Quota {
-    Quota::new(20, Duration::from_secs(1), 60)
+pub fn quota(token: Option<&Token>) -> Quota {
+    let (max, burst) = if token.is_some() { (100, 500) } else { (20, 60) };
+    Quota::new(max, Duration::from_secs(1), burst)
 }
 
 /// The counter of requests for us: of whoever brings a good token, else of the

@@ -208,8 +208,8 @@ impl<P: Platform> Request<'_, P> {
         match (matched.as_deref(), none.as_deref()) {
             (None, Some("*")) => Ok("r0".to_owned()),
             (Some(field), None) => {
-                let tag = field.strip_prefix("W/").unwrap_or(field);
-                let name = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+                // Strong comparison (RFC 9110, 13.1.1): a weak tag names nothing.
+                let name = field.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
                 name.filter(|name| revision_number(name).is_some()).map(str::to_owned).ok_or_else(needed)
             }
             _ => Err(needed()),

@@ -51,7 +51,7 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
     pub(super) fn control(&mut self, identity: &Identity, target: &Target<'_>) -> Result<Outcome, Reject> {
         let stage = Stage { stage: "control", verdict: "answer", ..Stage::default() };
         let key = control::counter(identity, None);
-        let decision = self.context.isolate.peek_control(key, &control::quota(), self.platform.now());
+        let decision = self.context.isolate.peek_control(key, &control::quota(None), self.platform.now());
         if !decision.allowed {
             let reject = Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after));
             return Err(self.refuse(stage, reject));

@@ -23,7 +23,7 @@ impl<P: Platform> Journey<'_, P> {
         now: Timestamp,
     ) -> Result<(), Reject> {
         let key = control::counter(identity, token);
-        let decision = self.isolate.control_counters.borrow_mut().take(key, &control::quota(), now);
+        let decision = self.isolate.control_counters.borrow_mut().take(key, &control::quota(token), now);
         if decision.allowed {
             return Ok(());
         }

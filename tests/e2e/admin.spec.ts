@@ -114,13 +114,13 @@ describe("who may", () => {
     await assertRefused(gateway, response, 401, "unauthenticated");
   });
 
-  test("401: an expired token, whose name the audit log has not", async () => {
+  test("401: an expired token, whose name the audit log has", async () => {
     const admin = new Admin(gateway, EXPIRED);
     const response = await admin.get("/policy", { client: "198.51.100.60" });
     await assertRefused(gateway, response, 401, "token-expired");
     assert.match(response.field("www-authenticate") ?? "", /invalid_token/);
     const [entry] = await new Admin(gateway, READER).audit(1);
-    assert.deepEqual([entry?.author, entry?.reason], ["", "token-expired"]);
+    assert.deepEqual([entry?.author, entry?.reason], ["old", "token-expired"]);
   });
 
   test("a token that has not expired, and any case of the scheme's name", async () => {
