@@ -66,7 +66,10 @@ async fn answer() {
     }
     let degraded = state.holder.borrow().degraded().map(str::to_owned);
     let available = snapshot.is_some();
-    let Some(snapshot) = snapshot.or_else(|| state.nothing()) else {
+    // Where the last good policy is too old to act on, it still says who is
+    // calling and where the admin API answers.
+    let held = || state.holder.borrow().current();
+    let Some(snapshot) = snapshot.or_else(held).or_else(|| state.nothing()) else {
         // Unreachable: the policy that serves nothing compiles.
         let reject = Reject::new(Reason::NoPolicy);
         let _ = send_answer(respond::problem(&reject, None), false);

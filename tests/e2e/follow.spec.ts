@@ -361,7 +361,9 @@ describe("past max_stale, when nothing can be read", () => {
         const vars = TOKENS;
         await using({ env: "staging", control: "relay", store, vars }, async (gateway) => {
           const refresh = { interval: "1s", max_stale: "2s", source, on_failure: "closed" };
-          await new Admin(gateway).pushed(document("closed", refresh), "r0");
+          const closed = { ...document("closed", refresh), admin: { hosts: ["gateway.test"] } };
+          const admin = new Admin(gateway, OWNER);
+          await admin.pushed(closed, "r0");
           await actsOn(gateway, "closed");
           await gateway.relay?.fail("throw");
           store.mood = "throw";
@@ -373,9 +375,9 @@ describe("past max_stale, when nothing can be read", () => {
           await assertNoPolicy(gateway, response, /policy-store|control/);
           const { status } = await health(gateway);
           assert.equal(status, "unavailable");
-          // An administrator is not locked out.
-          const admin = new Admin(gateway);
+          // An administrator is not locked out, and still finds the API on its own host only.
           assert.equal((await admin.get("/health")).status, 200);
+          assertProblem(await admin.get("/health", { host: "www.test" }), 404, "no-such-endpoint");
           store.mood = "work";
           await gateway.relay?.fail("work");
           await actsOn(gateway, "closed");

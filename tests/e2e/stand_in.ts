@@ -38,7 +38,7 @@ export class Control extends DurableObject {
     calls.control.push(JSON.parse(message).action);
     const mood = moods.control;
     if (mood === "hang") await forever();
-    if (mood === "throw") throw new Error("told to fail");
+    if (mood === "hang" || mood === "throw") throw new Error("told to fail");
     if (mood === "status") return new Response("told to fail", { status: 500 });
     if (mood === "garbage") return new Response('{"version": 2, "result": {"revis');
     if (mood === "nothing") return new Response('{"version": 2}');
