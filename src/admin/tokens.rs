@@ -124,9 +124,7 @@ impl Tokens {
                 None => None,
                 Some(Some(expires)) => Some(expires),
                 Some(None) => {
-                    return wrong(
-                        "\"expires\" to be a moment such as 2027-01-31T00:00:00Z (RFC 3339, in UTC)",
-                    );
+                    return wrong("\"expires\" to be a moment such as 2027-01-31T00:00:00Z (RFC 3339)");
                 }
             };
             tokens.push(Token { name: entry.name, role: entry.role, digest, expires });

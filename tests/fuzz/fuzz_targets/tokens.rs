@@ -18,7 +18,8 @@ fuzz_target!(|text: &str| {
             let fixed: String = why.chars().filter(|character| !character.is_ascii_digit()).collect();
             assert!(
                 [
-                    "ADMIN_TOKENS: line , column : expected a list of {name, role, sha, expires}",
+                    "ADMIN_TOKENS: expected a JSON list of {name, role, sha, expires}, the role one of reader, operator and owner",
+                    "ADMIN_TOKENS[]: expected {name, role, sha, expires}, the role one of reader, operator and owner",
                     "ADMIN_TOKENS: expected at most  entries",
                     "ADMIN_TOKENS[]: expected a name of its own of  to  bytes",
                     "ADMIN_TOKENS[]: expected \"sha\" to be  hex digits",
