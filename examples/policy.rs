@@ -11,6 +11,7 @@
 //! ```sh
 //! cargo run --example policy -- schema       # www/policy.schema.json
 //! cargo run --example policy -- reference    # docs/reference.md
+//! cargo run --example policy -- openapi      # www/openapi.json
 //! ```
 
 use std::process::ExitCode;
@@ -27,7 +28,8 @@ Usage:
   policy manifest FILE [--sequence N] [--revision NAME] [--metadata]
                                                              prints the value of the KV key \"active\", or its metadata
   policy schema                                              writes www/policy.schema.json
-  policy reference                                           writes docs/reference.md";
+  policy reference                                           writes docs/reference.md
+  policy openapi                                             writes www/openapi.json";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,7 +61,7 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
         return Ok(USAGE.to_owned());
     }
     let (command, rest) = arguments.split_first().ok_or_else(|| usage("expected a command"))?;
-    if rest.is_empty() && matches!(command.as_str(), "schema" | "reference") {
+    if rest.is_empty() && matches!(command.as_str(), "schema" | "reference" | "openapi") {
         return generate(command);
     }
     let (file, options) = rest.split_first().ok_or_else(|| usage("expected a file"))?;
@@ -78,7 +80,9 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
             gateway.upstreams.len()
         )),
         "manifest" => manifest(text, options),
-        _ => Err(usage("expected \"check FILE\", \"manifest FILE\", \"schema\" or \"reference\"")),
+        _ => {
+            Err(usage("expected \"check FILE\", \"manifest FILE\", \"schema\", \"reference\" or \"openapi\""))
+        }
     }
 }
 
@@ -86,6 +90,7 @@ fn generate(what: &str) -> Result<String, Failure> {
     use edgeweir::policy::schema;
     let (path, text) = match what {
         "schema" => ("www/policy.schema.json", schema::text()),
+        "openapi" => ("www/openapi.json", edgeweir::admin::openapi::text()),
         _ => ("docs/reference.md", schema::reference::text()),
     };
     std::fs::write(path, text).map_err(|error| Failure::Policy(format!("{path}: {error}")))?;

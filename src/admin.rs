@@ -18,6 +18,8 @@ pub mod body;
 mod calls;
 pub mod endpoints;
 pub mod explain;
+#[cfg(feature = "schema")]
+pub mod openapi;
 pub mod problem;
 pub mod tokens;
 

@@ -11,6 +11,7 @@ const KNOWN = [
   "bindings",
   "kvNamespaces",
   "durableObjects",
+  "assets",
 ];
 
 /** The demo policy with the origins of this run; undefined where the built-in one fits as it is. */

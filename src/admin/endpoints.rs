@@ -40,6 +40,17 @@ pub enum Call {
     Schema,
 }
 
+/// What a parameter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A whole number.
+    Number,
+    /// The name of a revision.
+    Revision,
+}
+
 /// A parameter of the query.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter {
@@ -47,8 +58,8 @@ pub struct Parameter {
     pub name: &'static str,
     /// What it means.
     pub description: &'static str,
-    /// Whether it is a whole number; a text else.
-    pub is_number: bool,
+    /// What it is.
+    pub kind: Kind,
     /// Whether it has to be there.
     pub required: bool,
 }
@@ -92,35 +103,18 @@ pub struct Endpoint {
     pub answer: &'static str,
     /// Whether `Accept: text/plain` gives a text for people.
     pub has_text: bool,
-    /// How it can refuse, beyond what every endpoint can.
+    /// How it can refuse, beyond what every endpoint like it can.
     pub refusals: &'static [Refusal],
 }
 
-/// How every endpoint can refuse.
-pub const COMMON: [Refusal; 9] = [
-    Refusal::BadRequest,
-    Refusal::Unauthenticated,
-    Refusal::TokenExpired,
-    Refusal::Forbidden,
-    Refusal::NoSuchEndpoint,
-    Refusal::MethodNotAllowed,
-    Refusal::TooManyRejections,
-    Refusal::NoSuchRevision,
-    Refusal::ControlUnavailable,
-];
-
-/// How an endpoint with a body can refuse.
-pub const WITH_BODY: [Refusal; 4] =
-    [Refusal::InvalidBody, Refusal::SlowBody, Refusal::TooLarge, Refusal::UnsupportedMediaType];
-
-const fn text(name: &'static str, required: bool, description: &'static str) -> Parameter {
-    Parameter { name, description, is_number: false, required }
+const fn revision(name: &'static str, required: bool, description: &'static str) -> Parameter {
+    Parameter { name, description, kind: Kind::Revision, required }
 }
 
 const LIMIT: Parameter = Parameter {
     name: "limit",
-    description: "At most so many, 1 to 100. Default 100.",
-    is_number: true,
+    description: "At most so many, 1 to 100; what lies outside is clipped. Default 100.",
+    kind: Kind::Number,
     required: false,
 };
 
@@ -146,9 +140,10 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         path: "/policy",
         call: Call::Policy,
         summary: "The active document, or that of a revision, as its author wrote it. The ETag is the revision's name.",
-        parameters: &[text("revision", false, "Which revision. Default: the active one.")],
+        parameters: &[revision("revision", false, "Which revision. Default: the active one.")],
         precondition: Precondition::Revalidation,
         answer: "Policy",
+        refusals: &[Refusal::NoSuchRevision, Refusal::ControlUnavailable],
         ..PLAIN
     },
     Endpoint {
@@ -158,7 +153,12 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         role: Role::Operator,
         changes: true,
         summary: "Makes a document the active one: a new revision, durable when it is acknowledged.",
-        parameters: &[text("message", false, "Why, at most 500 bytes.")],
+        parameters: &[Parameter {
+            name: "message",
+            description: "Why, at most 500 bytes; the rest is cut off.",
+            kind: Kind::Text,
+            required: false,
+        }],
         precondition: Precondition::Base,
         body: "Policy",
         status: 201,
@@ -169,6 +169,7 @@ pub const ENDPOINTS: [Endpoint; 13] = [
             Refusal::InvalidPolicy,
             Refusal::NeedsNewerModule,
             Refusal::NeedsOwner,
+            Refusal::ControlUnavailable,
         ],
         ..PLAIN
     },
@@ -187,11 +188,11 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         path: "/policy/diff",
         call: Call::DiffDocument,
         summary: "What a document would change, by ids and not by positions.",
-        parameters: &[text("base", false, "Against which revision. Default: the active one.")],
+        parameters: &[revision("base", false, "Against which revision. Default: the active one.")],
         body: "Policy",
         answer: "Difference",
         has_text: true,
-        refusals: &[Refusal::InvalidPolicy],
+        refusals: &[Refusal::InvalidPolicy, Refusal::NoSuchRevision, Refusal::ControlUnavailable],
         ..PLAIN
     },
     Endpoint {
@@ -199,11 +200,12 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         call: Call::DiffRevisions,
         summary: "What changed from one revision to another.",
         parameters: &[
-            text("from", true, "The earlier revision."),
-            text("to", false, "The later revision. Default: the active one."),
+            revision("from", true, "The earlier revision."),
+            revision("to", false, "The later revision. Default: the active one."),
         ],
         answer: "Difference",
         has_text: true,
+        refusals: &[Refusal::NoSuchRevision, Refusal::ControlUnavailable],
         ..PLAIN
     },
     Endpoint {
@@ -220,9 +222,11 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         refusals: &[
             Refusal::PreconditionRequired,
             Refusal::StaleBase,
+            Refusal::NoSuchRevision,
             Refusal::InvalidPolicy,
             Refusal::NeedsNewerModule,
             Refusal::NeedsOwner,
+            Refusal::ControlUnavailable,
         ],
         ..PLAIN
     },
@@ -230,8 +234,9 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         path: "/policy/history",
         call: Call::History,
         summary: "The revisions, newest first; the newest is the active one.",
-        parameters: &[text("before", false, "Only revisions before this one."), LIMIT],
+        parameters: &[revision("before", false, "Only revisions before this one."), LIMIT],
         answer: "History",
+        refusals: &[Refusal::ControlUnavailable],
         ..PLAIN
     },
     Endpoint {
@@ -242,7 +247,7 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         body: "ExplainCall",
         answer: "Explanation",
         has_text: true,
-        refusals: &[Refusal::InvalidPolicy],
+        refusals: &[Refusal::InvalidPolicy, Refusal::NoSuchRevision, Refusal::ControlUnavailable],
         ..PLAIN
     },
     Endpoint {
@@ -253,7 +258,7 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         body: "ReplayCall",
         answer: "Report",
         has_text: true,
-        refusals: &[Refusal::InvalidPolicy],
+        refusals: &[Refusal::InvalidPolicy, Refusal::NoSuchRevision, Refusal::ControlUnavailable],
         ..PLAIN
     },
     Endpoint {
@@ -264,12 +269,13 @@ pub const ENDPOINTS: [Endpoint; 13] = [
             Parameter {
                 name: "before",
                 description: "Only entries before this number.",
-                is_number: true,
+                kind: Kind::Number,
                 required: false,
             },
             LIMIT,
         ],
         answer: "AuditLog",
+        refusals: &[Refusal::ControlUnavailable],
         ..PLAIN
     },
     Endpoint {
@@ -284,6 +290,7 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         call: Call::OpenApi,
         summary: "This document.",
         answer: "Document",
+        refusals: &[Refusal::AssetsUnavailable],
         ..PLAIN
     },
     Endpoint {
@@ -291,6 +298,7 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         call: Call::Schema,
         summary: "The JSON Schema of the policy.",
         answer: "Document",
+        refusals: &[Refusal::AssetsUnavailable],
         ..PLAIN
     },
 ];

@@ -32,6 +32,7 @@ pub struct ReplayCall {
     pub records: String,
     /// The candidate. Default: the active policy.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::policy::Policy>"))]
     pub document: Option<Value>,
     /// A revision in its place.
     #[serde(default)]

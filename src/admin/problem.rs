@@ -185,7 +185,9 @@ struct More {
 
 /// The body of a refusal (RFC 9457).
 #[derive(Debug, Serialize)]
-struct Details<'a> {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ProblemDetails"))]
+pub(super) struct Details<'a> {
     /// `urn:edgeweir:problem:` and the label of the reason.
     #[serde(rename = "type")]
     kind: String,

@@ -108,8 +108,9 @@ impl Refused {
 }
 
 /// A [`Problem`] in a message.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "DocumentProblem"))]
 pub struct ProblemText {
     /// Where.
     pub path: String,
@@ -175,8 +176,8 @@ pub struct PartBytes {
 }
 
 /// The answer to `push` and `rollback`: the revision is durable.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Acknowledgement {
     /// The new revision.
     pub revision: String,
@@ -198,8 +199,8 @@ impl Acknowledgement {
 }
 
 /// Whether the policy store has the active revision.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PublicationState {
     /// It was written. Locations show it as fast as the store allows.
@@ -209,8 +210,8 @@ pub enum PublicationState {
 }
 
 /// A revision without its document; also its row.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Revision {
     /// Its name.
     pub revision: String,
@@ -251,8 +252,8 @@ pub struct RevisionDocument {
 }
 
 /// The answer to `history`.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct History {
     /// Newest first.
     pub revisions: Vec<Revision>,
@@ -261,8 +262,8 @@ pub struct History {
 }
 
 /// What became of an attempt.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AuditOutcome {
     /// It was done.
@@ -272,8 +273,8 @@ pub enum AuditOutcome {
 }
 
 /// An entry of the audit log; also its row.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditEntry {
     /// Its number.
     pub id: u64,
@@ -306,8 +307,8 @@ pub struct AuditEntry {
 }
 
 /// The answer to `audit`.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditLog {
     /// Newest first.
     pub entries: Vec<AuditEntry>,
@@ -323,8 +324,9 @@ pub struct Done {
 }
 
 /// The answer to `status`.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ControlStatus"))]
 pub struct Status {
     /// The active revision; `r0` when there is none.
     pub active: String,

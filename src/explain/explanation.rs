@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// What would become of a request, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// How it would end.
     pub verdict: Outcome,
@@ -41,6 +42,8 @@ pub struct Explanation {
 
 /// How a request would end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ExplainOutcome"))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The origin would be asked.
@@ -68,6 +71,7 @@ impl Outcome {
 
 /// The request, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Asked {
     /// The method.
     pub method: String,
@@ -83,6 +87,8 @@ pub struct Asked {
 
 /// One stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ExplainStage"))]
 pub struct Stage {
     /// Its name; entry stages have `entry.` in front.
     pub stage: &'static str,
@@ -134,6 +140,8 @@ pub struct Stage {
 
 /// What would be decided if shadow rules were enforced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ShadowDecision"))]
 pub struct Would {
     /// `allow` or `deny`.
     pub verdict: &'static str,
@@ -153,6 +161,8 @@ pub struct Would {
 
 /// Who is calling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Caller"))]
 pub struct Who {
     /// The client's address: what `ip_filter` looks at.
     pub address: String,
@@ -175,6 +185,7 @@ pub struct Who {
 
 /// One address of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hop {
     /// The address.
     pub address: String,
@@ -184,6 +195,7 @@ pub struct Hop {
 
 /// What becomes of the request id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RequestId {
     /// `kept` or `new`.
     pub verdict: &'static str,
@@ -195,6 +207,8 @@ pub struct RequestId {
 
 /// One rule of `rate_limit`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "LimitState"))]
 pub struct Limit {
     /// Its id.
     pub rule: String,
@@ -220,6 +234,7 @@ pub struct Limit {
 
 /// How much is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QuotaText {
     /// Requests in a window.
     pub max: u32,
@@ -231,6 +246,7 @@ pub struct QuotaText {
 
 /// A part of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KeyText {
     /// `client`, or the name of a header field.
     pub part: String,
@@ -242,6 +258,8 @@ pub struct KeyText {
 
 /// The state of a counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "CounterState"))]
 #[serde(untagged)]
 pub enum State {
     /// As it is.
@@ -262,6 +280,7 @@ pub enum State {
 
 /// A route that would be more specific.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PassedOver {
     /// Its id.
     pub route: String,
@@ -271,6 +290,8 @@ pub struct PassedOver {
 
 /// The variant.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "CanaryChoice"))]
 pub struct Choice {
     /// Its name.
     pub variant: String,
@@ -292,6 +313,7 @@ pub struct Choice {
 
 /// A variant's share.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Weight {
     /// Its name.
     pub variant: String,
@@ -301,6 +323,8 @@ pub struct Weight {
 
 /// What the cache would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "CacheLookup"))]
 pub struct Stored {
     /// The key, looked up or not.
     pub key: String,
@@ -322,6 +346,8 @@ pub struct Stored {
 
 /// What the origin would get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "UpstreamRequest"))]
 pub struct Sent {
     /// The upstream's name.
     pub name: String,
@@ -335,6 +361,8 @@ pub struct Sent {
 
 /// A change of one field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "FieldEdit"))]
 pub struct EditText {
     /// `set`, `append` or `remove`.
     pub op: &'static str,

@@ -32,15 +32,18 @@ pub const REQUEST_LIMIT: usize = 512 * 1024;
 
 /// A request to explain.
 #[derive(Clone, Debug, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
     /// The method, at most 64 bytes. Default `GET`.
     #[serde(default = "get", deserialize_with = "method")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::admin::openapi::method"))]
     pub method: Method,
     /// The URL: `http://` or `https://`, host, and the target as the client
     /// sends it, at most 20 KiB. It is taken as it is: what no client could
     /// send is refused as it would be on the wire.
     #[serde(deserialize_with = "url")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::admin::openapi::url"))]
     pub url: String,
     /// The client's address, as if the platform had given it, in place of what
     /// `headers` say. Default: what `headers` say.
@@ -49,6 +52,7 @@ pub struct ExplainRequest {
     /// Header lines: an object, or a list of `[name, value]`. At most 128
     /// lines and 64 KiB. Default none but `Host`, which is the URL's.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::admin::openapi::headers"))]
     pub headers: Lines,
 }
 

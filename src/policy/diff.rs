@@ -32,8 +32,9 @@ pub const MAX_CHANGES: usize = 500;
 pub const MAX_MEMBERS: usize = 20;
 
 /// What kind of change it is.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ChangeKind"))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// It stands in the second document only.
@@ -63,8 +64,8 @@ impl Kind {
 }
 
 /// One difference.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Change {
     /// What happened.
     pub kind: Kind,
@@ -94,8 +95,8 @@ pub struct Change {
 }
 
 /// What a set gained and lost, at most [`MAX_MEMBERS`] each.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Members {
     /// What it gained, as written, in the order of its normal form.
     pub added: Vec<String>,

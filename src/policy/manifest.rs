@@ -45,8 +45,8 @@ pub fn part_key(hash: &str) -> String {
 }
 
 /// A part by its content.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PartRef {
     /// SHA-256 as 64 lower-case hex digits.
     pub hash: String,

@@ -46,8 +46,8 @@ pub fn document() -> Value {
 
 /// Takes away what says nothing to an author: Rust's formats, that what may be
 /// left out is null then, and the line breaks of doc comments.
-#[derive(Clone)]
-struct Tidy;
+#[derive(Clone, Debug)]
+pub struct Tidy;
 
 impl Transform for Tidy {
     fn transform(&mut self, schema: &mut Schema) {

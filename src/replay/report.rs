@@ -10,6 +10,8 @@ use crate::error::printable;
 
 /// How a request ended, or would.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ReplayOutcome"))]
 pub struct Outcome {
     /// As in the access log. A candidate's is `forwarded` or `refused`.
     pub verdict: &'static str,
@@ -66,6 +68,8 @@ impl Outcome {
 
 /// A member of an outcome that differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ReplayChange"))]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// Whether it passes.
@@ -110,6 +114,8 @@ pub(super) fn changes(before: &Outcome, after: &Outcome, in_part: bool) -> Vec<C
 
 /// One record that is not the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ReplayRecord"))]
 pub struct Judged {
     /// The number of its line, from 1.
     pub line: u64,
@@ -168,6 +174,8 @@ impl Judged {
 
 /// Records that are not the same for one cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ReplayGroup"))]
 pub struct Group {
     /// `changed` or `undecidable`.
     pub verdict: &'static str,
@@ -187,6 +195,7 @@ pub struct Group {
 
 /// What a replay found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
     /// Lines, empty ones included.
     pub lines: u64,

@@ -22,6 +22,8 @@ use crate::stages::target::Target;
 
 /// Where a record says too little.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ReplayGap"))]
 pub struct Gap {
     /// The stage.
     pub stage: &'static str,

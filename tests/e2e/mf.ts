@@ -301,7 +301,7 @@ export function settings(env?: GatewayOptions["env"]) {
     throw new Error("The gateway is not built: run `npm run build` first.");
   }
   const { compatibilityDate = "", compatibilityFlags = [], modulesRules, bindings } = workerOptions;
-  const { kvNamespaces, durableObjects, zone } = workerOptions;
+  const { kvNamespaces, durableObjects, assets, zone } = workerOptions;
   return {
     main,
     compatibilityDate,
@@ -310,6 +310,7 @@ export function settings(env?: GatewayOptions["env"]) {
     bindings,
     kvNamespaces,
     durableObjects,
+    assets,
     zone,
   };
 }

@@ -7,6 +7,7 @@ mod changes;
 mod failures;
 mod forms;
 mod limiter;
+mod openapi;
 mod properties;
 mod tokens;
 
@@ -89,7 +90,9 @@ impl Admin {
 
     pub fn send_bytes(&self, head: &PlainHead, body: Result<&[u8], BodyError>) -> (Response, Record) {
         *self.gate.platform.body.borrow_mut() = body.map(<[u8]>::to_vec);
-        self.gate.send(head)
+        let (response, record) = self.gate.send(head);
+        openapi::hold(head, &response);
+        (response, record)
     }
 
     pub fn get(&self, name: &str, target: &str) -> Response {

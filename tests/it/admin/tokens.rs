@@ -167,6 +167,7 @@ fn one_wrong_entry_makes_the_whole_list_unusable() {
         with("name", json!(7)),
         with("name", json!("good")),
         with("role", json!(["owner"])),
+        with("role", json!({"owner": null})),
         with("sha256", json!([1])),
         with("sha256", digest),
     ];
