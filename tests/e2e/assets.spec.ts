@@ -23,7 +23,7 @@ for (const env of [undefined, "staging", "production"] as const) {
       ...(env === undefined ? {} : { env }),
       vars: { ...TOKENS, LOG_LEVEL: "info" },
       policy: policy("http://127.0.0.1:1", []),
-      verbatim: true,
+      assets: true,
     };
 
     test("are served to whoever has a token, as they are in the repository", async () => {

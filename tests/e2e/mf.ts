@@ -52,6 +52,8 @@ export interface GatewayOptions {
    * default workerd makes them from Host and target: it resolves plain dot segments on the way, and
    * answers 500 itself where the two make no URL. */
   verbatim?: boolean;
+  /** The static assets. Miniflare puts a router in front for them, which parses the URLs. */
+  assets?: boolean;
   /** A Durable Object class that can be told to fail, in the place of the real one. */
   limiter?: "stand-in";
   /** Between the isolates and the real Control object, one that counts what passes and can be told
@@ -326,7 +328,8 @@ function gatewayWorkers(options: GatewayOptions): WorkerOptions[] {
 }
 
 function moduleWorker(options: GatewayOptions, build: Build): object {
-  const { main, bindings, kvNamespaces, durableObjects, ...rest } = settings(options.env);
+  const { main, bindings, kvNamespaces, durableObjects, assets, ...others } = settings(options.env);
+  const rest = options.assets ? { ...others, assets } : others;
   const vars = Object.entries({ ...bindings, ...options.vars }).filter(
     ([, value]) => value !== undefined,
   );
