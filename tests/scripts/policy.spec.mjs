@@ -280,7 +280,7 @@ describe("policy explain and replay", () => {
 
 describe("policy check", () => {
   it("finds every problem of every file, on this machine", async (test) => {
-    const good = documentFile(test, readFileSync(inRoot("policies/demo.json")));
+    const good = documentFile(test, '{"version":1}');
     const bad = documentFile(test, '{"version":1,"routes":[{"id":7}],"more":{}}');
     const { code, stdout, stderr } = await command("policy", ["check", good, bad]);
     assert.equal(code, 1);
