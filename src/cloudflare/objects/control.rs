@@ -62,7 +62,7 @@ extern "C" {
 const STORE_WAIT: u32 = 10_000;
 
 /// The single writer.
-#[durable_object]
+#[durable_object(alarm)]
 #[derive(Debug)]
 pub struct Control {
     storage: Storage,

@@ -20,7 +20,7 @@ use crate::stages::rate_limit::message::{FIELD, Peek, Take, encode_decision};
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// One shard of the exact counters.
-#[durable_object]
+#[durable_object(alarm)]
 #[derive(Debug)]
 pub struct Limiter {
     state: State,
