@@ -14,10 +14,10 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
+use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess,
-    Unexpected, VariantAccess, Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
 /// One step of a path.
@@ -245,15 +245,19 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, 'de, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        let key = self.entries.next_key_seed(Key { seed, key: &mut self.key });
-        if key.is_err() {
+        // The name first and by itself: code for each type of key would be
+        // much code.
+        let Some(Key(key)) = self.entries.next_key()? else { return Ok(None) };
+        self.key = key;
+        let name = seed.deserialize(StrDeserializer::new(&self.key));
+        if name.is_err() {
             self.trail.push(Step::Key(self.key.to_string()));
-        } else if let (Ok(Some(_)), Some(seen)) = (&key, &mut self.seen)
+        } else if let Some(seen) = &mut self.seen
             && !seen.insert(self.key.clone())
         {
             return Err(A::Error::custom("a name stands twice in one object"));
         }
-        key
+        name.map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
@@ -265,35 +269,30 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, 'de, A> {
     }
 }
 
-/// Reads a name and remembers it.
-struct Key<'k, 'de, S> {
-    seed: S,
-    key: &'k mut Cow<'de, str>,
-}
+/// A name, borrowed where the text has it as it is.
+struct Key<'de>(Cow<'de, str>);
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Key<'_, 'de, S> {
-    type Value = S::Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        deserializer.deserialize_str(self)
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(KeyVisitor).map(Self)
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Key<'_, 'de, S> {
-    type Value = S::Value;
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<S::Value, E> {
-        *self.key = Cow::Borrowed(name);
-        self.seed.deserialize(BorrowedStrDeserializer::new(name))
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
     }
 
-    fn visit_str<E: Error>(self, name: &str) -> Result<S::Value, E> {
-        *self.key = Cow::Owned(name.to_owned());
-        self.seed.deserialize(StrDeserializer::new(name))
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }
 
