@@ -30,6 +30,7 @@
 //! ports), [`policy`] (the document and its compiled form), [`stages`],
 //! [`gateway`], [`explain`], [`replay`].
 
+pub mod addresses;
 pub mod admin;
 pub mod control;
 pub mod error;

@@ -14,6 +14,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod addresses;
 mod admin;
 mod cache;
 mod canary;

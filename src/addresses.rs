@@ -1,0 +1,68 @@
+//! Sets of addresses: which of them hold an address, and by which prefix.
+//!
+//! A policy's inline sets are one [`AddressIndex`] in its compiled form; the
+//! stored sets of an environment are another, [`StoredSets`], that an isolate
+//! loads beside the policy.
+
+pub mod index;
+
+use std::net::IpAddr;
+
+pub use index::{AddressIndex, Hit, SetId};
+
+use crate::stages::ip_filter::prefix::Prefix;
+
+/// What is known of a stored set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSet {
+    /// Its name, as `address_sets` in the policy names it.
+    pub name: String,
+    /// When this list came in, in seconds since 1970.
+    pub since: u64,
+    /// Where it came from: the address of a feed, or `import`.
+    pub source: String,
+}
+
+/// The stored sets of an environment. [`SetId`] `n` is the set at place `n`.
+#[derive(Clone, Debug, Default)]
+pub struct StoredSets {
+    /// Grows with every change of any of them.
+    pub generation: u64,
+    /// The sets.
+    pub sets: Vec<StoredSet>,
+    /// Their prefixes.
+    pub index: AddressIndex,
+}
+
+/// Where a rule's sets are looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct Lists<'a> {
+    /// The policy's inline sets, by their place in the compiled policy.
+    pub inline: &'a AddressIndex,
+    /// The stored ones; `None` while they are not there though the policy
+    /// names some.
+    pub stored: Option<&'a StoredSets>,
+}
+
+impl Lists<'_> {
+    /// All inline hits, longest first.
+    pub fn inline(&self, address: IpAddr) -> impl Iterator<Item = Hit> {
+        self.inline.find(address)
+    }
+}
+
+impl StoredSets {
+    /// The place of a set by its name.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<SetId> {
+        let place = self.sets.iter().position(|set| set.name == name)?;
+        u16::try_from(place).ok().map(SetId)
+    }
+
+    /// Every set and prefix that contains an address, longest first.
+    pub fn holding(&self, address: IpAddr) -> impl Iterator<Item = (&StoredSet, Prefix)> {
+        self.index
+            .find(address)
+            .filter_map(|hit| self.sets.get(usize::from(hit.set.0)).map(|set| (set, hit.prefix)))
+    }
+}
