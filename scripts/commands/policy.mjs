@@ -121,6 +121,11 @@ function showRefusal(error, name, names, flags) {
     const count = problems.length === 1 ? "1 problem" : `${problems.length} problems`;
     error.message = `${printable(subject)} cannot be used: ${count}, above.`;
   }
+  // Nobody who typed a command knows of a body: what it was made of is wrong.
+  if (error.reason === "invalid-body" && problems.length > 0) {
+    error.message = `That is no request to ${printable(name)}; see above.`;
+    error.exitCode = USAGE;
+  }
 }
 
 await main(async () => {

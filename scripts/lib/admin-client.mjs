@@ -195,11 +195,14 @@ export function adminClient(target, { timeout }) {
    * @param {string} method
    * @param {string} path below `/_weir/admin/v1`
    * @param {{query?: Record<string, string | undefined>, headers?: Record<string, string>,
-   *   body?: string | Uint8Array, plain?: boolean, expect?: number[]}} [options] `plain`: asks for
-   *   the text for people
+   *   body?: string | Uint8Array, plain?: boolean, expect?: number[],
+   *   known?: (answer: {json: any, revision?: string}) => boolean}} [options] `plain`: asks for the
+   *   text for people; `known`: whether that is what the API answers. Any server may say 200 in JSON,
+   *   and nothing of it would read as "there is nothing".
    */
   return async function call(method, path, options = {}) {
     const { query = {}, headers = {}, body, plain = false, expect = [200] } = options;
+    const { known = () => true } = options;
     const url = new URL(`/_weir/admin/v1/${path}`, target.url);
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) url.searchParams.set(name, value);
@@ -240,6 +243,8 @@ export function adminClient(target, { timeout }) {
         : foreign(target, response.status);
     }
     const revision = REVISION_TAG.exec(response.headers.get("etag") ?? "")?.[1];
-    return { status: response.status, text, json, revision };
+    const answer = { status: response.status, text, json, revision };
+    if (!known(answer)) throw foreign(target, response.status);
+    return answer;
   };
 }

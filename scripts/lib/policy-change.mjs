@@ -44,9 +44,10 @@ async function agree(question, flags, person) {
 }
 
 /** Sends a change; where its end is not known, that is said. */
-async function change(call, request) {
+async function change(call, [method, path, options]) {
+  const known = ({ json }) => typeof json?.revision === "string";
   try {
-    return await call(...request);
+    return await call(method, path, { ...options, known });
   } catch (error) {
     if (error instanceof ApiRefusal && error.unsure) {
       note("It is not known whether that was accepted. Look: npm run policy -- history");

@@ -51,9 +51,10 @@ export async function diff(call, names, flags) {
     throw new Refusal("That is not what can be compared.", mend, USAGE);
   }
   const [method, path, options] = request;
-  const answer = await call(method, path, { ...options, plain: !flags.json });
+  const known = ({ json }) => !flags.json || Array.isArray(json?.changes);
+  const answer = await call(method, path, { ...options, plain: !flags.json, known });
   if (flags.json) print(answer.text);
-  const changes = flags.json ? (answer.json.changes?.length ?? 0) : showDiff(answer.text);
+  const changes = flags.json ? answer.json.changes.length : showDiff(answer.text);
   return flags["exit-code"] && changes > 0 ? NO : 0;
 }
 
@@ -74,7 +75,10 @@ function writeWhole(path, text) {
 /** @param {Call} call */
 export async function pull(call, flags) {
   const wanted = requireRevision(flags.revision, "--revision");
-  const { text, revision } = await call("GET", "policy", { query: { revision: wanted } });
+  // Not by its tag, which something in between may have taken away.
+  const known = ({ json }) => typeof json?.version === "number";
+  const query = { revision: wanted };
+  const { text, revision } = await call("GET", "policy", { query, known });
   const name = revision ?? wanted ?? "the active revision";
   if (flags.output === undefined || flags.output === "-") {
     process.stdout.write(text);
@@ -107,9 +111,10 @@ export async function history(call, flags) {
     limit: readLimit(flags.limit),
     before: requireRevision(flags.before, "--before"),
   };
-  const { text, json } = await call("GET", "policy/history", { query });
+  const known = ({ json }) => Array.isArray(json?.revisions);
+  const { text, json } = await call("GET", "policy/history", { query, known });
   if (flags.json) return print(text);
-  const revisions = json.revisions ?? [];
+  const { revisions } = json;
   if (revisions.length === 0) note("No revision is stored.");
   const rows = table(
     revisions.map((it, at) => {
@@ -133,9 +138,10 @@ export async function audit(call, flags) {
     throw new Refusal("--before wants the number of an entry.", undefined, USAGE);
   }
   const query = { limit: readLimit(flags.limit), before: flags.before };
-  const { text, json } = await call("GET", "audit", { query });
+  const known = ({ json }) => Array.isArray(json?.entries);
+  const { text, json } = await call("GET", "audit", { query, known });
   if (flags.json) return print(text);
-  const entries = json.entries ?? [];
+  const { entries } = json;
   if (entries.length === 0) note("Nothing was attempted yet.");
   const rows = table(
     entries.map((it) => {
@@ -163,7 +169,8 @@ export async function audit(call, flags) {
 
 /** @param {Call} call */
 export async function health(call, flags) {
-  const { text, json } = await call("GET", "health", { expect: [200, 503] });
+  const known = ({ json }) => typeof json?.status === "string";
+  const { text, json } = await call("GET", "health", { expect: [200, 503], known });
   const good = json.status === "ok";
   if (flags.json) {
     print(text);

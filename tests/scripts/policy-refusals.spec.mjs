@@ -8,6 +8,7 @@ import { printable } from "../../scripts/lib/term.mjs";
 import {
   clean,
   DOCUMENT,
+  documentFile,
   json,
   oneLine,
   problem,
@@ -104,6 +105,26 @@ describe("who does not answer", () => {
     await unreachable(test, json(200, "{"), /answers 200, but not/);
     await unreachable(test, json(202, {}), /answers 202, but not/);
     await unreachable(test, json(400, { type: "about:blank" }), /answers 400, but not/);
+  });
+
+  it("another server, that says 200 in JSON to everything", async (test) => {
+    const file = documentFile(test);
+    const api = await standIn(test, { "*": json(200, { version: "stable", method: "GET" }) });
+    for (const args of [
+      ["history"],
+      ["audit", "--json"],
+      ["health"],
+      ["pull"],
+      ["check", file],
+      ["diff", file, "--json"],
+      ["push", file, "-m", "x", "--create", "--yes"],
+    ]) {
+      const { code, stdout, stderr } = clean(await api.run(args));
+      assert.equal(code, 3, `${args.join(" ")}: ${stderr}`);
+      assert.match(stderr, /answers 200, but not as the admin API does/);
+      assert.equal(stdout, "");
+    }
+    await unreachable(test, json(200, "null"), /answers 200, but not/);
   });
 
   it("an answer without end", (test) =>

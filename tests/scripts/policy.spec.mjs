@@ -273,8 +273,9 @@ describe("policy explain and replay", () => {
       "POST /explain": problem(400, "invalid-body", { problems }),
     });
     const { code, stderr } = clean(await api.run(["explain", "x"]));
-    assert.equal(code, 1);
+    assert.equal(code, 2);
     assert.match(stderr, /^explain: url: found "x"; expected an absolute URL$/m);
+    assert.match(stderr, /^error: That is no request to explain; see above\.$/m);
   });
 });
 
