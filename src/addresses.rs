@@ -4,11 +4,14 @@
 //! stored sets of an environment are another, [`StoredSets`], that an isolate
 //! loads beside the policy.
 
+pub mod format;
 pub mod index;
+mod v4;
+mod v6;
 
 use std::net::IpAddr;
 
-pub use index::{AddressIndex, Hit, SetId};
+pub use index::{AddressIndex, Builder, Hit, SetId};
 
 use crate::stages::ip_filter::prefix::Prefix;
 
@@ -24,7 +27,7 @@ pub struct StoredSet {
 }
 
 /// The stored sets of an environment. [`SetId`] `n` is the set at place `n`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredSets {
     /// Grows with every change of any of them.
     pub generation: u64,

@@ -2,11 +2,19 @@
 //!
 //! Prefixes nest or are disjoint. Sorted by where they begin, and then by
 //! length, the last one that begins at or before an address is either the
-//! longest that contains it or lies inside the one that is; so a lookup is a
-//! search and a walk outwards.
+//! longest that contains it or lies inside the one that is. So a lookup is a
+//! search for that one and a walk outwards: each entry knows how far before it
+//! the nearest stands that encloses it. Nothing is cut into ranges, so a
+//! prefix is one entry whatever it holds, and a hit names the prefix as the
+//! list has it.
+//!
+//! Flat arrays without pointers: what is stored is what is used, see
+//! [`super::format`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::v4::V4;
+use super::v6::V6;
 use crate::stages::ip_filter::prefix::Prefix;
 
 /// A set by its number.
@@ -20,68 +28,153 @@ pub struct Hit {
     pub prefix: Prefix,
     /// Its set.
     pub set: SetId,
-    /// The number of the entry in the index: stable while the index lives.
+    /// The number of the entry in the index, in the order of
+    /// [`AddressIndex::entries`]: stable while the index lives.
     pub entry: u32,
 }
 
 /// Prefixes of several sets, to be looked up by address.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressIndex {
-    /// Sorted by family, address, length, set.
-    entries: Vec<(Prefix, SetId)>,
-    /// For each entry the one before it that encloses or equals it.
-    parents: Vec<Option<u32>>,
+    pub(super) v4: V4,
+    pub(super) v6: V6,
 }
 
-impl AddressIndex {
-    /// Builds an index. Any order; what is there twice counts once.
-    #[must_use]
-    pub fn build(mut entries: Vec<(Prefix, SetId)>) -> Self {
-        entries.sort_unstable();
-        entries.dedup();
-        entries.truncate(usize::try_from(u32::MAX).unwrap_or(usize::MAX));
-        let mut parents = Vec::with_capacity(entries.len());
-        let mut open: Vec<(u32, Prefix)> = Vec::new();
-        for (number, (prefix, _)) in (0_u32..).zip(&entries) {
-            let encloses =
-                |outer: &Prefix| outer.length() <= prefix.length() && outer.contains(prefix.address());
-            while open.last().is_some_and(|(_, outer)| !encloses(outer)) {
-                open.pop();
-            }
-            parents.push(open.last().map(|(number, _)| *number));
-            open.push((number, *prefix));
+/// The most entries of one family: what the distance to an enclosing entry
+/// can express.
+pub const ENTRIES_LIMIT: usize = 1 << 26;
+
+/// Collects what an index is built of: 8 bytes for an IPv4 prefix, 32 for an
+/// IPv6 one.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    /// Address, length and set, from the highest bit down, so that the order
+    /// of the numbers is the order of the index.
+    v4: Vec<u64>,
+    v6: Vec<(u128, u32)>,
+}
+
+impl Builder {
+    /// Adds a prefix.
+    pub fn push(&mut self, prefix: Prefix, set: SetId) {
+        match prefix.address() {
+            IpAddr::V4(v4) => self.push_v4(v4.to_bits(), prefix.length(), set),
+            IpAddr::V6(v6) => self.push_v6(v6.to_bits(), prefix.length(), set),
         }
-        Self { entries, parents }
     }
 
-    /// How many entries there are.
+    /// Adds an IPv4 prefix. Host bits have to be zero, and the length at most
+    /// 32; else it is left out.
+    pub fn push_v4(&mut self, first: u32, length: u8, set: SetId) {
+        if length <= 32 && first & super::v4::host_bits(length) == 0 {
+            self.v4.push(u64::from(first) << 32 | u64::from(length) << 16 | u64::from(set.0));
+        }
+    }
+
+    /// Adds an IPv6 prefix. Host bits have to be zero, and the length at most
+    /// 128; else it is left out.
+    pub fn push_v6(&mut self, first: u128, length: u8, set: SetId) {
+        if length <= 128 && first & super::v6::host_bits(length) == 0 {
+            self.v6.push((first, u32::from(length) << 16 | u32::from(set.0)));
+        }
+    }
+
+    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.v4.len().saturating_add(self.v6.len())
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// The index. What is there twice counts once.
+    #[must_use]
+    pub fn finish(self) -> AddressIndex {
+        let Self { mut v4, mut v6 } = self;
+        // Stable, since that is linear where runs are sorted already, as they
+        // are when one set of an index is replaced.
+        v4.sort();
+        v4.dedup();
+        v4.truncate(ENTRIES_LIMIT);
+        let low = |entry: u64| (entry & 0xffff_ffff) as u32;
+        let v4 = V4::new(&v4, |entry| ((entry >> 32) as u32, low(entry)));
+        v6.sort();
+        v6.dedup();
+        v6.truncate(ENTRIES_LIMIT);
+        AddressIndex { v4, v6: V6::new(&v6) }
+    }
+}
+
+impl AddressIndex {
+    /// Builds an index. Any order; what is there twice counts once.
+    #[must_use]
+    pub fn build(entries: impl IntoIterator<Item = (Prefix, SetId)>) -> Self {
+        let mut builder = Builder::default();
+        for (prefix, set) in entries {
+            builder.push(prefix, set);
+        }
+        builder.finish()
+    }
+
+    /// A builder that holds the entries of those sets that `renumber` gives a
+    /// number: how one set of an index is replaced or taken out.
+    #[must_use]
+    pub fn keep(&self, renumber: impl Fn(SetId) -> Option<SetId>) -> Builder {
+        let mut builder = Builder::default();
+        for entry in 0..self.v4.len() {
+            if let Some((first, length, set)) = self.v4.entry(entry)
+                && let Some(set) = renumber(set)
+            {
+                builder.push_v4(first, length, set);
+            }
+        }
+        for entry in 0..self.v6.len() {
+            if let Some((first, length, set)) = self.v6.entry(entry)
+                && let Some(set) = renumber(set)
+            {
+                builder.push_v6(first, length, set);
+            }
+        }
+        builder
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.v4.len().saturating_add(self.v6.len())
+    }
+
+    /// How many of them are IPv4.
+    #[must_use]
+    pub fn len_v4(&self) -> usize {
+        self.v4.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The memory that it holds, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.v4.bytes().saturating_add(self.v6.bytes())
     }
 
     /// Every entry that contains the address: the longest prefix first, equal
     /// prefixes in descending order of their sets.
-    pub fn find(&self, address: IpAddr) -> impl Iterator<Item = Hit> {
-        let after = self.entries.partition_point(|(prefix, _)| prefix.address() <= address);
-        let mut next = after.checked_sub(1).and_then(|last| u32::try_from(last).ok());
-        std::iter::from_fn(move || {
-            loop {
-                let entry = next?;
-                let place = usize::try_from(entry).ok()?;
-                let (prefix, set) = *self.entries.get(place)?;
-                next = self.parents.get(place).copied().flatten();
-                if prefix.contains(address) {
-                    return Some(Hit { prefix, set, entry });
-                }
-            }
-        })
+    #[must_use]
+    pub fn find(&self, address: IpAddr) -> Hits<'_> {
+        let at = match address {
+            IpAddr::V4(v4) => self.v4.last_at_or_before(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.last_at_or_before(v6.to_bits()),
+        };
+        Hits { index: self, address, at }
     }
 
     /// The longest prefix that contains the address.
@@ -90,8 +183,79 @@ impl AddressIndex {
         self.find(address).next()
     }
 
-    /// All entries, sorted.
+    /// The entries whose prefixes lie inside this one or equal it, in order.
+    pub fn inside(&self, prefix: Prefix) -> impl Iterator<Item = Hit> {
+        let after = |at: Option<usize>| at.map_or(0, |at| at.saturating_add(1));
+        let (from, to, is_v4) = match prefix.address() {
+            IpAddr::V4(v4) => {
+                let first = v4.to_bits();
+                let last = first | super::v4::host_bits(prefix.length());
+                let before = first.checked_sub(1).and_then(|before| self.v4.last_at_or_before(before));
+                (after(before), after(self.v4.last_at_or_before(last)), true)
+            }
+            IpAddr::V6(v6) => {
+                let first = v6.to_bits();
+                let last = first | super::v6::host_bits(prefix.length());
+                let before = first.checked_sub(1).and_then(|before| self.v6.last_at_or_before(before));
+                (after(before), after(self.v6.last_at_or_before(last)), false)
+            }
+        };
+        (from..to)
+            .filter_map(move |entry| if is_v4 { self.hit_v4(entry) } else { self.hit_v6(entry) })
+            .filter(move |hit| hit.prefix.length() >= prefix.length())
+    }
+
+    /// All entries, sorted: IPv4 first, then by address, length and set.
     pub fn entries(&self) -> impl Iterator<Item = (Prefix, SetId)> {
-        self.entries.iter().copied()
+        let v4 = (0..self.v4.len()).filter_map(|entry| self.hit_v4(entry));
+        let v6 = (0..self.v6.len()).filter_map(|entry| self.hit_v6(entry));
+        v4.chain(v6).map(|hit| (hit.prefix, hit.set))
+    }
+
+    fn hit_v4(&self, entry: usize) -> Option<Hit> {
+        let (first, length, set) = self.v4.entry(entry)?;
+        let prefix = Prefix::containing(IpAddr::V4(Ipv4Addr::from_bits(first)), length)?;
+        Some(Hit { prefix, set, entry: u32::try_from(entry).ok()? })
+    }
+
+    fn hit_v6(&self, entry: usize) -> Option<Hit> {
+        let (first, length, set) = self.v6.entry(entry)?;
+        let prefix = Prefix::containing(IpAddr::V6(Ipv6Addr::from_bits(first)), length)?;
+        Some(Hit { prefix, set, entry: u32::try_from(self.v4.len().saturating_add(entry)).ok()? })
+    }
+}
+
+/// The entries that contain an address, outwards.
+#[derive(Clone, Debug)]
+pub struct Hits<'a> {
+    index: &'a AddressIndex,
+    address: IpAddr,
+    /// The next entry of the address's family to look at.
+    at: Option<usize>,
+}
+
+impl Iterator for Hits<'_> {
+    type Item = Hit;
+
+    fn next(&mut self) -> Option<Hit> {
+        let index = self.index;
+        let found = match self.address {
+            IpAddr::V4(v4) => index.v4.outwards(self.at, v4.to_bits()),
+            IpAddr::V6(v6) => index.v6.outwards(self.at, v6.to_bits()),
+        };
+        let Some(found) = found else {
+            self.at = None;
+            return None;
+        };
+        match self.address {
+            IpAddr::V4(_) => {
+                self.at = index.v4.enclosing(found);
+                index.hit_v4(found)
+            }
+            IpAddr::V6(_) => {
+                self.at = index.v6.enclosing(found);
+                index.hit_v6(found)
+            }
+        }
     }
 }
