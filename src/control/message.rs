@@ -2,9 +2,9 @@
 //! one request and one answer.
 //!
 //! ```json
-//! {"version": 2, "least": 1, "module": "0.2.0", "action": "push", "base": "r6", "document": "…"}
-//! {"version": 2, "result": {"revision": "r7", "sequence": 7, "hash": "…", "state": "published"}}
-//! {"version": 2, "refused": {"reason": "stale-base", "base": "r6", "active": "r7"}}
+//! {"version": 3, "least": 1, "module": "0.3.0", "action": "push", "base": "r6", "document": "…"}
+//! {"version": 3, "result": {"revision": "r7", "sequence": 7, "hash": "…", "state": "published"}}
+//! {"version": 3, "refused": {"reason": "stale-base", "base": "r6", "active": "r7"}}
 //! ```
 //!
 //! 1. Objects run old code for minutes after a deployment, and isolates too.
@@ -26,7 +26,8 @@ use crate::policy::manifest::MODULE_VERSION;
 /// - 1: everything but what follows.
 /// - 2: `parts` of a push, `behind` of an answer to `active`, and the asker's
 ///   `module`.
-pub const PROTOCOL: u32 = if cfg!(feature = "previous-protocol") { 1 } else { 2 };
+/// - 3: stored address sets and bans.
+pub const PROTOCOL: u32 = if cfg!(feature = "previous-protocol") { 2 } else { 3 };
 
 /// The oldest protocol that this module understands.
 pub const LEAST: u32 = 1;

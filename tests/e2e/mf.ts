@@ -260,7 +260,7 @@ export class Gateway {
     const binding: unknown = await this.#mf.getDurableObjectNamespace("CONTROL", this.#owner);
     const objects = binding as Objects;
     const control = objects.get(objects.idFromName(CONTROL_NAME));
-    const body = JSON.stringify({ version: 2, least: 1, module: VERSION, ...message });
+    const body = JSON.stringify({ version: 3, least: 1, module: VERSION, ...message });
     const response = await control.fetch("https://control.invalid/", { method: "POST", body });
     return (await response.json()) as ControlAnswer;
   }

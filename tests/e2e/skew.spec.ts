@@ -24,7 +24,7 @@ const newer = (name: string): object =>
   policy(origin.url, [route(name, "/*")], { refresh: { interval: "1s", source: "control" } });
 
 /** The protocol that a build speaks. */
-const PROTOCOL: Record<Build, number> = { current: 2, previous: 1 };
+const PROTOCOL: Record<Build, number> = { current: 3, previous: 2 };
 
 const acts = (gateway: Gateway, name: string, isolate: number): Promise<unknown> =>
   eventually(
@@ -52,13 +52,14 @@ for (const [control, other] of [
     test("each speaks its own protocol, and the lower one of both with the other", async () => {
       for (const [version, least, answered] of [
         [1, 1, 1],
-        [2, 1, PROTOCOL[control]],
+        [2, 1, 2],
         [3, 1, PROTOCOL[control]],
+        [4, 1, PROTOCOL[control]],
       ] as const) {
         const answer = await gateway.askControl({ version, least, action: "status" });
         assert.deepEqual([answer.version, answer.refused], [answered, undefined]);
       }
-      const unknown = await gateway.askControl({ version: 3, least: 3, action: "status" });
+      const unknown = await gateway.askControl({ version: 4, least: 4, action: "status" });
       assert.equal(unknown.refused?.reason, "unsupported-version");
       const tooOld = await gateway.askControl({ version: 0, least: 0, action: "status" });
       assert.equal(tooOld.refused?.reason, "unsupported-version");
@@ -117,11 +118,10 @@ for (const [control, other] of [
 
     test("has its parts from it", async () => {
       const pushed = await gateway.askControl({
-        version: 2,
         action: "push",
         base: "r4",
         document: JSON.stringify(newer("parts")),
-        parts: PROTOCOL[control] >= 2 ? ["a part"] : [],
+        parts: ["a part"],
         author: "olaf",
         role: "operator",
       });
