@@ -27,7 +27,7 @@
 //! them, and compiles and runs on the host. `cloudflare` exists on wasm32 only.
 //!
 //! In reading order: [`exchange`], [`error`], [`time`], [`platform`] (the
-//! ports), [`policy`] (the document and its compiled form), [`stages`],
+//! ports), [`addresses`] and [`feeds`], [`policy`] (the document and its compiled form), [`stages`],
 //! [`gateway`], [`explain`], [`replay`].
 
 pub mod addresses;
@@ -36,6 +36,7 @@ pub mod control;
 pub mod error;
 pub mod exchange;
 pub mod explain;
+pub mod feeds;
 pub mod gateway;
 pub mod observe;
 pub mod platform;

@@ -24,6 +24,7 @@ mod diff;
 mod exchange;
 mod explain;
 mod fake;
+mod feeds;
 mod gateway;
 mod gcra;
 mod identity;

@@ -64,6 +64,9 @@ pub const HOST_PATTERN: &str = concat!("^(?:\\*\\.", host_name!(), "|", authorit
 /// The URL of an origin.
 pub const ORIGIN: &str = concat!("^(?:request|https?://", authority!(), "/?)$");
 
+/// The URL of a feed.
+pub const FEED_URL: &str = concat!("^[Hh][Tt][Tt][Pp][Ss]://", authority!(), "(?:[/?][!-~]*)?$");
+
 /// A path of `match`: segments without control characters, space, `#`, `?`,
 /// `\`, `*` and braces, or one name in braces; `/*` at the end.
 pub const PATH: &str =
