@@ -37,23 +37,6 @@ pub struct StoredSets {
     pub index: AddressIndex,
 }
 
-/// Where a rule's sets are looked up.
-#[derive(Clone, Copy, Debug)]
-pub struct Lists<'a> {
-    /// The policy's inline sets, by their place in the compiled policy.
-    pub inline: &'a AddressIndex,
-    /// The stored ones; `None` while they are not there though the policy
-    /// names some.
-    pub stored: Option<&'a StoredSets>,
-}
-
-impl Lists<'_> {
-    /// All inline hits, longest first.
-    pub fn inline(&self, address: IpAddr) -> impl Iterator<Item = Hit> {
-        self.inline.find(address)
-    }
-}
-
 impl StoredSets {
     /// The place of a set by its name.
     #[must_use]

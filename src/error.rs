@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::stages::ip_filter::DenyAnswer;
+
 /// Why the gateway itself answered a request. The label is the one name of
 /// that reason: in problem details, in the log and in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Reason {
     ClientAddress,
     /// `CDN-Loop` already names this gateway (RFC 8586).
     Loop,
+    /// A stored address set that a rule needs is not there.
+    SetUnavailable,
     /// An `ip_filter` rule or default refused the address.
     AddressDenied,
     /// A `rate_limit` rule refused.
@@ -48,6 +52,7 @@ impl Reason {
             Self::ClientAddress => "client-address",
             Self::Loop => "loop",
             Self::AddressDenied => "address-denied",
+            Self::SetUnavailable => "set-unavailable",
             Self::RateLimited => "rate-limited",
             Self::CounterUnavailable => "counter-unavailable",
             Self::NoRoute => "no-route",
@@ -68,7 +73,7 @@ impl Reason {
             Self::NoRoute | Self::NoSuchEndpoint => 404,
             Self::RateLimited => 429,
             Self::UpstreamUnreachable => 502,
-            Self::CounterUnavailable | Self::NoPolicy => 503,
+            Self::CounterUnavailable | Self::SetUnavailable | Self::NoPolicy => 503,
             Self::NotCached | Self::UpstreamTimeout => 504,
             Self::Loop => 508,
         }
@@ -84,6 +89,7 @@ impl Reason {
             Self::Loop => "The request has been here before",
             Self::AddressDenied => "This address may not use this resource",
             Self::RateLimited => "Too many requests",
+            Self::SetUnavailable => "The address could not be checked",
             Self::CounterUnavailable => "The request could not be counted",
             Self::NoRoute => "Nothing is served here",
             Self::NoSuchEndpoint => "No such endpoint",
@@ -100,7 +106,11 @@ impl Reason {
     pub const fn is_failure(self) -> bool {
         matches!(
             self,
-            Self::CounterUnavailable | Self::NoPolicy | Self::UpstreamUnreachable | Self::UpstreamTimeout
+            Self::CounterUnavailable
+                | Self::SetUnavailable
+                | Self::NoPolicy
+                | Self::UpstreamUnreachable
+                | Self::UpstreamTimeout
         )
     }
 }
@@ -116,13 +126,28 @@ pub struct Reject {
     pub retry_after: Option<u64>,
     /// What only the log is told: the cause of a failure.
     pub cause: Option<String>,
+    /// What the client gets in place of the reason's own answer.
+    pub answer: Option<Box<DenyAnswer>>,
 }
 
 impl Reject {
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.answer.as_ref().map_or(self.reason.status(), |answer| answer.status)
+    }
+
+    /// Answers in another way.
+    #[must_use]
+    pub fn answer(mut self, answer: Option<&DenyAnswer>) -> Self {
+        self.answer = answer.cloned().map(Box::new);
+        self
+    }
+
     /// A rejection with nothing to add.
     #[must_use]
     pub const fn new(reason: Reason) -> Self {
-        Self { reason, detail: None, retry_after: None, cause: None }
+        Self { reason, detail: None, retry_after: None, cause: None, answer: None }
     }
 
     /// Tells the client more.

@@ -27,6 +27,7 @@ use crate::exchange::{Head, PlainHead};
 use crate::gateway::Isolate;
 use crate::platform::{Clock, CounterPeek};
 use crate::policy::Gateway;
+use crate::stages::ip_filter::Sets;
 use crate::stages::rate_limit::gcra::Decision;
 use crate::stages::rate_limit::message::Peek;
 use crate::stages::target::parse;
@@ -51,6 +52,8 @@ pub const STAGES: [&str; 10] = [
 pub struct Context<'a> {
     /// The policy: the active one, or a candidate.
     pub gateway: &'a Gateway,
+    /// The address sets, with the stored ones that there are now.
+    pub sets: Sets<'a>,
     /// Its revision, or what else it is called.
     pub revision: &'a str,
     /// Whose local counters are looked at.
@@ -101,7 +104,7 @@ pub async fn explain<P: Clock + CounterPeek>(
         upstream: None,
         stages: Vec::with_capacity(STAGES.len()),
     };
-    let mut walk = Walk { context: *context, platform, head: &head, explanation };
+    let mut walk = Walk { context: *context, platform, head: &head, tags: Vec::new(), explanation };
     let result = walk.travel().await;
     walk.conclude(result)
 }
@@ -111,6 +114,8 @@ struct Walk<'a, P> {
     context: Context<'a>,
     platform: &'a P,
     head: &'a PlainHead,
+    /// The labels that `ip_filter` gave.
+    tags: Vec<String>,
     explanation: Explanation,
 }
 
@@ -135,12 +140,13 @@ impl<P: Clock + CounterPeek> Walk<'_, P> {
         }
         self.push(Stage { stage: "control", verdict: "pass", ..Stage::default() });
         // 3 entry
-        self.ip_filter("entry.ip_filter", gateway.entry_ip_filter.as_ref(), &identity)?;
+        let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
+        self.ip_filter("entry.ip_filter", gateway.entry_ip_filter.as_ref(), &identity, guarded)?;
         self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity).await?;
         // 4 route
         let (target, route) = self.route(target)?;
         // 5 ip_filter
-        self.ip_filter("ip_filter", route.ip_filter.as_ref(), &identity)?;
+        self.ip_filter("ip_filter", route.ip_filter.as_ref(), &identity, guarded)?;
         // 7 rate_limit
         self.rate_limit("rate_limit", &route.rate_limit, &identity).await?;
         // 11 canary
@@ -159,7 +165,7 @@ impl<P: Clock + CounterPeek> Walk<'_, P> {
             Ok(outcome) => self.explanation.verdict = outcome,
             Err(reject) => {
                 self.explanation.verdict = Outcome::Refused;
-                self.explanation.status = Some(reject.reason.status());
+                self.explanation.status = Some(reject.status());
                 self.explanation.reason = Some(reject.reason.as_str());
                 self.explanation.detail = reject.detail.map(std::borrow::Cow::into_owned);
                 self.explanation.retry_after = reject.retry_after;

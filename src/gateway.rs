@@ -100,6 +100,8 @@ struct Journey<'a, P: Platform> {
     /// The limit that speaks in the RateLimit fields: the one with the least
     /// left.
     strictest: Option<(u32, [Edit; 2])>,
+    /// The labels that `ip_filter` gave.
+    tags: Vec<String>,
     record: Record,
 }
 
@@ -121,6 +123,7 @@ pub async fn handle<P: Platform>(
         head,
         edits: Vec::new(),
         strictest: None,
+        tags: Vec::new(),
         record: Record::new(arrived, head.method().as_str()),
     };
     if acting.available {
@@ -193,8 +196,10 @@ impl<P: Platform> Journey<'_, P> {
         // 3 entry: before the route, so scanners of paths that nobody serves
         // meet bans and limits too. Addresses first: they cost nothing, and
         // what is refused here is not counted.
+        // What the guard list holds is past every refusal by address.
+        let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
         if let Some(filter) = &gateway.entry_ip_filter {
-            self.ip_filter("entry.ip_filter", filter, &identity)?;
+            self.ip_filter("entry.ip_filter", filter, &identity, guarded)?;
         }
         self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity, arrived).await?;
 
@@ -215,7 +220,7 @@ impl<P: Platform> Journey<'_, P> {
 
         // 5 ip_filter: the cheapest rule of the route goes first.
         if let Some(filter) = &route.ip_filter {
-            self.ip_filter("ip_filter", filter, &identity)?;
+            self.ip_filter("ip_filter", filter, &identity, guarded)?;
         }
 
         // 7 rate_limit: after the filter, so that the refused use up nobody's
@@ -281,6 +286,7 @@ impl<P: Platform> Journey<'_, P> {
 
     /// 15 respond: the same additions whoever made the answer.
     fn respond(&mut self, result: Result<Reply<P::Response>, Reject>) -> Reply<P::Response> {
+        self.record.tags = std::mem::take(&mut self.tags);
         let request_id = self.record.request_id.clone();
         let id_field = self.gateway.identity.request_id_field.clone();
         let mut edits = std::mem::take(&mut self.edits);

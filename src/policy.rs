@@ -22,6 +22,7 @@ use crate::observe::record::ClientAddress;
 use crate::stages::cache::CacheConfig;
 use crate::stages::canary::CanaryConfig;
 use crate::stages::identity::IdentityConfig;
+use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::ip_filter::{AddressSetConfig, IpFilterConfig};
 use crate::stages::rate_limit::RateLimitConfig;
 use crate::stages::route::MatchConfig;
@@ -71,6 +72,11 @@ pub struct Policy {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 10_000)))]
     pub address_sets: BTreeMap<Name, AddressSetConfig>,
+    /// Prefixes that no rule of `ip_filter` and no ban ever refuses; limits
+    /// hold for them, too. At most 1,000.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1_000)))]
+    pub guard_list: Vec<Prefix>,
     /// Entry rules: for every request, routed or not.
     #[serde(default)]
     pub ip_filter: Option<IpFilterConfig>,

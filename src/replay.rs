@@ -30,6 +30,7 @@ pub use self::report::{Change, Group, Judged, Outcome, Report};
 pub use self::walk::Gap;
 use self::walk::Walk;
 use crate::policy::Gateway;
+use crate::stages::ip_filter::{BoundSets, Sets};
 
 /// The longest line that is read, in bytes. Ours are shorter.
 pub const LINE_LIMIT: usize = 16 * 1024;
@@ -70,6 +71,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Replay<'a> {
     gateway: &'a Gateway,
+    sets: Sets<'a>,
     outcomes: usize,
     counts: Counts,
     report: Report,
@@ -82,11 +84,19 @@ impl<'a> Replay<'a> {
     pub fn new(gateway: &'a Gateway, options: Options) -> Self {
         Self {
             gateway,
+            sets: Sets::new(&gateway.sets, None),
             outcomes: options.outcomes.min(OUTCOMES_LIMIT),
             counts: Counts::default(),
             report: Report::default(),
             groups: BTreeMap::new(),
         }
+    }
+
+    /// With the stored address sets that there are now: a record does not say
+    /// what was in them.
+    #[must_use]
+    pub fn with_sets(self, stored: Option<&'a BoundSets>) -> Self {
+        Self { sets: Sets::new(&self.gateway.sets, stored), ..self }
     }
 
     /// Takes the next line of the log.
@@ -107,7 +117,7 @@ impl<'a> Replay<'a> {
         self.report.records = self.report.records.saturating_add(1);
         self.report.from.get_or_insert_with(|| logged.time.to_string());
         self.report.to = Some(logged.time.to_string());
-        let (after, gap) = Walk::new(self.gateway, &mut self.counts, &logged).travel();
+        let (after, gap) = Walk::new(self.gateway, self.sets, &mut self.counts, &logged).travel();
         let changes = after.as_ref().map(|after| report::changes(&logged.before, after, gap.is_some()));
         let verdict = match (&changes, &gap) {
             (Some(changes), _) if !changes.is_empty() => Verdict::Changed,

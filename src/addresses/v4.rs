@@ -4,6 +4,8 @@
 //! searched for within it: in a million prefixes a bucket holds some fifteen,
 //! whose keys share a cache line.
 
+use std::fmt;
+
 use super::index::SetId;
 
 /// From how many entries on there is a directory of buckets, which takes
@@ -13,7 +15,7 @@ const DIRECTORY_FROM: usize = 8_192;
 const BUCKETS: usize = 1 << 16;
 
 /// Entries sorted by address, length and set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct V4 {
     /// The lower half of each prefix's address.
     pub(super) keys: Vec<u16>,
@@ -52,6 +54,13 @@ const fn length_of(node: u64) -> u8 {
 
 const fn top_of(node: u64) -> u32 {
     (node >> TOP_SHIFT) as u32
+}
+
+impl fmt::Debug for V4 {
+    /// Not a million of them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "V4({} entries)", self.len())
+    }
 }
 
 impl V4 {

@@ -200,7 +200,7 @@ impl<P: Platform> Request<'_, P> {
     fn base(&self) -> Result<String, Problem> {
         let needed = || {
             Problem::new(Refusal::PreconditionRequired).detail(
-                "Name the active revision as If-Match: \"r7\", or say If-None-Match: * where there is none yet.",
+                "Name the active revision, such as If-Match: \"r7\", or say If-None-Match: * where there is none yet.",
             )
         };
         let matched = self.head.field(&IF_MATCH);

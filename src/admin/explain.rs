@@ -1,6 +1,8 @@
 //! `explain` and `replay`: what a policy says about requests that are not on
 //! their way.
 
+use std::rc::Rc;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,6 +15,7 @@ use crate::platform::Platform;
 use crate::policy::decode::{self, Problems};
 use crate::policy::{DOCUMENT_LIMIT, Gateway, compile};
 use crate::replay::{Options, Replay};
+use crate::stages::ip_filter::{BoundSets, Sets};
 
 /// The largest body of `explain`: a document, and a request.
 const EXPLAIN_LIMIT: usize = DOCUMENT_LIMIT + crate::explain::request::REQUEST_LIMIT;
@@ -89,8 +92,10 @@ impl<P: Platform> Request<'_, P> {
         let asked = ExplainRequest::parse(&tree.to_string())
             .map_err(|problems| Problem::problems(Refusal::InvalidBody, problems))?;
         let about = self.about(document, revision).await?;
+        let stored = self.stored_for(about.gateway());
         let context = Context {
             gateway: about.gateway(),
+            sets: Sets::new(&about.gateway().sets, stored.as_ref()),
             revision: about.revision(),
             isolate: self.isolate,
             fresh: self.fresh,
@@ -104,12 +109,20 @@ impl<P: Platform> Request<'_, P> {
         let ReplayCall { records, document, revision } = read(&text)?;
         drop(text);
         let about = self.about(document, revision).await?;
-        let mut replay = Replay::new(about.gateway(), Options { outcomes: OUTCOMES });
+        let stored = self.stored_for(about.gateway());
+        let mut replay =
+            Replay::new(about.gateway(), Options { outcomes: OUTCOMES }).with_sets(stored.as_ref());
         for line in records.lines() {
             replay.line(line);
         }
         let report = replay.finish();
         Ok(if self.wants_text() { Self::plain(report.text()) } else { Self::json(200, &report) })
+    }
+
+    /// The stored sets that are loaded, under the numbers of a policy.
+    fn stored_for(&self, gateway: &Gateway) -> Option<BoundSets> {
+        let stored = self.snapshot.stored.as_ref()?;
+        Some(BoundSets::new(Rc::clone(&stored.sets), &gateway.sets))
     }
 
     async fn about(&self, document: Option<Value>, revision: Option<String>) -> Result<About<'_>, Problem> {

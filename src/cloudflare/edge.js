@@ -208,6 +208,13 @@ export function requestField(name) {
   }
 }
 
+/** Country, continent and ASN, one a line; nothing where the platform says nothing. */
+export function requestMetadata() {
+  const { cf } = current.request;
+  if (!cf) return undefined;
+  return `${cf.country ?? ""}\n${cf.continent ?? ""}\n${cf.asn ?? ""}`;
+}
+
 /** One field of a response. */
 export function responseField(response, name) {
   return current.held[response].headers.get(name) ?? undefined;

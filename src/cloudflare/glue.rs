@@ -37,6 +37,11 @@ extern "C" {
     #[wasm_bindgen(js_name = requestField)]
     pub fn request_field(name: &str) -> Option<String>;
 
+    /// Country, continent and ASN of the request, one a line, where the
+    /// platform knows them.
+    #[wasm_bindgen(js_name = requestMetadata)]
+    pub fn request_metadata() -> Option<String>;
+
     /// One field of a response.
     #[wasm_bindgen(js_name = responseField)]
     pub fn response_field(response: u32, name: &str) -> Option<String>;

@@ -11,7 +11,7 @@ use http::Method;
 use http::header::HeaderName;
 
 use super::glue;
-use crate::exchange::{Head, NameHasher, NameSet, trim};
+use crate::exchange::{Head, NameHasher, NameSet, RequestMetadata, trim};
 
 /// The fields to read in one go.
 #[derive(Debug)]
@@ -91,6 +91,10 @@ impl Head for EdgeHead {
         }
         // A name that the runtime refuses is a field that is not there.
         glue::request_field(name.as_str()).map(|value| Cow::Owned(trim(&value).to_owned()))
+    }
+
+    fn metadata(&self) -> RequestMetadata {
+        glue::request_metadata().map(|text| RequestMetadata::parse(&text)).unwrap_or_default()
     }
 
     fn present(&self, names: &NameSet) -> Vec<HeaderName> {

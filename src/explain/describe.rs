@@ -1,7 +1,5 @@
 //! What the stages decided, in the words of an explanation.
 
-use std::net::IpAddr;
-
 use http::header::{CONNECTION, HeaderName};
 
 use super::explanation::{
@@ -15,7 +13,7 @@ use crate::stages::cache::ask::Ask;
 use crate::stages::cache::{CacheStage, REQUEST_FIELDS, plan};
 use crate::stages::canary::{self, CanaryStage};
 use crate::stages::identity::{Identity, IdentityStage, forwarded_for, parse_node};
-use crate::stages::ip_filter::{IpFilterStage, IpVerdict};
+use crate::stages::ip_filter::{IpDecision, IpFilterStage, IpVerdict};
 use crate::stages::rate_limit::gcra::Decision;
 use crate::stages::rate_limit::{KeyPart, LimitRule};
 use crate::stages::target::Target;
@@ -101,32 +99,39 @@ fn hops(stage: &IdentityStage, identity: &Identity, field: &str) -> Vec<Hop> {
     hops
 }
 
-pub(super) fn filter(name: &'static str, filter: Option<&IpFilterStage>, address: IpAddr) -> Stage {
-    let stage = Stage { stage: name, verdict: "none", ..Stage::default() };
-    let Some(filter) = filter else {
-        return stage;
+pub(super) fn filter(
+    name: &'static str,
+    filter: &IpFilterStage,
+    decision: &IpDecision<'_>,
+    would: Option<IpVerdict<'_>>,
+) -> Stage {
+    let verdict = decision.verdict;
+    let label = |verdict: IpVerdict<'_>| {
+        if verdict.unavailable { "unavailable" } else { verdict.action.as_str() }
     };
-    if filter.mode() == Mode::Off {
-        return Stage { verdict: "off", ..stage };
-    }
-    let verdict = filter.decide(address);
-    let would = filter.decide_with_shadow(address).map(|shadow| Would {
-        verdict: shadow.action.as_str(),
+    let would = would.map(|shadow| Would {
+        verdict: label(shadow),
         rule: shadow.rule.map(str::to_owned),
         prefix: shadow.prefix.map(|prefix| prefix.to_string()),
         address_set: shadow.address_set.map(str::to_owned),
         differs: shadow != verdict,
     });
-    let IpVerdict { action, rule, prefix, address_set } = verdict;
+    let note = match (verdict.rule, verdict.unavailable) {
+        (_, true) => Some("a stored address set that the rule names is not there"),
+        (None, false) => Some("no rule names the client: the default"),
+        (Some(_), false) => None,
+    };
     Stage {
-        verdict: action.as_str(),
-        rule: rule.map(str::to_owned),
-        prefix: prefix.map(|prefix| prefix.to_string()),
-        address_set: address_set.map(str::to_owned),
+        stage: name,
+        verdict: label(verdict),
+        rule: verdict.rule.map(str::to_owned),
+        prefix: verdict.prefix.map(|prefix| prefix.to_string()),
+        address_set: verdict.address_set.map(str::to_owned),
+        tags: decision.tags.iter().map(|tag| (*tag).to_owned()).collect(),
         shadow: filter.mode() == Mode::Shadow,
-        note: rule.is_none().then(|| "no rule names the address: the default".to_owned()),
+        note: note.map(str::to_owned),
         would,
-        ..stage
+        ..Stage::default()
     }
 }
 
@@ -232,7 +237,7 @@ pub(super) fn stored(
     // A field is a cause if it would be one alone.
     let alone = |name: &HeaderName| {
         let lines = head.fields.iter().filter(|(field, _)| field == name).cloned().collect::<Vec<_>>();
-        let alone = PlainHead { method: http::Method::GET, url: String::new(), fields: lines };
+        let alone = PlainHead { fields: lines, ..PlainHead::default() };
         plan(&alone, own_cookie).skip.is_some()
     };
     let mut fields: Vec<String> =

@@ -104,6 +104,9 @@ pub struct Stage {
     /// The address set that the prefix comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_set: Option<String>,
+    /// The labels that its rules give.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// Evaluated as a whole, and not acted on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,

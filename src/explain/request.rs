@@ -7,7 +7,7 @@ use http::header::{HOST, HeaderName};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::error::Problem;
-use crate::exchange::{PlainHead, is_token, join_lines, trim};
+use crate::exchange::{Code, PlainHead, RequestMetadata, is_token, join_lines, trim};
 use crate::policy::decode::{Problems, decode, parse};
 use crate::policy::units::Address;
 use crate::stages::identity::IdentityStage;
@@ -49,6 +49,16 @@ pub struct ExplainRequest {
     /// `headers` say. Default: what `headers` say.
     #[serde(default)]
     pub client: Option<Address>,
+    /// What the platform would say about the client: its country, as an ISO
+    /// 3166-1 alpha-2 code. Default unknown.
+    #[serde(default)]
+    pub country: Option<Code>,
+    /// Its continent. Default unknown.
+    #[serde(default)]
+    pub continent: Option<Code>,
+    /// The number of its autonomous system. Default unknown.
+    #[serde(default)]
+    pub asn: Option<u32>,
     /// Header lines: an object, or a list of `[name, value]`. At most 128
     /// lines and 64 KiB. Default none but `Host`, which is the URL's.
     #[serde(default)]
@@ -92,7 +102,15 @@ impl ExplainRequest {
     /// A GET of a URL.
     #[must_use]
     pub fn get(url: &str) -> Self {
-        Self { method: Method::GET, url: url.to_owned(), client: None, headers: Lines::default() }
+        Self {
+            method: Method::GET,
+            url: url.to_owned(),
+            client: None,
+            country: None,
+            continent: None,
+            asn: None,
+            headers: Lines::default(),
+        }
     }
 
     /// The head as the runtime would show it: the Host field bounds the
@@ -113,7 +131,8 @@ impl ExplainRequest {
             fields.retain(|(name, _)| *name != stage.peer_field);
             fields.push((stage.peer_field.clone(), client.0.to_string()));
         }
-        PlainHead { method: self.method.clone(), url, fields }
+        let metadata = RequestMetadata { country: self.country, continent: self.continent, asn: self.asn };
+        PlainHead { method: self.method.clone(), url, fields, metadata }
     }
 }
 

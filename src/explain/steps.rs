@@ -11,7 +11,7 @@ use crate::platform::{Clock, CounterPeek};
 use crate::policy::Route;
 use crate::stages::cache::ask::ask;
 use crate::stages::identity::Identity;
-use crate::stages::ip_filter::{Action, IpFilterStage};
+use crate::stages::ip_filter::{Action, IpFilterStage, Subject};
 use crate::stages::rate_limit::gcra::Decision;
 use crate::stages::rate_limit::message::Peek;
 use crate::stages::rate_limit::{Counting, LimitRule, RateLimitStage, seconds_up};
@@ -77,14 +77,46 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         name: &'static str,
         filter: Option<&IpFilterStage>,
         identity: &Identity,
+        guarded: bool,
     ) -> Result<(), Reject> {
-        let stage = describe::filter(name, filter, identity.address);
-        let is_enforced = filter.is_some_and(|filter| filter.mode() == Mode::Enforce);
-        if !is_enforced || stage.verdict != Action::Deny.as_str() {
+        let Some(filter) = filter.filter(|filter| filter.mode() != Mode::Off) else {
+            let verdict = if filter.is_some() { "off" } else { "none" };
+            self.push(Stage { stage: name, verdict, ..Stage::default() });
+            return Ok(());
+        };
+        let subject = Subject {
+            address: identity.address,
+            network: identity.network,
+            metadata: self.head.metadata,
+            tags: &self.tags,
+        };
+        let decision = filter.decide(&subject, &self.context.sets);
+        let would = filter.decide_with_shadow(&subject, &self.context.sets);
+        let mut stage = describe::filter(name, filter, &decision, would.map(|would| would.verdict));
+        let verdict = decision.verdict;
+        let given: Vec<String> = decision.tags.into_iter().map(str::to_owned).collect();
+        let is_enforced = filter.mode() == Mode::Enforce;
+        if is_enforced {
+            for tag in given {
+                if !self.tags.contains(&tag) {
+                    self.tags.push(tag);
+                }
+            }
+        }
+        let refuses = verdict.action == Action::Deny || verdict.unavailable;
+        if guarded && refuses {
+            stage.note = Some("the guard list holds the address: nothing refuses it".to_owned());
+            stage.verdict = "guarded";
+        }
+        if !is_enforced || guarded || !refuses {
             self.push(stage);
             return Ok(());
         }
-        let reject = Reject::new(Reason::AddressDenied);
+        let reject = if verdict.unavailable {
+            Reject::new(Reason::SetUnavailable).retry_after(5)
+        } else {
+            Reject::new(Reason::AddressDenied).answer(verdict.answer)
+        };
         self.push(Stage { reason: Some(reject.reason.as_str()), ..stage });
         Err(reject)
     }
@@ -98,6 +130,9 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         let mut stage = Stage { stage: name, verdict: "none", ..Stage::default() };
         let mut refused = None;
         for rule in &limits.rules {
+            if !rule.is_for(&self.tags) {
+                continue;
+            }
             let mut limit = describe::limit(rule, identity, self.head);
             if refused.is_some() {
                 limit.verdict = "not-reached";

@@ -103,6 +103,8 @@ pub struct Record {
     pub status: u16,
     /// The stages that decided something, in order.
     pub stages: Vec<StageRecord>,
+    /// The labels that `ip_filter` gave, in order.
+    pub tags: Vec<String>,
     /// What the cache did: `hit`, or why the request went on.
     pub cache: Option<&'static str>,
     /// The canary variant.
@@ -139,6 +141,7 @@ impl Record {
             reason: None,
             status: 0,
             stages: Vec::new(),
+            tags: Vec::new(),
             cache: None,
             variant: None,
             upstream: None,
@@ -173,6 +176,7 @@ impl Record {
         line.optional("reason", self.reason);
         line.number("status", self.status.into());
         line.stages(&self.stages);
+        line.list("tags", &self.tags);
         line.optional("cache", self.cache);
         line.optional("variant", self.variant.as_deref());
         line.optional("upstream", self.upstream.as_deref());
@@ -219,6 +223,18 @@ impl Line {
     fn number(&mut self, name: &str, value: u64) {
         self.name(name);
         push_decimal(&mut self.text, value);
+    }
+
+    fn list(&mut self, name: &str, texts: &[String]) {
+        if texts.is_empty() {
+            return;
+        }
+        self.name(name);
+        for (index, text) in texts.iter().enumerate() {
+            self.text.push(if index == 0 { '[' } else { ',' });
+            push_json(&mut self.text, text);
+        }
+        self.text.push(']');
     }
 
     fn stages(&mut self, stages: &[StageRecord]) {

@@ -10,12 +10,13 @@ use super::decode::{Positions, Problems, Trail, at_index, decode, is_within, par
 use super::defaults::with_defaults;
 use super::units::{Name, repeated};
 use super::{DOCUMENT_LIMIT, DOCUMENT_VERSION, Policy, RefreshFailure, RouteConfig, Source};
+use crate::addresses::{AddressIndex, SetId};
 use crate::error::{PolicyError, Problem};
 use crate::observe::record::ClientAddress;
 use crate::stages::cache::{self, CacheStage};
 use crate::stages::canary::CanaryStage;
 use crate::stages::identity::IdentityStage;
-use crate::stages::ip_filter::{ADDRESS_SET_EXPECTED, AddressSetConfig, IpFilterStage};
+use crate::stages::ip_filter::{ADDRESS_SET_EXPECTED, IpFilterStage, PolicySets, SetNames, compile_sets};
 use crate::stages::rate_limit::RateLimitStage;
 use crate::stages::route::{Matcher, Router};
 use crate::stages::target::parse_authority;
@@ -37,6 +38,10 @@ pub struct Gateway {
     pub admin_hosts: Vec<String>,
     /// Stage 1.
     pub identity: IdentityStage,
+    /// The address sets that rules name.
+    pub sets: PolicySets,
+    /// Stage 3: whom no rule refuses.
+    pub guard: AddressIndex,
     /// Stage 3, addresses.
     pub entry_ip_filter: Option<IpFilterStage>,
     /// Stage 3, limits.
@@ -76,9 +81,12 @@ pub struct Route {
 /// The most routes, and the most upstreams and address sets.
 const LIST_LIMIT: usize = 10_000;
 
-/// The most prefixes in all compiled rules together: about 14 MB of an
-/// isolate's 128. A set counts once for every rule that names it.
+/// The most prefixes in the rules of all routes together, defaults counted in
+/// each: about 6 MB of an isolate's 128.
 const PREFIX_LIMIT: usize = 200_000;
+
+/// The most prefixes of the guard list.
+const GUARD_LIMIT: usize = 1_000;
 
 /// The longest `$schema`, in bytes: the longest URL that is of any use.
 const SCHEMA_LIMIT: usize = 2_000;
@@ -193,8 +201,8 @@ fn assemble(mut policy: Policy, text: &str, problems: &mut Problems) -> Option<G
     if prefixes > PREFIX_LIMIT {
         // Not compiled at all: that is what the memory would be needed for.
         let expected = format!(
-            "prefixes in the rules of all stages, sets counted wherever they are named; expected at most \
-             {PREFIX_LIMIT}: name a large set in the entry \"ip_filter\" once"
+            "prefixes in the rules of all stages; expected at most {PREFIX_LIMIT}: name large lists in \
+             \"address_sets\""
         );
         problems.add("address_sets", prefixes.to_string(), expected);
         return None;
@@ -239,11 +247,7 @@ impl Written {
 fn count_prefixes(policy: &Policy) -> usize {
     let filters = policy.routes.iter().map(|route| &route.ip_filter).chain([&policy.ip_filter]);
     let rules = filters.flatten().flat_map(|filter| &filter.rules);
-    let sizes = rules.map(|rule| {
-        let sets = rule.address_sets.iter().filter_map(|name| policy.address_sets.get(name));
-        sets.map(|set| set.prefixes.len()).fold(rule.prefixes.len(), usize::saturating_add)
-    });
-    sizes.fold(0, usize::saturating_add)
+    rules.map(|rule| rule.prefixes.len()).fold(0, usize::saturating_add)
 }
 
 fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
@@ -266,14 +270,19 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
         let at = Trail::Root.entry("upstreams");
         upstreams.push(upstream.compile(&at.entry(name.as_str()), name.as_str(), problems));
     }
+    let (sets, set_names) = compile_sets(&policy.address_sets, problems);
+    if policy.guard_list.len() > GUARD_LIMIT {
+        let expected = format!("prefixes; expected at most {GUARD_LIMIT}");
+        problems.add("guard_list", policy.guard_list.len().to_string(), expected);
+    }
+    let guard = AddressIndex::build(policy.guard_list.iter().map(|prefix| (*prefix, SetId(0))));
     let at = Trail::Root.entry("ip_filter");
-    let entry_ip_filter =
-        policy.ip_filter.take().map(|filter| filter.compile(&at, &policy.address_sets, problems));
+    let entry_ip_filter = policy.ip_filter.take().map(|filter| filter.compile(&at, &set_names, problems));
     let at = Trail::Root.entry("rate_limit");
     let entry_rate_limit =
         policy.rate_limit.take().map(|limit| limit.compile(&at, "", problems)).unwrap_or_default();
 
-    check_defaults(&policy, problems);
+    check_defaults(&policy, &set_names, problems);
     let routes_at = Trail::Root.entry("routes");
     for index in repeated(policy.routes.iter().map(|route| &route.id)) {
         let id = policy.routes.get(index).map(|route| format!("\"{}\"", route.id)).unwrap_or_default();
@@ -284,7 +293,7 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
     for (index, route) in policy.routes.into_iter().enumerate() {
         let path = routes_at.item(index);
         matchers.push(route.matches.compile(route.priority, &path, problems));
-        routes.push(build_route(route, &path, &policy.address_sets, &names, problems));
+        routes.push(build_route(route, &path, &set_names, &names, problems));
     }
     let route_ids: Vec<String> = routes.iter().map(|route| route.id.clone()).collect();
     let router = Router::new(matchers, &route_ids, problems);
@@ -295,6 +304,8 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
         refresh_failure: policy.refresh.on_failure,
         admin_hosts,
         identity,
+        sets,
+        guard,
         entry_ip_filter,
         entry_rate_limit,
         router,
@@ -311,7 +322,7 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
 fn build_route(
     route: RouteConfig,
     path: &Trail<'_>,
-    address_sets: &BTreeMap<Name, AddressSetConfig>,
+    sets: &SetNames,
     upstreams: &BTreeMap<Name, usize>,
     problems: &mut Problems,
 ) -> Route {
@@ -322,9 +333,7 @@ fn build_route(
     let id = route.id.0;
     Route {
         upstream: upstream.unwrap_or_default(),
-        ip_filter: route
-            .ip_filter
-            .map(|filter| filter.compile(&path.entry("ip_filter"), address_sets, problems)),
+        ip_filter: route.ip_filter.map(|filter| filter.compile(&path.entry("ip_filter"), sets, problems)),
         rate_limit: route
             .rate_limit
             .map(|limit| limit.compile(&path.entry("rate_limit"), &id, problems))
@@ -338,14 +347,14 @@ fn build_route(
 }
 
 /// Where no route has them merged in, `defaults` are checked by themselves.
-fn check_defaults(policy: &Policy, problems: &mut Problems) {
+fn check_defaults(policy: &Policy, sets: &SetNames, problems: &mut Problems) {
     if !policy.routes.is_empty() {
         return;
     }
     let defaults = &policy.defaults;
     let at = Trail::Root.entry("defaults");
     if let Some(filter) = defaults.ip_filter.clone() {
-        filter.compile(&at.entry("ip_filter"), &policy.address_sets, problems);
+        filter.compile(&at.entry("ip_filter"), sets, problems);
     }
     if let Some(limit) = defaults.rate_limit.clone() {
         limit.compile(&at.entry("rate_limit"), "", problems);

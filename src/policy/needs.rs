@@ -76,12 +76,55 @@ const fn need(path: &'static str, value: Option<&'static str>, since: Version) -
     Need { path, value, since }
 }
 
+const V3: Version = Version(0, 3, 0);
+
 /// What came after [`FIRST`].
-pub const NEEDS: [Need; 4] = [
+pub const NEEDS: [Need; 45] = [
     need("$schema", None, Version(0, 2, 0)),
     need("admin", None, Version(0, 2, 0)),
     need("refresh.on_failure", None, Version(0, 2, 0)),
     need("refresh.source", Some("control"), Version(0, 2, 0)),
+    need("guard_list", None, V3),
+    need("address_sets.*.stored", None, V3),
+    need("ip_filter.answer", None, V3),
+    need("ip_filter.rules.*.tag", None, V3),
+    need("ip_filter.rules.*.countries", None, V3),
+    need("ip_filter.rules.*.continents", None, V3),
+    need("ip_filter.rules.*.asns", None, V3),
+    need("ip_filter.rules.*.tags", None, V3),
+    need("ip_filter.rules.*.any", None, V3),
+    need("ip_filter.rules.*.not", None, V3),
+    need("ip_filter.rules.*.percent", None, V3),
+    need("ip_filter.rules.*.answer", None, V3),
+    need("ip_filter.rules.*.on_failure", None, V3),
+    need("ip_filter.rules.*.action", Some("tag"), V3),
+    need("rate_limit.rules.*.tags", None, V3),
+    need("defaults.ip_filter.answer", None, V3),
+    need("defaults.ip_filter.rules.*.tag", None, V3),
+    need("defaults.ip_filter.rules.*.countries", None, V3),
+    need("defaults.ip_filter.rules.*.continents", None, V3),
+    need("defaults.ip_filter.rules.*.asns", None, V3),
+    need("defaults.ip_filter.rules.*.tags", None, V3),
+    need("defaults.ip_filter.rules.*.any", None, V3),
+    need("defaults.ip_filter.rules.*.not", None, V3),
+    need("defaults.ip_filter.rules.*.percent", None, V3),
+    need("defaults.ip_filter.rules.*.answer", None, V3),
+    need("defaults.ip_filter.rules.*.on_failure", None, V3),
+    need("defaults.ip_filter.rules.*.action", Some("tag"), V3),
+    need("defaults.rate_limit.rules.*.tags", None, V3),
+    need("routes.*.ip_filter.answer", None, V3),
+    need("routes.*.ip_filter.rules.*.tag", None, V3),
+    need("routes.*.ip_filter.rules.*.countries", None, V3),
+    need("routes.*.ip_filter.rules.*.continents", None, V3),
+    need("routes.*.ip_filter.rules.*.asns", None, V3),
+    need("routes.*.ip_filter.rules.*.tags", None, V3),
+    need("routes.*.ip_filter.rules.*.any", None, V3),
+    need("routes.*.ip_filter.rules.*.not", None, V3),
+    need("routes.*.ip_filter.rules.*.percent", None, V3),
+    need("routes.*.ip_filter.rules.*.answer", None, V3),
+    need("routes.*.ip_filter.rules.*.on_failure", None, V3),
+    need("routes.*.ip_filter.rules.*.action", Some("tag"), V3),
+    need("routes.*.rate_limit.rules.*.tags", None, V3),
 ];
 
 /// The least version of the module that reads the document. What is no policy

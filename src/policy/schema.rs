@@ -175,9 +175,7 @@ pub fn cache_mode(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["enforce", "off"]})
 }
 
-/// A rule of `ip_filter` names prefixes or sets.
-pub fn some_addresses(schema: &mut Schema) {
-    let some =
-        |list: &str| json!({"required": [list], "properties": {list: {"type": "array", "minItems": 1}}});
-    schema.insert("anyOf".to_owned(), json!([some("prefixes"), some("address_sets")]));
+/// `status` of a deny answer.
+pub fn deny_status(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "enum": [403, 404, 429, 451], "default": 403})
 }

@@ -30,6 +30,7 @@ use super::manifest::{Manifest, PartRef};
 use super::{RefreshFailure, Source};
 use crate::error::clip;
 use crate::platform::{ControlClient, PolicyStore};
+use crate::stages::ip_filter::{BoundSets, Sets};
 use crate::time::Timestamp;
 
 /// How long a request waits for a refresh.
@@ -63,15 +64,23 @@ pub struct Snapshot {
     /// Its place in the order of publications; `None` when it comes from a
     /// variable or is built in.
     pub sequence: Option<u64>,
+    /// The stored address sets, where they have been loaded.
+    pub stored: Option<BoundSets>,
 }
 
 impl Snapshot {
+    /// Where rules look their sets up.
+    #[must_use]
+    pub fn sets(&self) -> Sets<'_> {
+        Sets::new(&self.gateway.sets, self.stored.as_ref())
+    }
+
     /// What an isolate without a policy acts on: it serves nothing, and the
     /// defaults say who is calling.
     #[must_use]
     pub fn none() -> Option<Self> {
         let gateway = compile("{\"version\": 1}").ok()?;
-        Some(Self { gateway, revision: "none".to_owned(), sequence: None })
+        Some(Self { gateway, revision: "none".to_owned(), sequence: None, stored: None })
     }
 }
 
@@ -322,6 +331,7 @@ impl Holder {
             gateway,
             revision: manifest.revision,
             sequence: Some(manifest.sequence),
+            stored: None,
         }));
         Ok(())
     }
@@ -403,7 +413,8 @@ impl Holder {
         };
         let gateway = compile(text)
             .map_err(|error| (format!("the {revision} policy does not compile: {error}"), false))?;
-        self.current = Some(Rc::new(Snapshot { gateway, revision: revision.to_owned(), sequence: None }));
+        self.current =
+            Some(Rc::new(Snapshot { gateway, revision: revision.to_owned(), sequence: None, stored: None }));
         Ok(true)
     }
 }

@@ -11,12 +11,12 @@ use super::line::{Client, Logged};
 use super::report::Outcome;
 use crate::control;
 use crate::error::Reason;
-use crate::exchange::PlainHead;
+use crate::exchange::{PlainHead, RequestMetadata};
 use crate::policy::{Gateway, Route};
 use crate::stages::Mode;
 use crate::stages::identity::{Identity, Trace};
 use crate::stages::ip_filter::prefix::Prefix;
-use crate::stages::ip_filter::{Action, IpFilterStage, IpVerdict};
+use crate::stages::ip_filter::{Action, IpDecision, IpFilterStage, IpVerdict, Sets, Subject};
 use crate::stages::rate_limit::{KeyPart, LimitRule, RateLimitStage};
 use crate::stages::target::Target;
 
@@ -59,10 +59,19 @@ pub(super) struct Walk<'a> {
     identity: Option<Identity>,
     /// No header field is recorded.
     head: PlainHead,
+    /// The stored sets that there are now.
+    sets: Sets<'a>,
+    /// The labels that the record's client gets.
+    tags: Vec<String>,
+    /// Whether it may get others as well.
+    tags_unknown: bool,
 }
 
+/// The most places within a logged network at which a verdict may change.
+const CHANGES_LIMIT: usize = 10_000;
+
 impl<'a> Walk<'a> {
-    pub fn new(gateway: &'a Gateway, counts: &'a mut Counts, logged: &'a Logged) -> Self {
+    pub fn new(gateway: &'a Gateway, sets: Sets<'a>, counts: &'a mut Counts, logged: &'a Logged) -> Self {
         let network = match logged.client {
             Client::Address(address) => Some((address, gateway.identity.network(address))),
             Client::Network(logged) => {
@@ -84,8 +93,8 @@ impl<'a> Walk<'a> {
                 continued: false,
             },
         });
-        let head = PlainHead { method: logged.method.clone(), url: String::new(), fields: Vec::new() };
-        Self { gateway, counts, logged, identity, head }
+        let head = PlainHead { method: logged.method.clone(), ..PlainHead::default() };
+        Self { gateway, counts, logged, identity, head, sets, tags: Vec::new(), tags_unknown: false }
     }
 
     /// What the candidate does, as far as it can be known, and what cannot.
@@ -242,7 +251,7 @@ impl<'a> Walk<'a> {
     }
 
     fn ip_filter(
-        &self,
+        &mut self,
         stage: &'static str,
         route: Option<&Route>,
         filter: Option<&IpFilterStage>,
@@ -259,14 +268,60 @@ impl<'a> Walk<'a> {
             Client::Network(network) => [Some(network), None],
             Client::Unknown => everything,
         };
-        let mut verdicts = ranges.into_iter().flatten().flat_map(|range| filter.decide_within(range));
-        let Some(first) = verdicts.next() else {
+        let gap = |rule: Option<&str>, reads: &str| Gap {
+            stage,
+            rule: rule.map(str::to_owned),
+            reads: reads.to_owned(),
+        };
+        let mut changes = Vec::new();
+        for range in ranges.into_iter().flatten() {
+            match filter.changes_within(range, &self.sets, CHANGES_LIMIT) {
+                Some(more) => changes.extend(more),
+                None => return Err(Stop::Unknown(gap(None, "client"))),
+            }
+        }
+        let is_exact = self.identity.is_some();
+        if filter.has_shares() && !is_exact {
+            return Err(Stop::Unknown(gap(None, "client")));
+        }
+        let mut verdicts = changes.into_iter().map(|address| {
+            let network = self.gateway.identity.network(address);
+            let metadata = RequestMetadata::default();
+            filter.decide(&Subject { address, network, metadata, tags: &self.tags }, &self.sets)
+        });
+        let Some(IpDecision { verdict: first, tags }) = verdicts.next() else {
             return Ok(());
         };
-        let gap =
-            |rule: Option<&str>| Gap { stage, rule: rule.map(str::to_owned), reads: "client".to_owned() };
+        let rest: Vec<IpDecision<'_>> = verdicts.collect();
+        let tagged_alike = rest.iter().all(|decision| decision.tags == tags);
+        // A prefix rule decides whatever the platform said about the client;
+        // any other verdict may rest on it, and it is not recorded.
+        let is_certain = |verdict: &IpVerdict<'_>| verdict.prefix.is_some();
+        let rests_on_metadata = filter.reads_metadata()
+            && !(is_certain(&first) && rest.iter().all(|decision| is_certain(&decision.verdict)));
+        if rests_on_metadata {
+            return Err(Stop::Unknown(gap(first.rule, "metadata")));
+        }
+        if first.unavailable || rest.iter().any(|decision| decision.verdict.unavailable) {
+            return Err(Stop::Unknown(gap(first.rule, "address sets")));
+        }
+        let given: Vec<String> = tags.into_iter().map(str::to_owned).collect();
+        self.tags_unknown |= !tagged_alike || filter.reads_metadata();
+        let gap = |rule: Option<&str>| gap(rule, "client");
+        let guarded = match self.logged.client {
+            Client::Address(address) => self.gateway.guard.longest(address).is_some(),
+            // A network may lie partly in it.
+            _ if !self.gateway.guard.is_empty() && first.action == Action::Deny => {
+                return Err(Stop::Unknown(gap(first.rule)));
+            }
+            _ => false,
+        };
+        self.tags.extend(given);
+        if guarded {
+            return Ok(());
+        }
         let mut unlike_rule = None;
-        for verdict in verdicts {
+        for IpDecision { verdict, .. } in rest {
             if verdict.action != first.action {
                 return Err(Stop::Unknown(gap(narrower(&first, &verdict))));
             }
@@ -295,6 +350,14 @@ impl<'a> Walk<'a> {
         for (index, rule) in limits.rules.iter().enumerate() {
             // A shadow rule counts for itself alone.
             if rule.mode != Mode::Enforce {
+                continue;
+            }
+            if !rule.tags.is_empty() && self.tags_unknown {
+                self.doubt((at, index), rule);
+                let gap = Gap { stage, rule: Some(rule.id.clone()), reads: "tags".to_owned() };
+                return Err(self.doubt_after(Stop::Unknown(gap), None, after));
+            }
+            if !rule.is_for(&self.tags) {
                 continue;
             }
             let reads = match self.count(stage, (at, index), route.map(|(_, route)| route), rule) {

@@ -84,6 +84,10 @@ pub struct LimitRuleConfig {
     /// What happens when an `exact` count fails.
     #[serde(default)]
     pub on_failure: Option<OnFailure>,
+    /// Labels of `ip_filter`: the rule is there for requests that got one of
+    /// these. Default: for all.
+    #[serde(default)]
+    pub tags: Vec<Name>,
     /// What a refused client is told. At most 1,000 bytes.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(length(max = 1_000)))]
@@ -193,6 +197,8 @@ pub struct LimitRule {
     pub on_failure: OnFailure,
     /// What a refused client is told.
     pub message: Option<String>,
+    /// The labels that it is there for; empty for all requests.
+    pub tags: Vec<String>,
     scope: String,
     key: Vec<KeyPart>,
     policy_field: String,
@@ -275,6 +281,7 @@ impl LimitRuleConfig {
             deadline,
             on_failure: self.on_failure.or(on_failure).unwrap_or_default(),
             message: self.message,
+            tags: self.tags.into_iter().map(|tag| tag.0).collect(),
             // Names hold no slash, so no two rules share a scope.
             scope: text(&[Str(scope), Str("/"), Str(self.id.as_str()), Str("/gcra/"), Number(window)]),
             key: self.key,
@@ -331,6 +338,12 @@ impl RateLimitStage {
 }
 
 impl LimitRule {
+    /// Whether it is there for a request with these labels.
+    #[must_use]
+    pub fn is_for(&self, tags: &[String]) -> bool {
+        self.tags.is_empty() || self.tags.iter().any(|tag| tags.contains(tag))
+    }
+
     /// What has a count of its own.
     #[must_use]
     pub fn key(&self) -> &[KeyPart] {

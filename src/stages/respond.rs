@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, 
 use serde::Serialize;
 
 use super::upstream::{HOP_BY_HOP, connection_listed};
-use crate::error::Reject;
+use crate::error::{Reason, Reject};
 use crate::exchange::{Answer, Edit};
 
 /// Keeps browsers from taking an answer for something else than it says.
@@ -31,10 +31,16 @@ struct ProblemDetails<'a> {
 /// has not got as far as having one.
 #[must_use]
 pub fn problem(reject: &Reject, request_id: Option<&str>) -> Answer {
-    let status = reject.reason.status();
+    let status = reject.status();
+    if let Some((body, kind)) = reject.answer.as_ref().and_then(|answer| answer.body.as_ref()) {
+        return Answer { body: body.clone(), ..empty(status, kind) };
+    }
+    // Who is told that nothing is there is not told that there is a filter.
+    let is_hidden = reject.reason == Reason::AddressDenied && status == Reason::NoRoute.status();
+    let shown = if is_hidden { Reason::NoRoute } else { reject.reason };
     let details = ProblemDetails {
-        kind: format!("urn:edgeweir:problem:{}", reject.reason.as_str()),
-        title: reject.reason.title(),
+        kind: format!("urn:edgeweir:problem:{}", shown.as_str()),
+        title: shown.title(),
         status,
         detail: reject.detail.as_deref(),
         request_id,

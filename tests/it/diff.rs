@@ -1,7 +1,10 @@
 //! What differs between two documents.
 
+use edgeweir::exchange::RequestMetadata;
 use edgeweir::policy::compile;
 use edgeweir::policy::diff::{Change, Kind, MAX_CHANGES, MAX_MEMBERS, diff};
+use edgeweir::stages::ip_filter::prefix::Prefix;
+use edgeweir::stages::ip_filter::{Sets, Subject};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -197,8 +200,15 @@ fn compiled(document: &Value) -> Vec<String> {
         .enumerate()
         .map(|(index, route)| {
             let filter = route.ip_filter.as_ref().map(|filter| {
-                ["203.0.113.9", "198.51.100.9", "192.0.2.1", "2001:db8::1", "2001:db8:1::1", "10.1.1.1"]
-                    .map(|address| format!("{:?}", filter.decide_with_shadow(address.parse().unwrap())))
+                ["203.0.113.9", "198.51.100.9", "192.0.2.1", "2001:db8::1", "2001:db8:1::1", "10.1.1.1"].map(
+                    |address| {
+                        let address: std::net::IpAddr = address.parse().unwrap();
+                        let network = Prefix::host(address);
+                        let metadata = RequestMetadata::default();
+                        let subject = Subject { address, network, metadata, tags: &[] };
+                        format!("{:?}", filter.decide_with_shadow(&subject, &Sets::new(&gateway.sets, None)))
+                    },
+                )
             });
             format!(
                 "{:?} {filter:?} {:?} {:?} {:?} {:?} {:?}",

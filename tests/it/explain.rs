@@ -14,6 +14,7 @@ use crate::fake::{Gate, block_on};
 pub fn explained(gate: &Gate, request: &ExplainRequest) -> Explanation {
     let context = Context {
         gateway: &gate.snapshot.gateway,
+        sets: gate.snapshot.sets(),
         revision: &gate.snapshot.revision,
         isolate: &gate.isolate,
         fresh: gate.fresh(),

@@ -395,7 +395,7 @@ pub fn edit(fields: &mut Vec<(HeaderName, String)>, edits: &[Edit]) {
 pub fn request(method: &str, target: &str) -> PlainHead {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let fields = vec![(HOST, "app.example".to_owned())];
-    PlainHead { method, url: format!("https://app.example{target}"), fields }
+    PlainHead { method, url: format!("https://app.example{target}"), fields, ..PlainHead::default() }
         .with("CF-Connecting-IP", "192.0.2.1")
 }
 
@@ -449,7 +449,7 @@ impl Gate {
         Self {
             platform: FakePlatform::default(),
             isolate: Isolate::new("test", 7),
-            snapshot: Snapshot { gateway, revision: "r1".to_owned(), sequence: Some(1) },
+            snapshot: Snapshot { gateway, revision: "r1".to_owned(), sequence: Some(1), stored: None },
             degraded: false,
             available: true,
             sent: Cell::new(0),

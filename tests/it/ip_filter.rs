@@ -1,12 +1,14 @@
-//! Prefixes, the longest one, and what rules make of it.
+//! Prefixes, and what rules make of them.
+
+mod rules;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use edgeweir::exchange::RequestMetadata;
 use edgeweir::policy::{Gateway, compile};
 use edgeweir::stages::Mode;
 use edgeweir::stages::ip_filter::prefix::Prefix;
-use edgeweir::stages::ip_filter::prefix_map::PrefixMap;
-use edgeweir::stages::ip_filter::{Action, IpFilterStage};
+use edgeweir::stages::ip_filter::{Action, IpFilterStage, IpVerdict, Sets, Subject};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -116,17 +118,6 @@ fn prefixes() -> impl Strategy<Value = Vec<Prefix>> {
     prop::collection::vec(prop_oneof![3 => v4, 3 => v6, 1 => any_prefix], 0..40)
 }
 
-fn naive(prefixes: &[Prefix], address: IpAddr) -> Option<usize> {
-    let mut best: Option<usize> = None;
-    for (index, prefix) in prefixes.iter().enumerate() {
-        let is_longer = best.is_none_or(|best| prefixes[best].length() < prefix.length());
-        if prefix.contains(address) && is_longer {
-            best = Some(index);
-        }
-    }
-    best
-}
-
 /// The addresses at which an answer can change: both sides of every edge.
 fn edges(prefixes: &[Prefix]) -> Vec<IpAddr> {
     let mut edges =
@@ -148,19 +139,6 @@ fn edges(prefixes: &[Prefix]) -> Vec<IpAddr> {
         }
     }
     edges
-}
-
-#[test]
-fn the_longest_prefix_equals_a_naive_scan() {
-    check(512, (prefixes(), prop::collection::vec(any::<IpAddr>(), 8)), |(prefixes, addresses)| {
-        let map = PrefixMap::new(prefixes.iter().copied().zip(0_usize..));
-        for address in edges(&prefixes).into_iter().chain(addresses) {
-            let found = map.longest(address).map(|(prefix, index)| (prefix, *index));
-            let expected = naive(&prefixes, address).map(|index| (prefixes[index], index));
-            prop_assert_eq!(found, expected, "{}", address);
-        }
-        Ok(())
-    });
 }
 
 #[test]
@@ -186,11 +164,38 @@ fn gateway(filter: &Value) -> Gateway {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn stage(filter: &Value) -> IpFilterStage {
-    gateway(filter).entry_ip_filter.unwrap()
+/// The entry filter of a policy, with its sets.
+struct Filter {
+    gateway: Gateway,
+    filter: IpFilterStage,
 }
 
-fn verdict(stage: &IpFilterStage, address: &str) -> (Action, Option<String>) {
+impl Filter {
+    fn sets(&self) -> Sets<'_> {
+        Sets::new(&self.gateway.sets, None)
+    }
+
+    fn decide(&self, address: IpAddr) -> IpVerdict<'_> {
+        self.filter.decide(&subject(address), &self.sets()).verdict
+    }
+
+    fn decide_with_shadow(&self, address: IpAddr) -> Option<IpVerdict<'_>> {
+        self.filter.decide_with_shadow(&subject(address), &self.sets()).map(|decision| decision.verdict)
+    }
+}
+
+fn subject(address: IpAddr) -> Subject<'static> {
+    let metadata = RequestMetadata::default();
+    Subject { address, network: Prefix::host(address), metadata, tags: &[] }
+}
+
+fn stage(filter: &Value) -> Filter {
+    let gateway = gateway(filter);
+    let filter = gateway.entry_ip_filter.clone().unwrap();
+    Filter { gateway, filter }
+}
+
+fn verdict(stage: &Filter, address: &str) -> (Action, Option<String>) {
     let verdict = stage.decide(ip(address));
     (verdict.action, verdict.rule.map(str::to_owned))
 }
@@ -242,7 +247,7 @@ fn rule_3_shadow_rules_change_nothing_and_show_what_they_would() {
         {"id": "narrow", "action": "deny", "prefixes": ["192.0.2.1/32"], "mode": "shadow"},
         {"id": "gone", "action": "deny", "prefixes": ["192.0.2.0/25"], "mode": "off"},
     ]}));
-    assert_eq!(stage.mode(), Mode::Enforce);
+    assert_eq!(stage.filter.mode(), Mode::Enforce);
     assert_eq!(verdict(&stage, "192.0.2.1"), (Action::Allow, Some("wide".to_owned())));
     let shadow = stage.decide_with_shadow(ip("192.0.2.1")).unwrap();
     assert_eq!((shadow.action, shadow.rule), (Action::Deny, Some("narrow")));
@@ -266,10 +271,10 @@ fn a_stage_mode_weakens_its_rules() {
         {"id": "b", "action": "allow", "prefixes": ["192.0.2.1/32"], "mode": "shadow"},
     ]);
     let shadow = stage(&json!({"mode": "shadow", "rules": rules}));
-    assert_eq!((shadow.mode(), verdict(&shadow, "192.0.2.1").0), (Mode::Shadow, Action::Deny));
+    assert_eq!((shadow.filter.mode(), verdict(&shadow, "192.0.2.1").0), (Mode::Shadow, Action::Deny));
     assert_eq!(shadow.decide_with_shadow(ip("192.0.2.1")).unwrap().rule, Some("b"));
     let off = stage(&json!({"mode": "off", "rules": rules}));
-    assert_eq!((off.mode(), verdict(&off, "192.0.2.1")), (Mode::Off, (Action::Allow, None)));
+    assert_eq!((off.filter.mode(), verdict(&off, "192.0.2.1")), (Mode::Off, (Action::Allow, None)));
 }
 
 #[test]
@@ -285,25 +290,32 @@ fn a_hit_names_the_set_that_it_comes_from() {
     assert_eq!(set("192.0.2.1"), None);
 }
 
-/// Every verdict within a prefix is that of one of its addresses, and none is
-/// left out.
+/// Wherever the verdict within a prefix changes, it is looked at.
 #[test]
-fn the_hits_within_a_prefix_are_those_of_its_addresses() {
-    check(512, (prefixes(), any::<IpAddr>(), 0_u8..=32), |(prefixes, address, length)| {
-        let map = PrefixMap::new(prefixes.iter().copied().zip(0_usize..));
+fn the_changes_within_a_prefix_are_all_there() {
+    let lists = prop::collection::vec(prefixes(), 1..4);
+    check(256, (lists, any::<IpAddr>(), 0_u8..=32), |(lists, address, length)| {
+        let texts = |list: &[Prefix]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let rules: Vec<Value> = lists
+            .iter()
+            .enumerate()
+            .map(
+                |(index, list)| json!({"id": format!("r{index}"), "action": "deny", "prefixes": texts(list)}),
+            )
+            .filter(|rule| rule["prefixes"].as_array().is_some_and(|list| !list.is_empty()))
+            .collect();
+        let stage = stage(&json!({"rules": rules}));
         let within = Prefix::containing(address, length).unwrap();
-        let hits: Vec<_> =
-            map.within(within).map(|hit| hit.map(|(prefix, index)| (prefix, *index))).collect();
-        let at = |address| map.longest(address).map(|(prefix, index)| (prefix, *index));
-        for address in edges(&prefixes).into_iter().chain([address, within.address()]) {
-            if within.contains(address) {
-                prop_assert!(hits.contains(&at(address)), "{}", address);
-            }
+        let sets = stage.sets();
+        let changes = stage.filter.changes_within(within, &sets, 1_000_000).unwrap();
+        prop_assert_eq!(changes.first(), Some(&within.address()));
+        prop_assert!(changes.iter().all(|change| within.contains(*change)));
+        let all: Vec<Prefix> = lists.into_iter().flatten().collect();
+        for address in edges(&all).into_iter().filter(|address| within.contains(*address)) {
+            let before = changes.iter().rfind(|change| **change <= address).unwrap();
+            prop_assert_eq!(stage.decide(address), stage.decide(*before), "{}", address);
         }
-        prop_assert_eq!(hits.first(), Some(&at(within.address())));
-        for (found, _) in hits.iter().flatten() {
-            prop_assert!(found.contains(within.address()) || within.contains(found.address()));
-        }
+        prop_assert_eq!(stage.filter.changes_within(within, &sets, 0), None);
         Ok(())
     });
 }

@@ -123,7 +123,7 @@ fn each_field_is_checked() {
         "revision=\"a\\n\"",
         "revision=\"가\"",
         "revision=\"a\\\"\"",
-        "module=\"0.2.1\"",
+        "module=\"0.3.1\"",
         "module=\"1.0.0\"",
         "module=\"99999999999.0.0\"",
         "module=\"0.1\"",

@@ -7,7 +7,10 @@ mod strict;
 use std::io::Write as _;
 
 use edgeweir::error::{PolicyError, Problem};
+use edgeweir::exchange::RequestMetadata;
 use edgeweir::policy::compile;
+use edgeweir::stages::ip_filter::prefix::Prefix;
+use edgeweir::stages::ip_filter::{Sets, Subject};
 use serde_json::{Value, json};
 
 /// A document that uses everything there is.
@@ -196,7 +199,11 @@ fn defaults_are_merged_into_each_route() {
     let gateway = compile(&policy.to_string()).unwrap();
     let [plain, deep, without] = &gateway.routes[..] else { panic!() };
     let rule = |route: &edgeweir::policy::Route| {
-        let verdict = route.ip_filter.as_ref().unwrap().decide("10.0.0.1".parse().unwrap());
+        let address: std::net::IpAddr = "10.0.0.1".parse().unwrap();
+        let network = Prefix::host(address);
+        let subject = Subject { address, network, metadata: RequestMetadata::default(), tags: &[] };
+        let sets = Sets::new(&gateway.sets, None);
+        let verdict = route.ip_filter.as_ref().unwrap().decide(&subject, &sets).verdict;
         (verdict.action.as_str(), verdict.rule.map(str::to_owned))
     };
     assert_eq!(plain.cache.unwrap().max_body, 2 << 20);

@@ -59,6 +59,8 @@ pub enum Form {
     Path,
     /// The URL of an origin.
     Origin,
+    /// A whole number.
+    Number,
 }
 
 const IP_FILTER: Shape = Shape::Object(&[(
@@ -69,6 +71,11 @@ const IP_FILTER: Shape = Shape::Object(&[(
         item: &Shape::Object(&[
             ("prefixes", Shape::Set(Form::Prefix)),
             ("address_sets", Shape::Set(Form::Text)),
+            ("countries", Shape::Set(Form::Text)),
+            ("continents", Shape::Set(Form::Text)),
+            ("asns", Shape::Set(Form::Number)),
+            ("tags", Shape::Set(Form::Text)),
+            ("percent", Shape::Scalar(Form::Percent)),
         ]),
     },
 )]);
@@ -81,6 +88,7 @@ const RATE_LIMIT: Shape = Shape::Object(&[(
         // The order of the parts of a key is part of the counter's name.
         item: &Shape::Object(&[
             ("key", Shape::Plain),
+            ("tags", Shape::Set(Form::Text)),
             ("window", Shape::Scalar(Form::Span)),
             ("deadline", Shape::Scalar(Form::Span)),
         ]),
@@ -148,6 +156,7 @@ pub const POLICY: Shape = Shape::Object(&[
             ("timeouts", Shape::Object(&[("first_byte", Shape::Scalar(Form::Span))])),
         ])),
     ),
+    ("guard_list", Shape::Set(Form::Prefix)),
     ("address_sets", Shape::Named(&Shape::Object(&[("prefixes", Shape::Set(Form::Prefix))]))),
     ("ip_filter", IP_FILTER),
     ("rate_limit", RATE_LIMIT),
@@ -185,9 +194,12 @@ impl Form {
         if self == Self::Percent {
             return Percent::deserialize(value).ok().map(|percent| percent.0.to_string());
         }
+        if self == Self::Number {
+            return value.as_u64().map(|number| number.to_string());
+        }
         let text = value.as_str()?;
         match self {
-            Self::Text | Self::Percent => Some(text.to_owned()),
+            Self::Text | Self::Percent | Self::Number => Some(text.to_owned()),
             Self::Span => read::<Span>(text).map(|span| span.0.as_millis().to_string()),
             Self::Size => read::<Size>(text).map(|size| size.0.to_string()),
             Self::FieldName => read::<FieldName>(text).map(|name| name.0.as_str().to_owned()),

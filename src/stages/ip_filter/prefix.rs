@@ -67,6 +67,19 @@ impl Prefix {
         self.length
     }
 
+    /// The address behind its last one; none behind the highest.
+    #[must_use]
+    pub fn after(&self) -> Option<IpAddr> {
+        match self.address {
+            IpAddr::V4(v4) => (v4.to_bits() | !mask_v4(self.length))
+                .checked_add(1)
+                .map(|next| Ipv4Addr::from_bits(next).into()),
+            IpAddr::V6(v6) => (v6.to_bits() | !mask_v6(self.length))
+                .checked_add(1)
+                .map(|next| Ipv6Addr::from_bits(next).into()),
+        }
+    }
+
     /// Whether the address is in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

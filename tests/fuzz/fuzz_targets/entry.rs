@@ -19,6 +19,7 @@ fuzz_target!(|text: &str| {
         method: http::Method::GET,
         url: "http://a/".to_owned(),
         fields: vec![(IF_NONE_MATCH, text.to_owned())],
+        ..PlainHead::default()
     };
     let mut last = None;
     for after in [0, 1_000, 60_000, 1 << 41, u64::MAX] {

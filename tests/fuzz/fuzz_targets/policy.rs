@@ -6,6 +6,7 @@ use edgeweir::exchange::PlainHead;
 use edgeweir::policy::{MAX_PROBLEMS, compile};
 use edgeweir::stages::target::parse;
 use http::header::{COOKIE, HOST, HeaderName};
+use edgeweir::stages::ip_filter::{Sets, Subject};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -36,11 +37,19 @@ fuzz_target!(|text: &str| {
             (HeaderName::from_static("cf-connecting-ip"), "192.0.2.1".to_owned()),
             (COOKIE, "w=00000000".to_owned()),
         ],
+        ..PlainHead::default()
     };
     let target = parse(&head.url, Some("a.example")).expect("a good target");
     let Ok(identity) = gateway.identity.identify(&head, 1) else { return };
     if let Some(route) = gateway.router.find(&target, &head).map(|index| &gateway.routes[index]) {
-        let _ = route.ip_filter.as_ref().map(|stage| stage.decide(identity.address));
+        let subject = Subject {
+            address: identity.address,
+            network: identity.network,
+            metadata: head.metadata,
+            tags: &[],
+        };
+        let sets = Sets::new(&gateway.sets, None);
+        let _ = route.ip_filter.as_ref().map(|stage| stage.decide(&subject, &sets));
         assert!(route.rate_limit.rules.iter().all(|rule| rule.quota.max() > 0));
         let upstream = route.canary.as_ref().and_then(|stage| stage.choose(&identity, &head, true));
         let upstream = upstream.map_or(route.upstream, |choice| choice.variant.upstream);

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use edgeweir::stages::ip_filter::prefix::Prefix;
-use edgeweir::stages::ip_filter::prefix_map::PrefixMap;
+use edgeweir::addresses::{AddressIndex, SetId};
 use libfuzzer_sys::fuzz_target;
 
 fn plain(text: &str) -> bool {
@@ -33,5 +33,6 @@ fuzz_target!(|text: &str| {
     let Ok(prefix) = read else { return };
     assert_eq!(prefix.to_string().parse(), Ok(prefix));
     assert!(prefix.contains(prefix.address()));
-    assert_eq!(PrefixMap::new([(prefix, ())]).longest(prefix.address()), Some((prefix, &())));
+    let index = AddressIndex::build([(prefix, SetId(0))]);
+    assert_eq!(index.longest(prefix.address()).map(|hit| hit.prefix), Some(prefix));
 });

@@ -191,7 +191,13 @@ fn without_a_platform_exact_counts_are_unknown() {
         "routes": [{"id": "all", "upstream": "app"}]});
     let gateway = compile(&text.to_string()).unwrap();
     let isolate = Isolate::new("local", 0);
-    let context = Context { gateway: &gateway, revision: "candidate", isolate: &isolate, fresh: 1 };
+    let context = Context {
+        gateway: &gateway,
+        sets: edgeweir::stages::ip_filter::Sets::new(&gateway.sets, None),
+        revision: "candidate",
+        isolate: &isolate,
+        fresh: 1,
+    };
     let platform = Nowhere { now: Timestamp::from_millis(START) };
     let explanation = block_on(explain(&from("192.0.2.1"), &context, &platform));
     assert_eq!(explanation.verdict, Outcome::Forwarded);

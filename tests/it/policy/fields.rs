@@ -224,7 +224,7 @@ fn ip_filters() {
             &at("rules[1]"),
             &[json!({"id": "x", "action": "deny"}), json!("x"), json!([])],
         );
-        refuses(&to("rules/1/countries"), &at("rules[1].countries"), &[json!(["KR"])]);
+        refuses(&to("rules/1/countries"), &at("rules[1].countries"), &[json!("KR")]);
     }
 }
 
