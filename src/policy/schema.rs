@@ -8,6 +8,7 @@
 //!    the tests list them.
 //! 3. `x-type` and `x-range` say for people what a pattern says for programs.
 
+pub mod conditions;
 pub mod patterns;
 pub mod reference;
 
@@ -19,11 +20,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use self::patterns::{
-    ADDRESS, FIELD_NAME, HOST_PATTERN, METHOD, NAME, ORIGIN, PATH, PREFIX, TOKEN, size_pattern, size_text,
-    span_pattern, span_text,
+    ADDRESS, FIELD_NAME, HOST_PATTERN, MEDIA_TYPE, METHOD, NAME, ORIGIN, PATH, PREFIX, TOKEN, size_pattern,
+    size_text, span_pattern, span_text,
 };
 use super::Policy;
 use super::units::{Address, FieldName, FieldValues, Name, Percent, Size, Span};
+use crate::stages::ip_filter::CONTINENTS;
 use crate::stages::ip_filter::prefix::Prefix;
 
 /// The schema as text, as it stands in `www/policy.schema.json`.
@@ -178,4 +180,14 @@ pub fn cache_mode(_: &mut SchemaGenerator) -> Schema {
 /// `status` of a deny answer.
 pub fn deny_status(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "enum": [403, 404, 429, 451], "default": 403})
+}
+
+/// `content_type` of a deny answer.
+pub fn media_type(_: &mut SchemaGenerator) -> Schema {
+    or_null(json_schema!({"type": "string", "pattern": MEDIA_TYPE, "maxLength": 128, "x-type": "media type"}))
+}
+
+/// `continents`.
+pub fn continents(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": {"type": "string", "enum": CONTINENTS}})
 }

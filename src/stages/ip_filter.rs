@@ -22,7 +22,7 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-pub use self::condition::Subject;
+pub use self::condition::{CONTINENTS, Subject};
 use self::condition::{Condition, Parts};
 pub use self::config::{Action, AddressSetConfig, DenyAnswerConfig, IpFilterConfig, IpRuleConfig};
 use self::config::{RuleAction, SetFailure};

@@ -30,7 +30,7 @@ const CONTROL_NAME = "control-v1";
 const PREVIOUS = path.join(ROOT, "target", "previous-protocol", "index.js");
 
 /** The version of the module, as manifests name it. */
-export const VERSION = "0.2.0";
+export const VERSION = "0.3.0";
 
 /** The client's address where a test does not care. */
 export const CLIENT = "192.0.2.1";

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+/// A media type.
+pub const MEDIA_TYPE: &str = "^[ -~]*/[ -~]*$";
 /// A [`Name`](crate::policy::units::Name).
 pub const NAME: &str = "^[A-Za-z0-9_-]{1,64}$";
 

@@ -101,7 +101,7 @@ impl<'a> Parts<'a> {
 }
 
 /// The continents, as the platform names them.
-const CONTINENTS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
+pub const CONTINENTS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
 
 impl Condition {
     pub(super) fn compile(

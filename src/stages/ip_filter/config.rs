@@ -29,6 +29,7 @@ pub struct IpFilterConfig {
 /// `ip_filter.rules[]`. All that is named has to hold; of a list, one.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::policy::schema::conditions::rule))]
 #[serde(deny_unknown_fields)]
 pub struct IpRuleConfig {
     /// Its name in logs; unique in its stage.
@@ -50,6 +51,7 @@ pub struct IpRuleConfig {
     pub countries: Vec<Code>,
     /// Continents: `AF`, `AN`, `AS`, `EU`, `NA`, `OC`, `SA`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::continents"))]
     pub continents: Vec<Code>,
     /// Numbers of autonomous systems.
     #[serde(default)]
@@ -84,6 +86,7 @@ pub struct IpRuleConfig {
 /// A condition inside a rule. All that is named has to hold; of a list, one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::policy::schema::conditions::names_something))]
 #[serde(deny_unknown_fields, default)]
 pub struct ConditionConfig {
     /// Prefixes.
@@ -93,6 +96,7 @@ pub struct ConditionConfig {
     /// Countries as ISO 3166-1 alpha-2 codes.
     pub countries: Vec<Code>,
     /// Continents.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::continents"))]
     pub continents: Vec<Code>,
     /// Numbers of autonomous systems.
     pub asns: Vec<u32>,
@@ -108,6 +112,7 @@ pub struct ConditionConfig {
 /// has to hold; of a list, one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::policy::schema::conditions::names_something))]
 #[serde(deny_unknown_fields, default)]
 pub struct InnerConditionConfig {
     /// Prefixes.
@@ -117,6 +122,7 @@ pub struct InnerConditionConfig {
     /// Countries as ISO 3166-1 alpha-2 codes.
     pub countries: Vec<Code>,
     /// Continents.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::continents"))]
     pub continents: Vec<Code>,
     /// Numbers of autonomous systems.
     pub asns: Vec<u32>,
@@ -127,6 +133,7 @@ pub struct InnerConditionConfig {
 /// What a denied client gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::policy::schema::conditions::typed_body))]
 #[serde(deny_unknown_fields, default)]
 pub struct DenyAnswerConfig {
     /// 403, 404, 429 or 451 (RFC 7725). Default 403. A 404 is the one of a
@@ -138,7 +145,7 @@ pub struct DenyAnswerConfig {
     #[cfg_attr(feature = "schema", schemars(length(max = 16_384)))]
     pub body: Option<String>,
     /// The type of the body. Default `text/plain; charset=utf-8`.
-    #[cfg_attr(feature = "schema", schemars(length(max = 128)))]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::media_type"))]
     pub content_type: Option<String>,
 }
 
@@ -194,6 +201,7 @@ pub enum SetFailure {
 /// `address_sets.NAME` in the policy: inline or stored.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::policy::schema::conditions::inline_or_stored))]
 #[serde(deny_unknown_fields, default)]
 pub struct AddressSetConfig {
     /// Its prefixes, inline.

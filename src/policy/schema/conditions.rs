@@ -1,0 +1,67 @@
+//! What one field of an object asks of another. Each stands under `allOf`, so
+//! that the object's own description stays what it is.
+
+use schemars::Schema;
+use serde_json::{Value, json};
+
+fn add(schema: &mut Schema, condition: Value) {
+    match schema.get_mut("allOf").and_then(Value::as_array_mut) {
+        Some(all) => all.push(condition),
+        None => {
+            schema.insert("allOf".to_owned(), json!([condition]));
+        }
+    }
+}
+
+/// An address set is inline or stored.
+pub fn inline_or_stored(schema: &mut Schema) {
+    let inline = json!({
+        "required": ["prefixes"],
+        "properties": {"prefixes": {"type": "array"}, "stored": {"const": false}},
+    });
+    let stored = json!({
+        "required": ["stored"],
+        "properties": {"stored": {"const": true}, "prefixes": {"type": "null"}},
+    });
+    add(schema, json!({"oneOf": [inline, stored]}));
+}
+
+/// A rule or condition names something.
+pub fn names_something(schema: &mut Schema) {
+    let lists = ["prefixes", "address_sets", "countries", "continents", "asns", "tags", "any"];
+    let mut named: Vec<Value> = lists
+        .iter()
+        .filter(|name| schema.get("properties").is_some_and(|fields| fields.get(*name).is_some()))
+        .map(|name| json!({"required": [name], "properties": {*name: {"type": "array", "minItems": 1}}}))
+        .collect();
+    if schema.get("properties").is_some_and(|fields| fields.get("not").is_some()) {
+        named.push(json!({"required": ["not"], "properties": {"not": {"type": "object"}}}));
+    }
+    add(schema, json!({"anyOf": named}));
+}
+
+/// A rule has a label where it gives one, and an answer where it refuses.
+pub fn rule(schema: &mut Schema) {
+    names_something(schema);
+    let is = |action: &str| json!({"required": ["action"], "properties": {"action": {"const": action}}});
+    add(
+        schema,
+        json!({
+            "if": is("tag"),
+            "then": {"required": ["tag"], "properties": {"tag": {"type": "string"}}},
+            "else": {"properties": {"tag": {"type": "null"}}},
+        }),
+    );
+    add(schema, json!({"if": is("deny"), "else": {"properties": {"answer": {"type": "null"}}}}));
+}
+
+/// The type of a body stands beside one.
+pub fn typed_body(schema: &mut Schema) {
+    add(
+        schema,
+        json!({
+            "if": {"required": ["content_type"], "properties": {"content_type": {"type": "string"}}},
+            "then": {"required": ["body"], "properties": {"body": {"type": "string"}}},
+        }),
+    );
+}
