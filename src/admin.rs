@@ -39,7 +39,7 @@ use crate::gateway::Isolate;
 use crate::platform::Platform;
 use crate::policy::snapshot::Snapshot;
 use crate::stages::identity::Identity;
-use crate::stages::rate_limit::gcra::Quota;
+use crate::stages::rate_limit::algorithm::Quota;
 use crate::stages::rate_limit::seconds_up;
 use crate::stages::respond;
 use crate::stages::target::Target;

@@ -25,7 +25,7 @@ use crate::exchange::Answer;
 use crate::policy::manifest::MODULE_VERSION;
 use crate::stages::identity::Identity;
 use crate::stages::rate_limit::CounterKey;
-use crate::stages::rate_limit::gcra::Quota;
+use crate::stages::rate_limit::algorithm::Quota;
 use crate::stages::respond;
 
 /// Whether a path, in normal form, is ours and never an origin's.

@@ -28,7 +28,7 @@ use crate::gateway::Isolate;
 use crate::platform::{Clock, CounterPeek};
 use crate::policy::Gateway;
 use crate::stages::ip_filter::Sets;
-use crate::stages::rate_limit::gcra::Decision;
+use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::message::Peek;
 use crate::stages::target::parse;
 use crate::time::Timestamp;

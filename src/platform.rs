@@ -11,7 +11,7 @@ use http::header::HeaderName;
 
 use crate::error::PlatformError;
 use crate::exchange::{Edit, Head};
-use crate::stages::rate_limit::gcra::Decision;
+use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::message::{Peek, Take};
 use crate::stages::upstream::UpstreamRequest;
 use crate::time::Timestamp;

@@ -10,7 +10,7 @@ use super::task::wait;
 use crate::error::{Dependency, PlatformError};
 use crate::platform::{CounterPeek, Counters};
 use crate::stages::rate_limit::CounterKey;
-use crate::stages::rate_limit::gcra::Decision;
+use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::message::{FIELD, Peek, Take, decode_decision};
 
 impl Counters for Edge {

@@ -14,7 +14,7 @@ use crate::stages::cache::{CacheStage, REQUEST_FIELDS, plan};
 use crate::stages::canary::{self, CanaryStage};
 use crate::stages::identity::{Identity, IdentityStage, forwarded_for, parse_node};
 use crate::stages::ip_filter::{IpDecision, IpFilterStage, IpVerdict};
-use crate::stages::rate_limit::gcra::Decision;
+use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::{KeyPart, LimitRule};
 use crate::stages::target::Target;
 use crate::stages::upstream::UpstreamRequest;

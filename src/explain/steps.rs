@@ -12,7 +12,7 @@ use crate::policy::Route;
 use crate::stages::cache::ask::ask;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::{Action, IpFilterStage, Subject};
-use crate::stages::rate_limit::gcra::Decision;
+use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::message::Peek;
 use crate::stages::rate_limit::{Counting, LimitRule, RateLimitStage, seconds_up};
 use crate::stages::target::Target;

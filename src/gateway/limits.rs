@@ -10,7 +10,7 @@ use crate::platform::Platform;
 use crate::stages::Mode;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::{Action, IpDecision, IpFilterStage, IpVerdict, Subject};
-use crate::stages::rate_limit::gcra::Decision;
+use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::message::Take;
 use crate::stages::rate_limit::{CounterKey, Counting, LimitRule, OnFailure, RateLimitStage, seconds_up};
 use crate::time::Timestamp;

@@ -2,7 +2,7 @@
 
 use super::Isolate;
 use crate::stages::rate_limit::CounterKey;
-use crate::stages::rate_limit::gcra::{Decision, Quota};
+use crate::stages::rate_limit::algorithm::{Decision, Quota};
 use crate::time::Timestamp;
 
 impl Isolate {

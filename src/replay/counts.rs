@@ -6,8 +6,9 @@
 //! for that long, and every further count prolongs the doubt.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use crate::stages::rate_limit::gcra::{Quota, Tat, take};
+use crate::stages::rate_limit::algorithm::{Quota, State, take};
 use crate::stages::rate_limit::{CounterKey, LimitRule};
 use crate::time::Timestamp;
 
@@ -19,7 +20,9 @@ pub(super) type RuleAt = (Option<usize>, usize);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
-    tat: Option<Tat>,
+    state: Option<State>,
+    /// When the state says nothing any more.
+    whole: Timestamp,
     /// In doubt until then.
     doubt: Timestamp,
 }
@@ -62,9 +65,10 @@ impl Counts {
             return Counted::InDoubt;
         }
         // Doubt that is over leaves a counter that is whole.
-        let state = if count.doubt > Timestamp::default() { None } else { count.tat };
-        let (decision, tat) = take(&rule.quota, state, 1, now);
-        *count = Count { tat, doubt: Timestamp::default() };
+        let state = if count.doubt > Timestamp::default() { None } else { count.state };
+        let (decision, state) = take(&rule.quota, state, 1, now);
+        let whole = now.after(decision.full_after).after(Duration::from_millis(1));
+        *count = Count { state, whole, doubt: Timestamp::default() };
         if decision.allowed { Counted::Allowed } else { Counted::Refused }
     }
 
@@ -97,8 +101,7 @@ impl Counts {
     fn is_full(&mut self, now: Timestamp) -> bool {
         if self.counts.len() >= CAPACITY && (now.since(self.swept).as_secs() >= 1 || now < self.swept) {
             self.swept = now;
-            self.counts
-                .retain(|_, count| now < count.doubt || count.tat.is_some_and(|tat| !tat.is_expired(now)));
+            self.counts.retain(|_, count| now < count.doubt || (count.state.is_some() && now <= count.whole));
         }
         self.counts.len() >= CAPACITY
     }

@@ -12,7 +12,7 @@
 //!    recovery away.
 //! 6. Shadow rules count the same way and refuse nothing.
 
-pub mod gcra;
+pub mod algorithm;
 pub mod message;
 pub mod table;
 
@@ -22,7 +22,8 @@ use http::header::HeaderName;
 use serde::Deserialize;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use self::gcra::{Decision, Quota};
+pub use self::algorithm::Algorithm;
+use self::algorithm::{Decision, Quota};
 use super::Mode;
 use super::identity::Identity;
 use crate::exchange::{Edit, Head};
@@ -111,17 +112,6 @@ pub enum KeyPart {
     Client,
     /// The value of a request header field.
     Header(FieldName),
-}
-
-/// How a rule counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Algorithm {
-    /// The generic cell rate algorithm: any interval T admits at most
-    /// burst + T × max / window.
-    #[default]
-    Gcra,
 }
 
 /// Where a rule counts.
@@ -283,7 +273,15 @@ impl LimitRuleConfig {
             message: self.message,
             tags: self.tags.into_iter().map(|tag| tag.0).collect(),
             // Names hold no slash, so no two rules share a scope.
-            scope: text(&[Str(scope), Str("/"), Str(self.id.as_str()), Str("/gcra/"), Number(window)]),
+            scope: text(&[
+                Str(scope),
+                Str("/"),
+                Str(self.id.as_str()),
+                Str("/"),
+                Str(self.algorithm.as_str()),
+                Str("/"),
+                Number(window),
+            ]),
             key: self.key,
             policy_field: text(&[
                 Str("\""),

@@ -19,7 +19,7 @@ use edgeweir::platform::{
 use edgeweir::policy::compile;
 use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::rate_limit::CounterKey;
-use edgeweir::stages::rate_limit::gcra::{Decision, Tat, peek, take};
+use edgeweir::stages::rate_limit::algorithm::{Decision, State, peek, take};
 use edgeweir::stages::rate_limit::message::{Peek, Take};
 use edgeweir::stages::upstream::UpstreamRequest;
 use edgeweir::time::Timestamp;
@@ -175,7 +175,7 @@ pub struct FakePlatform {
     pub takes: RefCell<Vec<(Take, Duration)>>,
     pub store_events: RefCell<Vec<StoreEvent>>,
     pub stored: RefCell<BTreeMap<String, (String, String)>>,
-    counts: RefCell<HashMap<CounterKey, Tat>>,
+    counts: RefCell<HashMap<CounterKey, State>>,
     pub control: MemoryStore,
     pub control_fault: Cell<Option<Fault>>,
     /// How many calls the control plane takes before the fault begins.

@@ -13,7 +13,7 @@ use worker::{DurableObject, Env, Request, Response, Result, SqlStorageValue, Sta
 
 use super::super::origin::now;
 use crate::stages::rate_limit::CounterKey;
-use crate::stages::rate_limit::gcra::{Decision, Tat, peek, take};
+use crate::stages::rate_limit::algorithm::{Decision, State as Counted, Tat, peek, take};
 use crate::stages::rate_limit::message::{FIELD, Peek, Take, encode_decision};
 
 /// How often counters that say nothing any more are removed.
@@ -93,7 +93,7 @@ impl Limiter {
     /// set.
     fn peek(&self, message: &Peek) -> Result<Decision> {
         self.create_table()?;
-        Ok(peek(&message.quota, self.read(message.key)?, now()))
+        Ok(peek(&message.quota, self.read(message.key)?.map(Counted::Gcra), now()))
     }
 
     fn read(&self, key: CounterKey) -> Result<Option<Tat>> {
@@ -114,8 +114,10 @@ impl Limiter {
             self.create_table()?;
         }
         let before = self.read(message.key)?;
-        let (decision, after) = take(&message.quota, before, message.cost, now());
-        if let Some(after) = after.filter(|after| before != Some(*after)) {
+        let (decision, after) = take(&message.quota, before.map(Counted::Gcra), message.cost, now());
+        if let Some(Counted::Gcra(after)) = after
+            && before != Some(after)
+        {
             let integer = |value: u128| SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX));
             let key = SqlStorageValue::String(format!("{:032x}", message.key.0));
             self.state.storage().sql().exec(

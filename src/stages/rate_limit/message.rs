@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::CounterKey;
-use super::gcra::{Decision, Quota};
+use super::algorithm::{Decision, Quota};
 
 /// The field that carries either.
 pub const FIELD: &str = "weir-message";

@@ -6,9 +6,10 @@
 //! looser, and no flood of keys pushes another client's counter out.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::CounterKey;
-use super::gcra::{Decision, Quota, Tat, peek, take};
+use super::algorithm::{Decision, Quota, State, peek, take};
 use crate::time::Timestamp;
 
 /// How many counters an isolate keeps: about 4 MiB.
@@ -17,11 +18,26 @@ pub const CAPACITY: usize = 50_000;
 /// The least time between two sweeps of a full table, in milliseconds.
 const SWEEP_EVERY: u64 = 1_000;
 
+/// A count, and when it says nothing any more.
+#[derive(Clone, Copy, Debug)]
+struct Counter {
+    state: State,
+    ends: Timestamp,
+}
+
+/// Decides, and gives what is kept in place of `known`.
+fn count(quota: &Quota, known: Option<Counter>, now: Timestamp) -> (Decision, Option<Counter>) {
+    let (decision, state) = take(quota, known.map(|counter| counter.state), 1, now);
+    // A millisecond more, since spans are cut to milliseconds.
+    let ends = now.after(decision.full_after).after(Duration::from_millis(1));
+    (decision, state.map(|state| Counter { state, ends }))
+}
+
 /// The isolate's counters.
 #[derive(Debug)]
 pub struct CounterTable {
-    counters: HashMap<CounterKey, Tat>,
-    overflow: HashMap<Quota, Tat>,
+    counters: HashMap<CounterKey, Counter>,
+    overflow: HashMap<Quota, Counter>,
     capacity: usize,
     swept: Timestamp,
 }
@@ -43,15 +59,15 @@ impl CounterTable {
     pub fn take(&mut self, key: CounterKey, quota: &Quota, now: Timestamp) -> Decision {
         let known = self.counters.get(&key).copied();
         if known.is_none() && self.is_full(now) {
-            let (decision, state) = take(quota, self.overflow.get(quota).copied(), 1, now);
-            if let Some(state) = state {
-                self.overflow.insert(*quota, state);
+            let (decision, counter) = count(quota, self.overflow.get(quota).copied(), now);
+            if let Some(counter) = counter {
+                self.overflow.insert(*quota, counter);
             }
             return decision;
         }
-        let (decision, state) = take(quota, known, 1, now);
-        if let Some(state) = state {
-            self.counters.insert(key, state);
+        let (decision, counter) = count(quota, known, now);
+        if let Some(counter) = counter {
+            self.counters.insert(key, counter);
         }
         decision
     }
@@ -62,9 +78,9 @@ impl CounterTable {
     pub fn peek(&self, key: CounterKey, quota: &Quota, now: Timestamp) -> Decision {
         let known = self.counters.get(&key).copied();
         let is_full = self.counters.len() >= self.capacity
-            && !(self.is_sweep_due(now) && self.counters.values().any(|state| state.is_expired(now)));
+            && !(self.is_sweep_due(now) && self.counters.values().any(|counter| counter.ends < now));
         let state = if known.is_none() && is_full { self.overflow.get(quota).copied() } else { known };
-        peek(quota, state, now)
+        peek(quota, state.map(|counter| counter.state), now)
     }
 
     fn is_sweep_due(&self, now: Timestamp) -> bool {
@@ -79,8 +95,8 @@ impl CounterTable {
         // run for each of them.
         if self.is_sweep_due(now) {
             self.swept = now;
-            self.counters.retain(|_, state| !state.is_expired(now));
-            self.overflow.retain(|_, state| !state.is_expired(now));
+            self.counters.retain(|_, counter| counter.ends >= now);
+            self.overflow.retain(|_, counter| counter.ends >= now);
         }
         self.counters.len() >= self.capacity
     }

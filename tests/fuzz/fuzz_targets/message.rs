@@ -2,7 +2,7 @@
 //! and any numbers in it can be counted with.
 #![no_main]
 
-use edgeweir::stages::rate_limit::gcra::take;
+use edgeweir::stages::rate_limit::algorithm::take;
 use edgeweir::stages::rate_limit::message::{Take, decode_decision, encode_decision};
 use edgeweir::time::Timestamp;
 use libfuzzer_sys::fuzz_target;

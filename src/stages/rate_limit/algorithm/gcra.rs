@@ -8,15 +8,8 @@
 
 use std::time::Duration;
 
+use super::{Decision, Quota, nanos};
 use crate::time::Timestamp;
-
-/// How much is allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Quota {
-    max: u32,
-    window_nanos: u64,
-    burst: u32,
-}
 
 /// The theoretical arrival time: nanoseconds since the epoch, and a rest in
 /// units of 1/`of` nanosecond.
@@ -31,70 +24,26 @@ pub struct Tat {
     pub of: u32,
 }
 
-/// The answer for one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// Whether it may pass.
-    pub allowed: bool,
-    /// How many more may pass now.
-    pub remaining: u32,
-    /// Zero when allowed; else how long until this cost would be.
-    /// [`Duration::MAX`] when it never would.
-    pub retry_after: Duration,
-    /// How long until the whole burst is available again.
-    pub full_after: Duration,
-}
-
 impl Quota {
-    /// `max` requests per `window`, `burst` at once. Zeros count as 1.
-    #[must_use]
-    pub fn new(max: u32, window: Duration, burst: u32) -> Self {
-        Self {
-            max: max.max(1),
-            window_nanos: u64::try_from(window.as_nanos()).unwrap_or(u64::MAX).max(1),
-            burst: burst.max(1),
-        }
-    }
-
-    /// Requests per window.
-    #[must_use]
-    pub const fn max(&self) -> u32 {
-        self.max
-    }
-
-    /// The window.
-    #[must_use]
-    pub const fn window(&self) -> Duration {
-        Duration::from_nanos(self.window_nanos)
-    }
-
-    /// Requests at once.
-    #[must_use]
-    pub const fn burst(&self) -> u32 {
-        self.burst
-    }
-
-    /// The longest time after which a counter that is left alone is whole
-    /// again, whatever it says.
-    #[must_use]
-    pub fn recovery(&self) -> Duration {
-        self.duration(u128::from(self.window_nanos).saturating_mul(self.burst.into()))
-    }
-
     /// Nanoseconds in units of 1/max.
     fn scaled(&self, nanos: u128) -> u128 {
         nanos.saturating_mul(self.max.into())
     }
 
-    fn scaled_tat(&self, tat: Tat) -> u128 {
-        let rest = if tat.of == self.max {
-            u128::from(tat.rest)
-        } else {
-            // Written under another `max`: rounded up, so never in the
-            // client's favour, and by less than a nanosecond.
-            (u128::from(tat.rest).saturating_mul(self.max.into())).div_ceil(tat.of.max(1).into())
-        };
-        self.scaled(tat.nanos).saturating_add(rest)
+    /// The TAT in units of 1/max; `now` is in these units where there is none.
+    fn scaled_tat(&self, tat: Option<Tat>, now: Timestamp) -> u128 {
+        let scaled =
+            |of: u32, nanos: u128, rest: u32| nanos.saturating_mul(of.into()).saturating_add(rest.into());
+        match tat {
+            None => self.scaled(now.nanos()),
+            Some(tat) if tat.of == self.max => scaled(tat.of, tat.nanos, tat.rest),
+            // Written under another `max`: as many requests are owed. One of
+            // them lasts exactly the window in units of either.
+            Some(tat) => {
+                let owed = scaled(tat.of, tat.nanos, tat.rest).saturating_sub(scaled(tat.of, now.nanos(), 0));
+                self.scaled(now.nanos()).saturating_add(owed)
+            }
+        }
     }
 
     fn tat(&self, scaled: u128) -> Tat {
@@ -107,27 +56,28 @@ impl Quota {
         }
     }
 
+    /// The latest TAT there can be.
+    fn latest(&self, now: u128) -> u128 {
+        let most = u128::from(self.burst).saturating_add(self.debt.into());
+        now.saturating_add(u128::from(self.window_nanos).saturating_mul(most))
+    }
+
     fn duration(&self, scaled: u128) -> Duration {
-        let nanos = scaled.div_ceil(self.max.into());
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        nanos(scaled.div_ceil(self.max.into()))
     }
 }
 
-/// Decides one request of that cost. `state` is what the last call gave;
-/// `None` stands for a client not seen before.
-///
-/// A refusal leaves the state as it is, unless it could not have come from this
-/// quota and clock.
+/// As [`super::take`].
 #[must_use]
 pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (Decision, Option<Tat>) {
     let interval = u128::from(quota.window_nanos);
     let tolerance = interval.saturating_mul(quota.burst.into());
-    let now = quota.scaled(now.nanos());
     // A TAT further away than a full burst cannot have come from here: the
     // clock went back, or the quota shrank. It counts as a full burst, so a
-    // client waits for one recovery at most.
-    let before = state.map_or(now, |tat| quota.scaled_tat(tat));
-    let latest = now.saturating_add(tolerance);
+    // client waits for one recovery at most. Debt is what may come on top.
+    let before = quota.scaled_tat(state, now);
+    let now = quota.scaled(now.nanos());
+    let latest = quota.latest(now);
     let tat = before.clamp(now, latest);
     let spent = tat.saturating_sub(now);
     let wanted = interval.saturating_mul(cost.into());
@@ -153,16 +103,25 @@ pub fn take(quota: &Quota, state: Option<Tat>, cost: u32, now: Timestamp) -> (De
         retry_after,
         full_after: quota.duration(spent),
     };
-    (decision, if before > latest { Some(quota.tat(latest)) } else { state })
+    // From here on it recovers by this quota.
+    let is_other = state.is_some_and(|tat| tat.of != quota.max);
+    (decision, if before > latest || is_other { Some(quota.tat(tat)) } else { state })
 }
 
-/// What [`take`] would say to one request, without taking anything: whether it
-/// would be admitted and when again, and what remains before it.
+/// As [`super::charge`].
 #[must_use]
-pub fn peek(quota: &Quota, state: Option<Tat>, now: Timestamp) -> Decision {
-    let (before, _) = take(quota, state, 0, now);
-    let (next, _) = take(quota, state, 1, now);
-    Decision { allowed: next.allowed, retry_after: next.retry_after, ..before }
+pub fn charge(quota: &Quota, state: Option<Tat>, amount: u32, now: Timestamp) -> Tat {
+    let before = quota.scaled_tat(state, now);
+    let now = quota.scaled(now.nanos());
+    let latest = quota.latest(now);
+    let before = before.clamp(now, latest);
+    let owed = u128::from(quota.window_nanos).saturating_mul(amount.into());
+    quota.tat(before.saturating_add(owed).min(latest))
+}
+
+/// As [`Quota::recovery`].
+pub(super) fn recovery(quota: &Quota) -> Duration {
+    quota.duration(quota.latest(0))
 }
 
 fn whole(amount: u128, interval: u128) -> u32 {

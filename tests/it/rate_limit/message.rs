@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeweir::stages::rate_limit::gcra::{Decision, Quota};
+use edgeweir::stages::rate_limit::algorithm::{Decision, Quota};
 use edgeweir::stages::rate_limit::message::{Peek, Take, decode_decision, encode_decision};
 use edgeweir::stages::rate_limit::{CounterKey, SHARDS};
 use proptest::prelude::*;
@@ -92,7 +92,7 @@ fn garbage_is_no_message() {
 
 #[test]
 fn any_numbers_of_a_message_can_be_counted_with() {
-    use edgeweir::stages::rate_limit::gcra::take;
+    use edgeweir::stages::rate_limit::algorithm::take;
     use edgeweir::time::Timestamp;
     let numbers = (any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>());
     check(1_000, numbers, |(max, window_ms, burst, cost, now)| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeweir::stages::rate_limit::CounterKey;
-use edgeweir::stages::rate_limit::gcra::Quota;
+use edgeweir::stages::rate_limit::algorithm::Quota;
 use edgeweir::stages::rate_limit::table::CounterTable;
 use edgeweir::time::Timestamp;
 use proptest::prelude::*;
