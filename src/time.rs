@@ -56,6 +56,12 @@ impl Timestamp {
         Self(self.0.saturating_add(millis_of(span)))
     }
 
+    /// This moment less `span`; saturates at the epoch.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(millis_of(span)))
+    }
+
     /// From the text that [`Display`](fmt::Display) writes, and no other form
     /// of RFC 3339; `None` when it is none, or no day of the calendar.
     #[must_use]

@@ -12,7 +12,9 @@
 //!    recovery away.
 //! 6. Shadow rules count the same way and refuse nothing.
 
+pub mod account;
 pub mod algorithm;
+pub mod holder;
 pub mod message;
 pub mod table;
 

@@ -171,18 +171,18 @@ impl Quota {
     }
 
     /// The window of the clock that `now` is in.
-    fn index(&self, now: Timestamp) -> u64 {
+    pub(super) fn index(&self, now: Timestamp) -> u64 {
         let index = now.nanos().checked_div(self.window_nanos.into()).unwrap_or_default();
         u64::try_from(index).unwrap_or(u64::MAX)
     }
 
     /// When a window ends, in nanoseconds since the epoch.
-    fn end(&self, index: u64) -> u128 {
+    pub(super) fn end(&self, index: u64) -> u128 {
         u128::from(index).saturating_add(1).saturating_mul(self.window_nanos.into())
     }
 
     /// The window that `now` is in, as it continues `state`.
-    fn window_at(&self, state: Option<Window>, now: Timestamp) -> Window {
+    pub(super) fn window_at(&self, state: Option<Window>, now: Timestamp) -> Window {
         let index = self.index(now);
         let Some(state) = state else { return Window { index, ..Window::default() } };
         match state.index.checked_sub(index) {
@@ -250,14 +250,14 @@ pub fn charge(quota: &Quota, state: Option<State>, amount: u32, now: Timestamp) 
     }
 }
 
-const fn tat(state: Option<State>) -> Option<Tat> {
+pub(super) const fn tat(state: Option<State>) -> Option<Tat> {
     match state {
         Some(State::Gcra(tat)) => Some(tat),
         _ => None,
     }
 }
 
-const fn window(state: Option<State>) -> Option<Window> {
+pub(super) const fn window(state: Option<State>) -> Option<Window> {
     match state {
         Some(State::Window(window)) => Some(window),
         _ => None,

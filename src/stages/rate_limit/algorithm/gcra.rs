@@ -119,6 +119,32 @@ pub fn charge(quota: &Quota, state: Option<Tat>, amount: u32, now: Timestamp) ->
     quota.tat(before.saturating_add(owed).min(latest))
 }
 
+/// At least `amount` is owed at `at`: that much does not come back before.
+pub(in super::super) fn at_least(quota: &Quota, state: Option<Tat>, amount: u32, at: Timestamp) -> Tat {
+    let before = quota.scaled_tat(state, at);
+    let now = quota.scaled(at.nanos());
+    let owed = u128::from(quota.window_nanos).saturating_mul(amount.into());
+    quota.tat(before.max(now.saturating_add(owed).min(quota.latest(now))))
+}
+
+/// Gives back what was taken. The caller answers for it that as much is still
+/// owed: what has come back already must not come back again.
+pub(in super::super) fn refund(quota: &Quota, state: Option<Tat>, amount: u32, now: Timestamp) -> Tat {
+    let before = quota.scaled_tat(state, now);
+    quota.tat(before.saturating_sub(u128::from(quota.window_nanos).saturating_mul(amount.into())))
+}
+
+/// How much is owed, in whole requests, rounded down.
+pub(in super::super) fn owed(quota: &Quota, state: Option<Tat>, now: Timestamp) -> u32 {
+    let before = quota.scaled_tat(state, now);
+    whole(before.saturating_sub(quota.scaled(now.nanos())), quota.window_nanos.into())
+}
+
+/// A time of before a clock went back by `step`, as a time of after.
+pub(in super::super) fn earlier(state: Tat, step: std::time::Duration) -> Tat {
+    Tat { nanos: state.nanos.saturating_sub(step.as_nanos()), ..state }
+}
+
 /// As [`Quota::recovery`].
 pub(super) fn recovery(quota: &Quota) -> Duration {
     quota.duration(quota.latest(0))
