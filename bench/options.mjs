@@ -19,6 +19,7 @@ Compares the gateway with a JavaScript pass-through Worker and with a constant a
   --strict           exit with 1 if a target is not met
   --instructions     count instructions a request under valgrind instead; slow, but repeatable
   --compile          measure what compiling a policy costs instead, by the number of its routes
+  --addresses        measure address lookups in WebAssembly instead, beside public crates
   --samples N        with --instructions: samples for each server (default 5)
   --keep DIR         with --instructions: keep callgrind's files there
   --help             this text
@@ -64,6 +65,7 @@ function parse(args, root) {
         strict: { type: "boolean", default: false },
         instructions: { type: "boolean", default: false },
         compile: { type: "boolean", default: false },
+        addresses: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },
     }).values;

@@ -33,6 +33,11 @@ async function main() {
     return measureCompile(options, { workerd, runtime, machine, progress });
   }
 
+  if (options.addresses) {
+    const { measureAddresses } = await import("./addresses.mjs");
+    return measureAddresses(options, { machine, progress });
+  }
+
   const size = uploadSize(options.build);
   progress("starting workerd, the origin and the load generator");
   const names = new Set([

@@ -4,8 +4,10 @@
 //! stored sets of an environment are another, [`StoredSets`], that an isolate
 //! loads beside the policy.
 
+mod directory;
 pub mod format;
 pub mod index;
+mod jump;
 mod v4;
 mod v6;
 

@@ -7,11 +7,20 @@
 //! | 4 | the format, 2 or 1 |
 //! | 8 | XXH3 (64 bits) of everything else |
 //! | 8 | the generation |
-//! | 4, 4, 4, 4 | how long the table is; how many IPv4 and how many IPv6 entries; zero |
+//! | 4 | how long the table is |
+//! | 4, 4 | how many IPv4 entries of 16 bits and more, and how many shorter ones |
+//! | 4, 4 | of the former, the pages of the directory, and those whose set stands apart |
+//! | 4, 4 | how many IPv6 entries, and how many of them are longer than 64 bits |
+//! | 4 | zero |
 //! | | the table: JSON, `[{"name": "drop", "since": 1760000000, "source": "import"}]` |
-//! | 2 each | IPv4: the lower halves of the addresses |
-//! | 8 each | IPv4: nodes |
-//! | 8, 8, 8 each | IPv6: upper halves, lower halves, nodes |
+//! | 2 each | the directory: the upper 8 bits of each page's addresses |
+//! | 4 each | the directory: where each of the 256 buckets of a page begins |
+//! | 4 each | IPv4: the entries of 16 bits and more |
+//! | 8 each | IPv4: the sets that stand apart |
+//! | 8 each | IPv4: the shorter ones |
+//! | 192 each | IPv6: of each sixteen the upper halves, then the nodes |
+//! | 4 each | IPv6: the numbers of those longer than 64 bits |
+//! | 8 each | IPv6: their lower halves |
 //!
 //! Format 1 is the same without `since` and `source` in the table. A reader
 //! knows this format and the one before it.
@@ -25,6 +34,7 @@ use std::iter::repeat_n;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use super::directory::Directory;
 use super::v4::V4;
 use super::v6::V6;
 use super::{AddressIndex, StoredSet, StoredSets};
@@ -48,7 +58,7 @@ pub const SOURCE_LIMIT: usize = 2_048;
 pub const ENTRIES_LIMIT: usize = 4_000_000;
 
 const MAGIC: &[u8; 4] = b"EWAS";
-const HEAD: usize = 40;
+const HEAD: usize = 56;
 const TABLE_LIMIT: usize = 1 << 20;
 
 /// What is wrong with a binary.
@@ -106,23 +116,30 @@ pub fn encode(stored: &StoredSets) -> Vec<u8> {
     let table = serde_json::to_vec(&rows).unwrap_or_default();
     let (v4, v6) = (&stored.index.v4, &stored.index.v6);
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let most = v4.len().saturating_mul(10).saturating_add(v6.len().saturating_mul(24));
-    let mut bytes =
-        Vec::with_capacity(most.saturating_add(table.len()).saturating_add(HEAD).saturating_add(16));
+    let pages = v4.directory.pages();
+    let most = [table.len(), v4.bytes(), v6.bytes(), HEAD, 64];
+    let mut bytes = Vec::with_capacity(most.iter().fold(0, |sum: usize, more| sum.saturating_add(*more)));
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&FORMAT.to_le_bytes());
     bytes.extend_from_slice(&[0; 8]);
     bytes.extend_from_slice(&stored.generation.to_le_bytes());
-    for number in [table.len(), v4.len(), v6.len(), 0] {
+    let (narrow, wide, others) = (v4.narrow.len(), v4.wide.len(), v4.others.len());
+    for number in [table.len(), narrow, wide, pages.len(), others, v6.len(), v6.long.len(), 0] {
         bytes.extend_from_slice(&count(number));
     }
     bytes.extend_from_slice(&table);
     pad(&mut bytes);
-    bytes.extend(v4.keys.iter().flat_map(|key| key.to_le_bytes()));
+    bytes.extend(pages.iter().flat_map(|page| page.to_le_bytes()));
     pad(&mut bytes);
-    for section in [&v4.nodes, &v6.upper, &v6.lower, &v6.nodes] {
+    bytes.extend(v4.directory.starts().flat_map(u32::to_le_bytes));
+    bytes.extend(v4.narrow.iter().flat_map(|entry| entry.to_le_bytes()));
+    pad(&mut bytes);
+    for section in [&v4.others, &v4.wide, &v6.words] {
         bytes.extend(section.iter().flat_map(|word| word.to_le_bytes()));
     }
+    bytes.extend(v6.long.iter().flat_map(|number| number.to_le_bytes()));
+    pad(&mut bytes);
+    bytes.extend(v6.lower.iter().flat_map(|word| word.to_le_bytes()));
     let mut hash = Xxh3Default::new();
     hash.update(bytes.get(..8).unwrap_or_default());
     hash.update(bytes.get(16..).unwrap_or_default());
@@ -170,21 +187,32 @@ pub fn read<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<StoredSets,
     reader.hash.update(&format.to_le_bytes());
     let generation = u64::from_le_bytes(reader.array()?);
     let mut count = || reader.array().map(|bytes| u32::from_le_bytes(bytes) as usize);
-    let (table, v4, v6, zero) = (count()?, count()?, count()?, count()?);
-    if zero != 0 || table > TABLE_LIMIT || v4.saturating_add(v6) > ENTRIES_LIMIT {
+    let (table, narrow, wide, pages) = (count()?, count()?, count()?, count()?);
+    let (others, six, long, zero) = (count()?, count()?, count()?, count()?);
+    let entries = narrow.saturating_add(wide).saturating_add(six);
+    let fits = entries <= ENTRIES_LIMIT && table <= TABLE_LIMIT && pages <= 256;
+    if !fits || others > narrow || long > six || zero != 0 {
         return Err(Damage::Head);
     }
     let rows: Vec<u8> = reader.section(table)?;
-    let keys = reader.section(v4)?;
-    let nodes = reader.section(v4)?;
-    let (upper, lower, nodes_v6) = (reader.section(v6)?, reader.section(v6)?, reader.section(v6)?);
+    let tops: Vec<u16> = reader.section(pages)?;
+    let starts = reader.section(pages.saturating_mul(256))?;
+    let four: Vec<u32> = reader.section(narrow)?;
+    let (others, wide) = (reader.section(others)?, reader.section(wide)?);
+    let (words, long, lower) =
+        (reader.section(V6::words_of(six))?, reader.section(long)?, reader.section(long)?);
     if !reader.is_at_end() {
         return Err(Damage::Length);
     }
     if reader.hash.digest() != checksum {
         return Err(Damage::Checksum);
     }
-    let index = AddressIndex { v4: V4::of(keys, nodes), v6: V6::of(upper, lower, nodes_v6) };
+    if !tops.is_sorted_by(|one, other| one < other) || tops.last().is_some_and(|last| *last > 0xff) {
+        return Err(Damage::Entries);
+    }
+    let directory = Directory::of(&tops, starts, u32::try_from(narrow).unwrap_or(u32::MAX));
+    let index =
+        AddressIndex { v4: V4::of(four, directory, others, wide), v6: V6::of(words, six, long, lower) };
     Ok(StoredSets { generation, sets: sets(&rows, format)?, index })
 }
 
@@ -224,7 +252,7 @@ macro_rules! word {
     )*};
 }
 
-word!(u8, u16, u64);
+word!(u8, u16, u32, u64);
 
 struct Reader<'a, I> {
     parts: I,
@@ -309,4 +337,4 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Reader<'a, I> {
 }
 
 /// The most entries that a head alone can make us reserve room for.
-const RESERVE: usize = 2_000_000;
+const RESERVE: usize = 4_000_000;

@@ -13,8 +13,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::v4::V4;
-use super::v6::V6;
+use super::v4::{self, Entry4, V4};
+use super::v6::{self, Entry6, V6};
 use crate::stages::ip_filter::prefix::Prefix;
 
 /// A set by its number.
@@ -28,8 +28,8 @@ pub struct Hit {
     pub prefix: Prefix,
     /// Its set.
     pub set: SetId,
-    /// The number of the entry in the index, in the order of
-    /// [`AddressIndex::entries`]: stable while the index lives.
+    /// The number of the entry in the index, of no other; stable while the
+    /// index lives.
     pub entry: u32,
 }
 
@@ -40,8 +40,7 @@ pub struct AddressIndex {
     pub(super) v6: V6,
 }
 
-/// The most entries of one family: what the distance to an enclosing entry
-/// can express.
+/// The most entries of one family.
 pub const ENTRIES_LIMIT: usize = 1 << 26;
 
 /// Collects what an index is built of: 8 bytes for an IPv4 prefix, 32 for an
@@ -100,8 +99,7 @@ impl Builder {
         v4.sort();
         v4.dedup();
         v4.truncate(ENTRIES_LIMIT);
-        let low = |entry: u64| (entry & 0xffff_ffff) as u32;
-        let v4 = V4::new(&v4, |entry| ((entry >> 32) as u32, low(entry)));
+        let v4 = V4::new(&v4, |entry| ((entry >> 32) as u32, (entry >> 16) as u8, entry as u16));
         v6.sort();
         v6.dedup();
         v6.truncate(ENTRIES_LIMIT);
@@ -125,17 +123,13 @@ impl AddressIndex {
     #[must_use]
     pub fn keep(&self, renumber: impl Fn(SetId) -> Option<SetId>) -> Builder {
         let mut builder = Builder::default();
-        for entry in 0..self.v4.len() {
-            if let Some((first, length, set)) = self.v4.entry(entry)
-                && let Some(set) = renumber(set)
-            {
+        for (first, length, set, _) in self.v4.entries() {
+            if let Some(set) = renumber(set) {
                 builder.push_v4(first, length, set);
             }
         }
-        for entry in 0..self.v6.len() {
-            if let Some((first, length, set)) = self.v6.entry(entry)
-                && let Some(set) = renumber(set)
-            {
+        for (first, length, set, _) in self.v6.entries() {
+            if let Some(set) = renumber(set) {
                 builder.push_v6(first, length, set);
             }
         }
@@ -169,12 +163,13 @@ impl AddressIndex {
     /// Every entry that contains the address: the longest prefix first, equal
     /// prefixes in descending order of their sets.
     #[must_use]
+    #[inline]
     pub fn find(&self, address: IpAddr) -> Hits<'_> {
-        let at = match address {
-            IpAddr::V4(v4) => self.v4.last_at_or_before(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.last_at_or_before(v6.to_bits()),
+        let walk = match address {
+            IpAddr::V4(v4) => Walk::V4(self.v4.walk(v4.to_bits())),
+            IpAddr::V6(v6) => Walk::V6(self.v6.walk(v6.to_bits())),
         };
-        Hits { index: self, address, at }
+        Hits { index: self, walk }
     }
 
     /// The longest prefix that contains the address.
@@ -185,77 +180,56 @@ impl AddressIndex {
 
     /// The entries whose prefixes lie inside this one or equal it, in order.
     pub fn inside(&self, prefix: Prefix) -> impl Iterator<Item = Hit> {
-        let after = |at: Option<usize>| at.map_or(0, |at| at.saturating_add(1));
-        let (from, to, is_v4) = match prefix.address() {
-            IpAddr::V4(v4) => {
-                let first = v4.to_bits();
-                let last = first | super::v4::host_bits(prefix.length());
-                let before = first.checked_sub(1).and_then(|before| self.v4.last_at_or_before(before));
-                (after(before), after(self.v4.last_at_or_before(last)), true)
-            }
-            IpAddr::V6(v6) => {
-                let first = v6.to_bits();
-                let last = first | super::v6::host_bits(prefix.length());
-                let before = first.checked_sub(1).and_then(|before| self.v6.last_at_or_before(before));
-                (after(before), after(self.v6.last_at_or_before(last)), false)
-            }
+        let (v4, v6) = match prefix.address() {
+            IpAddr::V4(v4) => (Some(self.v4.inside(v4.to_bits(), prefix.length())), None),
+            IpAddr::V6(v6) => (None, Some(self.v6.inside(v6.to_bits(), prefix.length()))),
         };
-        (from..to)
-            .filter_map(move |entry| if is_v4 { self.hit_v4(entry) } else { self.hit_v6(entry) })
-            .filter(move |hit| hit.prefix.length() >= prefix.length())
+        let v4 = v4.into_iter().flatten().filter_map(hit_v4);
+        v4.chain(v6.into_iter().flatten().filter_map(|entry| self.hit_v6(entry)))
     }
 
     /// All entries, sorted: IPv4 first, then by address, length and set.
     pub fn entries(&self) -> impl Iterator<Item = (Prefix, SetId)> {
-        let v4 = (0..self.v4.len()).filter_map(|entry| self.hit_v4(entry));
-        let v6 = (0..self.v6.len()).filter_map(|entry| self.hit_v6(entry));
+        let v4 = self.v4.entries().filter_map(hit_v4);
+        let v6 = self.v6.entries().filter_map(|entry| self.hit_v6(entry));
         v4.chain(v6).map(|hit| (hit.prefix, hit.set))
     }
 
-    fn hit_v4(&self, entry: usize) -> Option<Hit> {
-        let (first, length, set) = self.v4.entry(entry)?;
-        let prefix = Prefix::containing(IpAddr::V4(Ipv4Addr::from_bits(first)), length)?;
-        Some(Hit { prefix, set, entry: u32::try_from(entry).ok()? })
+    #[inline]
+    fn hit_v6(&self, (first, length, set, number): Entry6) -> Option<Hit> {
+        let prefix = Prefix::of(IpAddr::V6(Ipv6Addr::from_bits(first)), length);
+        Some(Hit { prefix, set, entry: u32::try_from(self.v4.len().saturating_add(number)).ok()? })
     }
+}
 
-    fn hit_v6(&self, entry: usize) -> Option<Hit> {
-        let (first, length, set) = self.v6.entry(entry)?;
-        let prefix = Prefix::containing(IpAddr::V6(Ipv6Addr::from_bits(first)), length)?;
-        Some(Hit { prefix, set, entry: u32::try_from(self.v4.len().saturating_add(entry)).ok()? })
-    }
+#[inline]
+fn hit_v4((first, length, set, number): Entry4) -> Option<Hit> {
+    let prefix = Prefix::of(IpAddr::V4(Ipv4Addr::from_bits(first)), length);
+    Some(Hit { prefix, set, entry: u32::try_from(number).ok()? })
 }
 
 /// The entries that contain an address, outwards.
 #[derive(Clone, Debug)]
 pub struct Hits<'a> {
     index: &'a AddressIndex,
-    address: IpAddr,
-    /// The next entry of the address's family to look at.
-    at: Option<usize>,
+    walk: Walk,
+}
+
+#[derive(Clone, Debug)]
+enum Walk {
+    V4(v4::Walk),
+    V6(v6::Walk),
 }
 
 impl Iterator for Hits<'_> {
     type Item = Hit;
 
+    #[inline]
     fn next(&mut self) -> Option<Hit> {
         let index = self.index;
-        let found = match self.address {
-            IpAddr::V4(v4) => index.v4.outwards(self.at, v4.to_bits()),
-            IpAddr::V6(v6) => index.v6.outwards(self.at, v6.to_bits()),
-        };
-        let Some(found) = found else {
-            self.at = None;
-            return None;
-        };
-        match self.address {
-            IpAddr::V4(_) => {
-                self.at = index.v4.enclosing(found);
-                index.hit_v4(found)
-            }
-            IpAddr::V6(_) => {
-                self.at = index.v6.enclosing(found);
-                index.hit_v6(found)
-            }
+        match &mut self.walk {
+            Walk::V4(walk) => hit_v4(index.v4.next(walk)?),
+            Walk::V6(walk) => index.hit_v6(index.v6.next(walk)?),
         }
     }
 }

@@ -1,29 +1,36 @@
-//! The IPv4 half of an index: 10 bytes for a prefix.
+//! The IPv4 half of an index: 4 bytes for a prefix, and what its directory
+//! takes.
 //!
-//! The upper 16 bits of an address name a bucket, and the lower ones are
-//! searched for within it: in a million prefixes a bucket holds some fifteen,
-//! whose keys share a cache line.
+//! The upper 16 bits of an address name a bucket. A prefix of 16 bits or more
+//! lies in one bucket, and all that a lookup there needs stands together: in a
+//! million prefixes a bucket holds some fifteen, one or two cache lines. What
+//! a lookup costs is waiting for memory, so being small is being fast. The
+//! wider prefixes, few in any list, are a list of their own, which is looked at
+//! only in buckets that are marked as covered by one.
 
 use std::fmt;
 
+use super::directory::Directory;
 use super::index::SetId;
+use super::jump::{self, distance};
 
-/// From how many entries on there is a directory of buckets, which takes
-/// 256 KiB. Without, the whole is searched.
-const DIRECTORY_FROM: usize = 8_192;
+/// The shortest prefix that lies in one bucket.
+const NARROW: u8 = 16;
 
-const BUCKETS: usize = 1 << 16;
+/// The set of an entry whose set is told by [`V4::others`].
+const OTHER: u16 = 63;
 
-/// Entries sorted by address, length and set.
+/// Entries sorted by address, length and set, wide ones apart.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct V4 {
-    /// The lower half of each prefix's address.
-    pub(super) keys: Vec<u16>,
-    /// The rest of it, see [`pack`].
-    pub(super) nodes: Vec<u64>,
-    /// Where each bucket begins, and the end; empty where there are few
-    /// entries.
-    directory: Vec<u32>,
+    /// See [`Narrow`].
+    pub(super) narrow: Vec<u32>,
+    pub(super) directory: Directory,
+    /// The sets of narrow entries from [`OTHER`] on: the entry's number
+    /// (32 bits) and its set, ascending.
+    pub(super) others: Vec<u64>,
+    /// Prefixes shorter than 16 bits, see [`Wide`].
+    pub(super) wide: Vec<u64>,
 }
 
 /// The bits of a prefix of that length that its addresses differ in.
@@ -34,26 +41,94 @@ pub(super) const fn host_bits(length: u8) -> u32 {
     }
 }
 
-const DISTANCE_BITS: u32 = 26;
-const SET_SHIFT: u32 = DISTANCE_BITS;
-const LENGTH_SHIFT: u32 = SET_SHIFT + 16;
-const TOP_SHIFT: u32 = LENGTH_SHIFT + 6;
-const DISTANCE_MASK: u64 = (1 << DISTANCE_BITS) - 1;
+/// An entry of a bucket: the lower half of its address (16 bits), the length
+/// less 16 (5), the set or [`OTHER`] (6), and how many entries before it the
+/// nearest of its bucket stands that encloses or equals it (5, see [`jump`]).
+#[derive(Clone, Copy)]
+struct Narrow(u32);
 
-/// A node: the upper half of the address (16 bits), the length (6), the set
-/// (16), and how many entries before it the nearest stands that encloses or
-/// equals it (26; 0 for none).
-fn pack(first: u32, length_and_set: u32, distance: u64) -> u64 {
-    let (length, set) = (u64::from(length_and_set >> 16), u64::from(length_and_set & 0xffff));
-    u64::from(first >> 16) << TOP_SHIFT | length << LENGTH_SHIFT | set << SET_SHIFT | distance & DISTANCE_MASK
+impl Narrow {
+    fn new(first: u32, length: u8, set: u16, distance: usize) -> Self {
+        let length = u32::from(length.saturating_sub(NARROW)) << 11;
+        Self(first << 16 | length | u32::from(set.min(OTHER)) << 5 | jump::encode(distance, 1, 31))
+    }
+
+    const fn key(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    const fn length(self) -> u8 {
+        ((self.0 >> 11 & 0x1f) as u8).saturating_add(NARROW)
+    }
+
+    const fn set(self) -> u16 {
+        (self.0 >> 5 & 0x3f) as u16
+    }
+
+    /// The entry to go on with from this one, both counted from 1; 0 for none.
+    #[inline]
+    const fn outwards(self, at: usize) -> usize {
+        match jump::decode(self.0 & 0x1f, 1) {
+            0 => 0,
+            distance => at.saturating_sub(distance),
+        }
+    }
+
+    /// Whether it contains an address of its bucket.
+    #[inline]
+    const fn holds(self, address: u32) -> bool {
+        (self.0 >> 16 ^ address & 0xffff) & !host_bits(self.length()) == 0
+    }
 }
 
-const fn length_of(node: u64) -> u8 {
-    (node >> LENGTH_SHIFT & 0x3f) as u8
+/// A wide entry: the upper half of its address (16 bits), the length (6), the
+/// set (16), and how many entries before it the nearest stands that encloses
+/// or equals it (26; 0 for none).
+#[derive(Clone, Copy)]
+struct Wide(u64);
+
+impl Wide {
+    fn new(top: u16, length: u8, set: u16, distance: usize) -> Self {
+        let distance = distance as u64 & 0x3ff_ffff;
+        Self(u64::from(top) << 48 | u64::from(length) << 42 | u64::from(set) << 26 | distance)
+    }
+
+    const fn top(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    const fn length(self) -> u8 {
+        (self.0 >> 42 & 0x3f) as u8
+    }
+
+    const fn set(self) -> u16 {
+        (self.0 >> 26 & 0xffff) as u16
+    }
+
+    const fn distance(self) -> usize {
+        (self.0 & 0x3ff_ffff) as usize
+    }
+
+    /// The highest bucket that it covers.
+    fn last(self) -> u16 {
+        self.top() | (host_bits(self.length()) >> 16) as u16
+    }
 }
 
-const fn top_of(node: u64) -> u32 {
-    (node >> TOP_SHIFT) as u32
+/// An entry: address, length, set, and its number.
+pub(super) type Entry4 = (u32, u8, SetId, usize);
+
+/// Where a lookup has got to. It goes outwards within the bucket and then
+/// among the wide.
+#[derive(Clone, Debug)]
+pub(super) struct Walk {
+    address: u32,
+    /// Where the bucket's entries begin.
+    from: usize,
+    /// The next entry of the bucket to look at, counted from 1.
+    at: usize,
+    /// The next wide one to look at, counted from 1; unknown so far.
+    wide: Option<usize>,
 }
 
 impl fmt::Debug for V4 {
@@ -64,142 +139,195 @@ impl fmt::Debug for V4 {
 }
 
 impl V4 {
-    /// From entries that are sorted and there once each; `parts` gives address,
-    /// and length (upper half) with set (lower half).
-    pub(super) fn new(entries: &[u64], parts: impl Fn(u64) -> (u32, u32)) -> Self {
-        let mut keys = Vec::with_capacity(entries.len());
-        let mut nodes = Vec::with_capacity(entries.len());
+    /// From entries that are sorted and there once each; `parts` gives
+    /// address, length and set.
+    pub(super) fn new(entries: &[u64], parts: impl Fn(u64) -> (u32, u8, u16)) -> Self {
+        let all = || entries.iter().map(|entry| parts(*entry));
+        let is_narrow = |(_, length, _): &(u32, u8, u16)| *length >= NARROW;
+        let directory = Directory::new(all().filter(is_narrow).map(|(first, ..)| (first >> 16) as u16));
+        let mut narrow = Vec::with_capacity(all().filter(is_narrow).count());
+        let mut others = Vec::new();
         // The entries that enclose the next one, as far as they are open: at
-        // most one for each length and set.
-        let mut open: Vec<(u64, u32)> = Vec::new();
-        for (number, entry) in (0_u64..).zip(entries) {
-            let (first, length_and_set) = parts(*entry);
-            let length = (length_and_set >> 16) as u8;
-            while open.last().is_some_and(|(_, last)| *last < first) {
-                open.pop();
+        // most one for each length and set. None reaches into another bucket.
+        let mut open: Vec<(usize, u32)> = Vec::new();
+        for (first, length, set) in all().filter(is_narrow) {
+            let number = narrow.len();
+            let distance = distance(&mut open, number, &first, first | host_bits(length));
+            narrow.push(Narrow::new(first, length, set, distance).0);
+            if set >= OTHER {
+                others.push((number as u64) << 32 | u64::from(set));
             }
-            let distance = open.last().map_or(0, |(outer, _)| number.saturating_sub(*outer));
-            keys.push((first & 0xffff) as u16);
-            nodes.push(pack(first, length_and_set, distance));
-            open.push((number, first | host_bits(length)));
         }
-        Self::of(keys, nodes)
+        let mut wide = Vec::new();
+        open.clear();
+        for (first, length, set) in all().filter(|entry| !is_narrow(entry)) {
+            let distance = distance(&mut open, wide.len(), &first, first | host_bits(length));
+            wide.push(Wide::new((first >> 16) as u16, length, set, distance).0);
+        }
+        Self::of(narrow, directory, others, wide)
     }
 
     /// From arrays as they are stored.
-    pub(super) fn of(keys: Vec<u16>, nodes: Vec<u64>) -> Self {
-        let directory = if nodes.len() < DIRECTORY_FROM { Vec::new() } else { directory(&nodes) };
-        Self { keys, nodes, directory }
+    pub(super) fn of(narrow: Vec<u32>, mut directory: Directory, others: Vec<u64>, wide: Vec<u64>) -> Self {
+        let mut after = 0_u32;
+        for entry in wide.iter().map(|entry| Wide(*entry)) {
+            // What is nested is marked already.
+            if u32::from(entry.last()) >= after {
+                directory.mark(entry.top(), entry.last());
+                after = u32::from(entry.last()).saturating_add(1);
+            }
+        }
+        Self { narrow, directory, others, wide }
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.nodes.len()
+        self.narrow.len().saturating_add(self.wide.len())
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.keys.as_slice())
-            .saturating_add(size_of_val(self.nodes.as_slice()))
-            .saturating_add(size_of_val(self.directory.as_slice()))
+        [size_of_val(self.narrow.as_slice()), size_of_val(self.others.as_slice())]
+            .iter()
+            .fold(self.directory.bytes(), |sum, more| sum.saturating_add(*more))
+            .saturating_add(size_of_val(self.wide.as_slice()))
     }
 
-    /// The last entry that begins at or before the address.
-    pub(super) fn last_at_or_before(&self, address: u32) -> Option<usize> {
-        let top = (address >> 16) as usize;
-        let after = if let Some([from, to]) = self.directory.get(top..).and_then(<[u32]>::first_chunk) {
-            let from = *from as usize;
-            let bucket = self.keys.get(from..*to as usize)?;
-            let low = (address & 0xffff) as u16;
-            from.saturating_add(bucket.partition_point(|key| *key <= low))
-        } else {
-            // Few entries: the upper half is in the node.
-            let (mut low, mut high) = (0, self.len());
-            while low < high {
-                let middle = usize::midpoint(low, high);
-                if self.first(middle)? <= address { low = middle.saturating_add(1) } else { high = middle }
-            }
-            low
-        };
-        after.checked_sub(1)
-    }
-
-    /// The first entry that contains the address, from this one outwards.
+    /// Where a lookup begins.
     #[inline]
-    pub(super) fn outwards(&self, from: Option<usize>, address: u32) -> Option<usize> {
-        let mut at = from?;
-        loop {
-            let node = *self.nodes.get(at)?;
-            // Whatever bits differ have to be host bits. The upper halves are
-            // compared first: most of what is not inside differs there, and
-            // they are at hand.
-            let host = host_bits(length_of(node));
-            if ((address >> 16) ^ top_of(node)) & !(host >> 16) == 0
-                && ((address & 0xffff) ^ u32::from(*self.keys.get(at)?)) & !host & 0xffff == 0
-            {
-                return Some(at);
+    pub(super) fn walk(&self, address: u32) -> Walk {
+        let (from, to, is_covered) = self.directory.range((address >> 16) as u16);
+        let bucket = self.narrow.get(from..to).unwrap_or_default();
+        let at = bucket.partition_point(|entry| *entry <= address << 16 | 0xffff);
+        let wide = if is_covered && !self.wide.is_empty() { None } else { Some(0) };
+        Walk { address, from, at, wide }
+    }
+
+    /// The next entry that contains the address, outwards.
+    #[inline]
+    pub(super) fn next(&self, walk: &mut Walk) -> Option<Entry4> {
+        while let Some(place) = walk.at.checked_sub(1) {
+            let number = walk.from.saturating_add(place);
+            let entry = Narrow(*self.narrow.get(number)?);
+            walk.at = entry.outwards(walk.at);
+            if entry.holds(walk.address) {
+                return Some(self.narrow_entry((walk.address >> 16) as u16, entry, number));
             }
-            at = before(at, node)?;
         }
+        if walk.wide == Some(0) { None } else { self.next_wide(walk) }
     }
 
-    /// The nearest entry that encloses or equals this one.
-    pub(super) fn enclosing(&self, entry: usize) -> Option<usize> {
-        before(entry, *self.nodes.get(entry)?)
+    #[cold]
+    fn next_wide(&self, walk: &mut Walk) -> Option<Entry4> {
+        let top = (walk.address >> 16) as u16;
+        let mut at = match walk.wide {
+            Some(at) => at,
+            None => self.wide.partition_point(|entry| Wide(*entry).top() <= top),
+        };
+        while let Some(place) = at.checked_sub(1) {
+            let entry = Wide(*self.wide.get(place)?);
+            at = if entry.distance() == 0 { 0 } else { at.saturating_sub(entry.distance()) };
+            walk.wide = Some(at);
+            if let Some(found) = self.wide_entry(place)
+                && (walk.address ^ found.0) & !host_bits(found.1) == 0
+            {
+                return Some(found);
+            }
+        }
+        walk.wide = Some(0);
+        None
     }
 
-    fn first(&self, entry: usize) -> Option<u32> {
-        Some(top_of(*self.nodes.get(entry)?) << 16 | u32::from(*self.keys.get(entry)?))
+    #[inline]
+    fn narrow_entry(&self, top: u16, entry: Narrow, number: usize) -> Entry4 {
+        let set = if entry.set() == OTHER { self.other(number) } else { entry.set() };
+        (u32::from(top) << 16 | u32::from(entry.key()), entry.length(), SetId(set), number)
     }
 
-    /// Address, length and set.
-    pub(super) fn entry(&self, entry: usize) -> Option<(u32, u8, SetId)> {
-        let node = *self.nodes.get(entry)?;
-        Some((self.first(entry)?, length_of(node), SetId((node >> SET_SHIFT & 0xffff) as u16)))
+    #[cold]
+    fn other(&self, number: usize) -> u16 {
+        let place = self.others.binary_search_by_key(&(number as u64), |other| other >> 32).ok();
+        place.and_then(|place| self.others.get(place)).map_or(OTHER, |other| (other & 0xffff) as u16)
+    }
+
+    fn wide_entry(&self, place: usize) -> Option<Entry4> {
+        let entry = Wide(*self.wide.get(place)?);
+        let first = u32::from(entry.top()) << 16;
+        Some((first, entry.length(), SetId(entry.set()), self.narrow.len().saturating_add(place)))
+    }
+
+    /// All entries of those buckets, and the wide that begin there, in order.
+    fn within(&self, tops: std::ops::RangeInclusive<u16>) -> impl Iterator<Item = Entry4> {
+        let (low, high) = (*tops.start(), *tops.end());
+        let narrow = self
+            .directory
+            .buckets()
+            .skip_while(move |(top, ..)| *top < low)
+            .take_while(move |(top, ..)| *top <= high)
+            .flat_map(move |(top, from, to)| {
+                let entries = self.narrow.get(from..to).unwrap_or_default().iter().zip(from..);
+                entries.map(move |(entry, number)| self.narrow_entry(top, Narrow(*entry), number))
+            });
+        let from = self.wide.partition_point(|entry| Wide(*entry).top() < low);
+        let wide = (from..self.wide.len())
+            .filter_map(|place| self.wide_entry(place))
+            .take_while(move |(first, ..)| (*first >> 16) as u16 <= high);
+        merge(wide, narrow)
+    }
+
+    /// All entries, sorted by address, length and set.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry4> {
+        self.within(0..=u16::MAX)
+    }
+
+    /// Those that lie within a prefix, in the same order.
+    pub(super) fn inside(&self, first: u32, length: u8) -> impl Iterator<Item = Entry4> {
+        let last = first | host_bits(length);
+        self.within((first >> 16) as u16..=(last >> 16) as u16)
+            .filter(move |(other, narrower, ..)| *narrower >= length && (first..=last).contains(other))
     }
 
     /// Whether this is what [`Self::new`] makes, with sets below `sets`: then
     /// every lookup is right.
     pub(super) fn is_sound(&self, sets: usize) -> bool {
+        // That the wide are in their order is part of that of all.
+        let is_wide = |length: u8| length < NARROW;
         let mut open: Vec<(usize, u32)> = Vec::new();
+        let mut open_wide = Vec::new();
+        let mut others = self.others.iter();
         let mut previous = None;
-        for number in 0..self.len() {
-            let Some((first, length, set)) = self.entry(number) else { return false };
+        let is_right = |(first, length, set, number): Entry4| {
             let key = (first, length, set);
             let fits = length <= 32 && first & host_bits(length) == 0 && usize::from(set.0) < sets;
-            if !fits || previous.is_some_and(|previous| previous >= key) {
+            if !fits || previous.replace(key).is_some_and(|previous| previous >= key) {
                 return false;
             }
-            previous = Some(key);
-            while open.last().is_some_and(|(_, last)| *last < first) {
-                open.pop();
+            let last = first | host_bits(length);
+            if let Some(place) = number.checked_sub(self.narrow.len()) {
+                let distance = distance(&mut open_wide, place, &first, last);
+                is_wide(length)
+                    && self.wide.get(place).is_some_and(|entry| Wide(*entry).distance() == distance)
+            } else {
+                let distance = distance(&mut open, number, &first, last);
+                let other = (number as u64) << 32 | u64::from(set.0);
+                if set.0 >= OTHER && others.next() != Some(&other) {
+                    return false;
+                }
+                let entry = Narrow::new(first, length, set.0, distance).0;
+                !is_wide(length) && self.narrow.get(number) == Some(&entry)
             }
-            let distance = open.last().map_or(0, |(outer, _)| number.saturating_sub(*outer) as u64);
-            if self.nodes.get(number).is_none_or(|node| node & DISTANCE_MASK != distance) {
-                return false;
-            }
-            open.push((number, first | host_bits(length)));
-        }
-        self.keys.len() == self.nodes.len()
+        };
+        self.directory.is_sound(self.narrow.len())
+            && self.entries().all(is_right)
+            && self.entries().count() == self.len()
+            && others.next().is_none()
     }
 }
 
-/// The entry that a node says encloses it. Always one before it, so a walk
-/// ends whatever the nodes hold.
-fn before(at: usize, node: u64) -> Option<usize> {
-    match (node & DISTANCE_MASK) as usize {
-        0 => None,
-        distance => at.checked_sub(distance),
-    }
-}
-
-/// Where each bucket begins in sorted nodes.
-fn directory(nodes: &[u64]) -> Vec<u32> {
-    let mut directory = Vec::with_capacity(BUCKETS.saturating_add(1));
-    for (number, node) in (0_u32..).zip(nodes) {
-        let bucket = top_of(*node) as usize;
-        while directory.len() <= bucket {
-            directory.push(number);
-        }
-    }
-    directory.resize(BUCKETS.saturating_add(1), u32::try_from(nodes.len()).unwrap_or(u32::MAX));
-    directory
+/// Two sorted lists as one.
+fn merge<T: Ord>(one: impl Iterator<Item = T>, other: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(a), Some(b)) if a <= b => one.next(),
+        (Some(_), None) => one.next(),
+        _ => other.next(),
+    })
 }

@@ -1,24 +1,41 @@
-//! The IPv6 half of an index: 24 bytes for a prefix, and a sample of every
-//! sixteenth, which is searched first.
+//! The IPv6 half of an index: 12.5 bytes for a prefix, 12 more for one longer
+//! than 64 bits.
+//!
+//! Sixteen entries stand together in a block: first the upper halves of their
+//! addresses, which are searched, then their nodes. Which block is found among
+//! samples, its first upper halves, and which samples by the upper 16 bits of
+//! the address. The lower halves, zero for most prefixes, stand apart.
 
 use std::fmt;
 
+use super::directory::Directory;
 use super::index::SetId;
+use super::jump::{self, distance};
 
-/// Every how many entries one is sampled: two cache lines of upper halves.
-const SAMPLE: usize = 16;
+/// How many entries a block holds: two cache lines of upper halves.
+const BLOCK: usize = 16;
+
+/// The words of a whole block: two nodes share one.
+const WORDS: usize = 24;
+
+/// The longest prefix that its upper half tells.
+const SHORT: u8 = 64;
 
 /// Entries sorted by address, length and set.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct V6 {
-    /// The upper half of each prefix's address.
-    pub(super) upper: Vec<u64>,
-    /// The lower half, zero for most prefixes.
+    /// The blocks; the last one is filled up with zeros.
+    pub(super) words: Vec<u64>,
+    /// How many entries there are.
+    count: usize,
+    /// The numbers of the entries longer than 64 bits, ascending.
+    pub(super) long: Vec<u32>,
+    /// The lower half of each of them.
     pub(super) lower: Vec<u64>,
-    /// Length, set and distance, see [`pack`].
-    pub(super) nodes: Vec<u64>,
-    /// The upper half of every sixteenth.
+    /// The first upper half of each block.
     samples: Vec<u64>,
+    /// Of the samples.
+    directory: Directory,
 }
 
 /// The bits of a prefix of that length that its addresses differ in.
@@ -29,36 +46,57 @@ pub(super) const fn host_bits(length: u8) -> u128 {
     }
 }
 
-const DISTANCE_BITS: u32 = 26;
-const SET_SHIFT: u32 = DISTANCE_BITS;
-const LENGTH_SHIFT: u32 = SET_SHIFT + 16;
-const DISTANCE_MASK: u64 = (1 << DISTANCE_BITS) - 1;
-
 /// A node: the length (8 bits), the set (16), and how many entries before it
-/// the nearest stands that encloses or equals it (26; 0 for none).
-fn pack(length_and_set: u32, distance: u64) -> u64 {
-    let (length, set) = (u64::from(length_and_set >> 16), u64::from(length_and_set & 0xffff));
-    length << LENGTH_SHIFT | set << SET_SHIFT | distance & DISTANCE_MASK
-}
+/// the nearest stands that encloses or equals it (8, see [`jump`]).
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Node(u32);
 
-const fn length_of(node: u64) -> u64 {
-    node >> LENGTH_SHIFT
-}
+impl Node {
+    fn new(length: u8, set: u16, distance: usize) -> Self {
+        Self(u32::from(length) << 24 | u32::from(set) << 8 | jump::encode(distance, 3, 255))
+    }
 
-/// The host bits of each half. 64-bit arithmetic: 128 bits are slow in wasm.
-const fn halves(length: u64) -> (u64, u64) {
-    if length < 64 {
-        (u64::MAX >> length, u64::MAX)
-    } else {
-        match u64::MAX.checked_shr(length.saturating_sub(64) as u32) {
-            Some(lower) => (0, lower),
-            None => (0, 0),
+    const fn length(self) -> u8 {
+        (self.0 >> 24) as u8
+    }
+
+    const fn set(self) -> SetId {
+        SetId((self.0 >> 8 & 0xffff) as u16)
+    }
+
+    /// The entry to go on with from this one, both counted from 1; 0 for none.
+    #[inline]
+    const fn outwards(self, at: usize) -> usize {
+        match jump::decode(self.0 & 0xff, 3) {
+            0 => 0,
+            distance => at.saturating_sub(distance),
         }
     }
 }
 
 const fn split(address: u128) -> (u64, u64) {
     ((address >> 64) as u64, address as u64)
+}
+
+/// The host bits of a half; 64-bit arithmetic, since 128 bits are slow in
+/// wasm.
+const fn host_bits_of_half(length: u8) -> u64 {
+    match u64::MAX.checked_shr(length as u32) {
+        Some(bits) => bits,
+        None => 0,
+    }
+}
+
+/// An entry: address, length, set, and its number.
+pub(super) type Entry6 = (u128, u8, SetId, usize);
+
+/// Where a lookup has got to.
+#[derive(Clone, Debug)]
+pub(super) struct Walk {
+    upper: u64,
+    lower: u64,
+    /// The next entry to look at, counted from 1.
+    at: usize,
 }
 
 impl fmt::Debug for V6 {
@@ -72,90 +110,156 @@ impl V6 {
     /// From entries that are sorted and there once each: address, and length
     /// (upper half) with set (lower half).
     pub(super) fn new(entries: &[(u128, u32)]) -> Self {
-        let mut nodes = Vec::with_capacity(entries.len());
-        let mut open: Vec<(u64, u128)> = Vec::new();
-        for (number, (first, length_and_set)) in (0_u64..).zip(entries) {
-            while open.last().is_some_and(|(_, last)| last < first) {
-                open.pop();
+        let mut words = Vec::with_capacity(entries.len().div_ceil(BLOCK).saturating_mul(WORDS));
+        let (mut long, mut lower) = (Vec::new(), Vec::new());
+        let mut open: Vec<(usize, u128)> = Vec::new();
+        let mut number = 0_usize;
+        for block in entries.chunks(BLOCK) {
+            let end = words.len().saturating_add(WORDS);
+            words.extend(block.iter().map(|(first, _)| split(*first).0));
+            words.resize(end.saturating_sub(BLOCK / 2), 0);
+            for pair in block.chunks(2) {
+                let mut word = 0_u64;
+                for ((first, length_and_set), shift) in pair.iter().zip([0, 32]) {
+                    let (length, set) = ((length_and_set >> 16) as u8, (length_and_set & 0xffff) as u16);
+                    let distance = distance(&mut open, number, first, first | host_bits(length));
+                    word |= u64::from(Node::new(length, set, distance).0) << shift;
+                    if length > SHORT {
+                        long.push(u32::try_from(number).unwrap_or(u32::MAX));
+                        lower.push(split(*first).1);
+                    }
+                    number = number.saturating_add(1);
+                }
+                words.push(word);
             }
-            let distance = open.last().map_or(0, |(outer, _)| number.saturating_sub(*outer));
-            nodes.push(pack(*length_and_set, distance));
-            open.push((number, first | host_bits((length_and_set >> 16) as u8)));
+            words.resize(end, 0);
         }
-        let upper = entries.iter().map(|(first, _)| split(*first).0).collect();
-        let lower = entries.iter().map(|(first, _)| split(*first).1).collect();
-        Self::of(upper, lower, nodes)
+        Self::of(words, entries.len(), long, lower)
+    }
+
+    /// How many words so many entries take.
+    pub(super) const fn words_of(count: usize) -> usize {
+        count.div_ceil(BLOCK).saturating_mul(WORDS)
     }
 
     /// From arrays as they are stored.
-    pub(super) fn of(upper: Vec<u64>, lower: Vec<u64>, nodes: Vec<u64>) -> Self {
-        let samples = upper.iter().step_by(SAMPLE).copied().collect();
-        Self { upper, lower, nodes, samples }
+    pub(super) fn of(words: Vec<u64>, count: usize, long: Vec<u32>, lower: Vec<u64>) -> Self {
+        let samples: Vec<u64> = words.iter().step_by(WORDS).copied().collect();
+        let directory = Directory::new(samples.iter().map(|sample| (sample >> 48) as u16));
+        Self { words, count, long, lower, samples, directory }
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.nodes.len()
+        self.count
     }
 
     pub(super) fn bytes(&self) -> usize {
-        [&self.upper, &self.lower, &self.nodes, &self.samples]
+        [&self.words, &self.lower, &self.samples]
             .iter()
-            .fold(0, |sum, array| sum.saturating_add(size_of_val(array.as_slice())))
+            .fold(self.directory.bytes(), |sum, array| sum.saturating_add(size_of_val(array.as_slice())))
+            .saturating_add(size_of_val(self.long.as_slice()))
     }
 
-    /// The last entry that begins at or before the address.
-    pub(super) fn last_at_or_before(&self, address: u128) -> Option<usize> {
-        let (upper, lower) = split(address);
-        // The entries up to the last sample that is not above, and those of
-        // the samples of equal upper half, which the lower half decides.
-        let from = self.samples.partition_point(|sample| *sample < upper).saturating_sub(1);
-        let from = from.saturating_mul(SAMPLE);
-        let window = self.upper.get(from..)?;
-        let near = window.get(..SAMPLE.saturating_mul(2)).unwrap_or(window);
-        let mut after = near.partition_point(|other| *other < upper);
-        if after == near.len() {
-            after = window.partition_point(|other| *other < upper);
-        }
-        let mut after = from.saturating_add(after);
-        let equal = self.upper.get(after..)?;
-        if equal.first() == Some(&upper) {
-            let run = match equal.get(1) {
-                Some(next) if *next == upper => equal.partition_point(|other| *other == upper),
-                _ => 1,
-            };
-            let lowers = self.lower.get(after..after.saturating_add(run))?;
-            after = after.saturating_add(lowers.partition_point(|other| *other <= lower));
-        }
-        after.checked_sub(1)
-    }
-
-    /// The first entry that contains the address, from this one outwards.
     #[inline]
-    pub(super) fn outwards(&self, from: Option<usize>, address: u128) -> Option<usize> {
+    fn upper(&self, number: usize) -> Option<u64> {
+        let place = (number / BLOCK).checked_mul(WORDS)?.checked_add(number % BLOCK)?;
+        self.words.get(place).copied()
+    }
+
+    #[inline]
+    fn node(&self, number: usize) -> Option<Node> {
+        let place =
+            (number / BLOCK).checked_mul(WORDS)?.checked_add(BLOCK.saturating_add(number % BLOCK / 2))?;
+        let word = *self.words.get(place)?;
+        Some(Node((if number & 1 == 0 { word } else { word >> 32 }) as u32))
+    }
+
+    /// The lower half of one longer than 64 bits.
+    fn lower(&self, number: usize) -> u64 {
+        let place = self.long.binary_search_by_key(&number, |long| *long as usize).ok();
+        place.and_then(|place| self.lower.get(place)).copied().unwrap_or_default()
+    }
+
+    /// Where a lookup begins: at the last entry that begins at or before the
+    /// address.
+    #[inline]
+    pub(super) fn walk(&self, address: u128) -> Walk {
         let (upper, lower) = split(address);
-        let mut at = from?;
-        loop {
-            let node = *self.nodes.get(at)?;
-            let (host_upper, host_lower) = halves(length_of(node));
-            if (upper ^ *self.upper.get(at)?) & !host_upper == 0
-                && (host_lower == u64::MAX || (lower ^ *self.lower.get(at)?) & !host_lower == 0)
-            {
-                return Some(at);
-            }
-            at = before(at, node)?;
+        Walk { upper, lower, at: self.begin(upper, lower).unwrap_or_default() }
+    }
+
+    #[inline]
+    fn begin(&self, upper: u64, lower: u64) -> Option<usize> {
+        let (from, to, _) = self.directory.range((upper >> 48) as u16);
+        let near = self.samples.get(from..to)?.partition_point(|sample| *sample <= upper);
+        let first = from.saturating_add(near).checked_sub(1)?.saturating_mul(BLOCK);
+        let from = (first / BLOCK).saturating_mul(WORDS);
+        let block = self.words.get(from..from.saturating_add(BLOCK))?;
+        let block = block.get(..self.count.saturating_sub(first)).unwrap_or(block);
+        let at = first.saturating_add(block.partition_point(|other| *other <= upper));
+        let last = at.checked_sub(1)?;
+        if self.upper(last)? == upper && self.node(last)?.length() > SHORT {
+            return Some(self.begin_long(upper, lower, at));
         }
+        Some(at)
     }
 
-    /// The nearest entry that encloses or equals this one.
-    pub(super) fn enclosing(&self, entry: usize) -> Option<usize> {
-        before(entry, *self.nodes.get(entry)?)
+    /// Among entries that share the upper half, the lower half decides.
+    #[cold]
+    fn begin_long(&self, upper: u64, lower: u64, at: usize) -> usize {
+        // The first that begins behind the address; what is not long stands
+        // before all of those.
+        let (mut low, mut high) = (0, self.long.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let first =
+                self.long.get(middle).and_then(|number| self.upper(*number as usize)).unwrap_or(u64::MAX);
+            let is_before = (first, self.lower.get(middle).copied().unwrap_or_default()) <= (upper, lower);
+            if is_before { low = middle.saturating_add(1) } else { high = middle }
+        }
+        self.long.get(low).map_or(at, |behind| at.min(*behind as usize))
     }
 
-    /// Address, length and set.
-    pub(super) fn entry(&self, entry: usize) -> Option<(u128, u8, SetId)> {
-        let node = *self.nodes.get(entry)?;
-        let first = u128::from(*self.upper.get(entry)?) << 64 | u128::from(*self.lower.get(entry)?);
-        Some((first, u8::try_from(length_of(node)).ok()?, SetId((node >> SET_SHIFT & 0xffff) as u16)))
+    /// The next entry that contains the address, outwards.
+    #[inline]
+    pub(super) fn next(&self, walk: &mut Walk) -> Option<Entry6> {
+        while let Some(number) = walk.at.checked_sub(1) {
+            let (upper, node) = (self.upper(number)?, self.node(number)?);
+            walk.at = node.outwards(walk.at);
+            if (walk.upper ^ upper) & !host_bits_of_half(node.length()) == 0 {
+                if node.length() <= SHORT {
+                    let first = upper & !host_bits_of_half(node.length());
+                    return Some((u128::from(first) << 64, node.length(), node.set(), number));
+                }
+                let lower = self.lower(number);
+                let host = host_bits_of_half(node.length().saturating_sub(SHORT));
+                if (walk.lower ^ lower) & !host == 0 {
+                    return self.entry(number);
+                }
+            }
+        }
+        None
+    }
+
+    fn entry(&self, number: usize) -> Option<Entry6> {
+        let (upper, node) = (self.upper(number)?, self.node(number)?);
+        let lower = if node.length() > SHORT { self.lower(number) } else { 0 };
+        Some((u128::from(upper) << 64 | u128::from(lower), node.length(), node.set(), number))
+    }
+
+    /// All entries, sorted by address, length and set.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry6> {
+        (0..self.len()).filter_map(|number| self.entry(number))
+    }
+
+    /// Those that lie within a prefix, in the same order.
+    pub(super) fn inside(&self, first: u128, length: u8) -> impl Iterator<Item = Entry6> {
+        let last = first | host_bits(length);
+        let from = first.checked_sub(1).map_or(0, |before| self.walk(before).at);
+        let to = self.walk(last).at;
+        (from..to)
+            .filter_map(|number| self.entry(number))
+            .filter(move |(_, narrower, ..)| *narrower >= length)
     }
 
     /// Whether this is what [`Self::new`] makes, with sets below `sets`: then
@@ -163,32 +267,28 @@ impl V6 {
     pub(super) fn is_sound(&self, sets: usize) -> bool {
         let mut open: Vec<(usize, u128)> = Vec::new();
         let mut previous = None;
-        for number in 0..self.len() {
-            let Some((first, length, set)) = self.entry(number) else { return false };
+        let mut long = self.long.iter();
+        let is_right = |(first, length, set, number): Entry6| {
             let key = (first, length, set);
             let fits = length <= 128 && first & host_bits(length) == 0 && usize::from(set.0) < sets;
-            if !fits || previous.is_some_and(|previous| previous >= key) {
+            if !fits || previous.replace(key).is_some_and(|previous| previous >= key) {
                 return false;
             }
-            previous = Some(key);
-            while open.last().is_some_and(|(_, last)| *last < first) {
-                open.pop();
-            }
-            let distance = open.last().map_or(0, |(outer, _)| number.saturating_sub(*outer) as u64);
-            if self.nodes.get(number).is_none_or(|node| node & DISTANCE_MASK != distance) {
-                return false;
-            }
-            open.push((number, first | host_bits(length)));
-        }
-        self.upper.len() == self.nodes.len() && self.lower.len() == self.nodes.len()
+            let distance = distance(&mut open, number, &first, first | host_bits(length));
+            self.node(number) == Some(Node::new(length, set.0, distance))
+                && (length <= SHORT || long.next().is_some_and(|other| *other as usize == number))
+        };
+        self.words.len() == Self::words_of(self.count)
+            && self.long.len() == self.lower.len()
+            && self.entries().count() == self.count
+            && self.entries().all(is_right)
+            && long.next().is_none()
+            && self.is_padded()
     }
-}
 
-/// The entry that a node says encloses it. Always one before it, so a walk
-/// ends whatever the nodes hold.
-fn before(at: usize, node: u64) -> Option<usize> {
-    match (node & DISTANCE_MASK) as usize {
-        0 => None,
-        distance => at.checked_sub(distance),
+    /// Whether what fills the last block up is zero.
+    fn is_padded(&self) -> bool {
+        let end = self.samples.len().saturating_mul(BLOCK);
+        (self.count..end).all(|number| self.upper(number) == Some(0) && self.node(number) == Some(Node(0)))
     }
 }

@@ -38,6 +38,12 @@ impl Prefix {
         Some(Self { address, length })
     }
 
+    /// A prefix of parts that are right: the length fits the family, and no
+    /// host bit is set.
+    pub(crate) const fn of(address: IpAddr, length: u8) -> Self {
+        Self { address, length }
+    }
+
     /// The prefix that holds this address alone.
     #[must_use]
     pub const fn host(address: IpAddr) -> Self {

@@ -14,9 +14,11 @@ fn stored(entries: Vec<super::Entry>) -> StoredSets {
         since,
         source: format!("https://feeds.example/{name}"),
     };
+    let named = [set("drop", 1_760_000_000), set("b", 2), set("office", 3), set("tor", 4)];
+    let more = (4..66).map(|n| set(&format!("set{n}"), n));
     StoredSets {
         generation: 7,
-        sets: vec![set("drop", 1_760_000_000), set("b", 2), set("office", 3), set("tor", 4)],
+        sets: named.into_iter().chain(more).collect(),
         index: AddressIndex::build(entries),
     }
 }
@@ -66,7 +68,7 @@ fn entries_that_would_answer_wrongly_are_refused_whatever_the_checksum_says() {
     check(1_000, (some_entries(12), any::<proptest::sample::Index>(), 0_u8..8), |(entries, at, bit)| {
         let sets = stored(entries);
         let mut bytes = encode(&sets);
-        let at = 40 + at.index(bytes.len() - 40);
+        let at = 56 + at.index(bytes.len() - 56);
         bytes[at] ^= 1 << bit;
         match decode([resealed(bytes).as_slice()]) {
             Err(_) => {}
