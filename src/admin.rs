@@ -129,8 +129,8 @@ impl<P: Platform> Request<'_, P> {
             }
         };
         let found = endpoints::find(self.head.method(), &self.target.path);
-        let endpoint = match found {
-            Found::Endpoint(endpoint) => endpoint,
+        let (endpoint, segment) = match found {
+            Found::Endpoint(endpoint, segment) => (endpoint, segment.unwrap_or_default()),
             Found::OtherMethods(methods) => {
                 let problem = Problem::new(Refusal::MethodNotAllowed).field(ALLOW, methods.join(", "));
                 return Err(problem);
@@ -146,7 +146,7 @@ impl<P: Platform> Request<'_, P> {
             let problem = Problem::new(Refusal::Forbidden).detail(detail);
             return Err(self.rejected(problem, Some(token), false).await);
         }
-        match self.call(endpoint, token).await {
+        match self.call(endpoint, &segment, token).await {
             // What the object refused, it has written down itself.
             Err(problem) if endpoint.changes && !problem.noted => {
                 Err(self.rejected(problem, Some(token), true).await)
@@ -198,9 +198,14 @@ impl<P: Platform> Request<'_, P> {
         Ok(None)
     }
 
-    async fn call(&self, endpoint: &Endpoint, token: &Token) -> Result<Reply<P::Response>, Problem> {
+    async fn call(
+        &self,
+        endpoint: &Endpoint,
+        segment: &str,
+        token: &Token,
+    ) -> Result<Reply<P::Response>, Problem> {
         self.check_parameters(endpoint)?;
-        calls::call(self, endpoint, token).await
+        calls::call(self, endpoint, segment, token).await
     }
 
     /// A parameter that nobody reads is a mistake of the sender, and so is one

@@ -31,6 +31,7 @@ type Done<P> = Result<Reply<<P as crate::platform::Origin>::Response>, Problem>;
 pub(super) async fn call<P: Platform>(
     request: &Request<'_, P>,
     endpoint: &Endpoint,
+    _segment: &str,
     token: &Token,
 ) -> Done<P> {
     match endpoint.call {

@@ -81,7 +81,8 @@ pub enum Precondition {
 pub struct Endpoint {
     /// The method.
     pub method: &'static str,
-    /// The path below [`PREFIX`].
+    /// The path below [`PREFIX`]. A segment in braces, such as `{name}`, is
+    /// any one segment; at most one of them.
     pub path: &'static str,
     /// What it does.
     pub call: Call,
@@ -306,12 +307,23 @@ pub const ENDPOINTS: [Endpoint; 13] = [
 /// What a method and a path lead to.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// An endpoint.
-    Endpoint(&'static Endpoint),
+    /// An endpoint, and the segment that stands for the one in braces.
+    Endpoint(&'static Endpoint, Option<String>),
     /// The path exists with these methods.
     OtherMethods(Vec<&'static str>),
     /// Nothing.
     Nothing,
+}
+
+/// Whether a path is this one, and what stands in it for the segment in
+/// braces.
+fn fits<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
+    let Some((before, rest)) = pattern.split_once('{') else {
+        return (pattern == path).then_some(None);
+    };
+    let (_, after) = rest.split_once('}')?;
+    let segment = path.strip_prefix(before)?.strip_suffix(after)?;
+    (!segment.is_empty() && !segment.contains('/')).then_some(Some(segment))
 }
 
 /// Finds the endpoint. A HEAD is a GET whose body nobody sends.
@@ -322,9 +334,10 @@ pub fn find(method: &Method, path: &str) -> Found {
     };
     let asked = if *method == Method::HEAD { "GET" } else { method.as_str() };
     let mut methods = Vec::new();
-    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.path == below) {
+    for endpoint in &ENDPOINTS {
+        let Some(segment) = fits(endpoint.path, below) else { continue };
         if endpoint.method == asked {
-            return Found::Endpoint(endpoint);
+            return Found::Endpoint(endpoint, segment.map(str::to_owned));
         }
         methods.push(endpoint.method);
         if endpoint.method == "GET" {

@@ -121,7 +121,8 @@ const fn operation_id(call: Call) -> &'static str {
 }
 
 fn operation(endpoint: &Endpoint, refused: &mut Map<String, Value>) -> Value {
-    let mut parameters: Vec<Value> = endpoint.parameters.iter().map(parameter).collect();
+    let mut parameters: Vec<Value> = segment(endpoint.path).into_iter().collect();
+    parameters.extend(endpoint.parameters.iter().map(parameter));
     let field = |name: &str, required: bool, text: &str| {
         json!({
             "name": name, "in": "header", "required": required, "description": text, "schema": {"type": "string"},
@@ -158,6 +159,13 @@ fn operation(endpoint: &Endpoint, refused: &mut Map<String, Value>) -> Value {
         operation.insert("requestBody".to_owned(), json!({"required": true, "content": content}));
     }
     Value::Object(operation)
+}
+
+/// The segment in braces.
+fn segment(path: &str) -> Option<Value> {
+    let (_, rest) = path.split_once('{')?;
+    let (name, _) = rest.split_once('}')?;
+    Some(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
 }
 
 fn parameter(parameter: &Parameter) -> Value {

@@ -57,8 +57,9 @@ const REASON_LIMIT: usize = 2_000;
 /// A compiled policy and its name.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The compiled policy.
-    pub gateway: Gateway,
+    /// The compiled policy; shared with the snapshot before where only what
+    /// stands beside the policy has changed.
+    pub gateway: Rc<Gateway>,
     /// The revision, as logs and `/_weir/health` name it.
     pub revision: String,
     /// Its place in the order of publications; `None` when it comes from a
@@ -79,7 +80,7 @@ impl Snapshot {
     /// defaults say who is calling.
     #[must_use]
     pub fn none() -> Option<Self> {
-        let gateway = compile("{\"version\": 1}").ok()?;
+        let gateway = Rc::new(compile("{\"version\": 1}").ok()?);
         Some(Self { gateway, revision: "none".to_owned(), sequence: None, stored: None })
     }
 }
@@ -328,7 +329,7 @@ impl Holder {
         })?;
         self.parts = parts;
         self.current = Some(Rc::new(Snapshot {
-            gateway,
+            gateway: Rc::new(gateway),
             revision: manifest.revision,
             sequence: Some(manifest.sequence),
             stored: None,
@@ -413,6 +414,7 @@ impl Holder {
         };
         let gateway = compile(text)
             .map_err(|error| (format!("the {revision} policy does not compile: {error}"), false))?;
+        let gateway = Rc::new(gateway);
         self.current =
             Some(Rc::new(Snapshot { gateway, revision: revision.to_owned(), sequence: None, stored: None }));
         Ok(true)

@@ -449,7 +449,12 @@ impl Gate {
         Self {
             platform: FakePlatform::default(),
             isolate: Isolate::new("test", 7),
-            snapshot: Snapshot { gateway, revision: "r1".to_owned(), sequence: Some(1), stored: None },
+            snapshot: Snapshot {
+                gateway: std::rc::Rc::new(gateway),
+                revision: "r1".to_owned(),
+                sequence: Some(1),
+                stored: None,
+            },
             degraded: false,
             available: true,
             sent: Cell::new(0),
