@@ -27,7 +27,7 @@ pub mod refusal;
 pub mod schema;
 
 pub use check::{Terms, check};
-pub use config::{Column, Feed, FeedConfig, Format, FormatName, HostBits};
+pub use config::{Column, Feed, FeedConfig, Format, FormatName, HostBits, compile_feeds};
 pub use parse::{Limits, Parser};
 pub use prefixes::PrefixList;
 pub use refusal::Refusal;

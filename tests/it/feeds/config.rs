@@ -86,8 +86,11 @@ fn a_feed_is_at_an_https_url_of_a_named_host() {
         ("https://example.com", "https://example.com/"),
         ("https://example.com./a/../b?c", "https://example.com/a/../b?c"),
         ("https://example.com:8443/x@y", "https://example.com:8443/x@y"),
+        ("https://localhost.example.com/", "https://localhost.example.com/"),
+        ("https://notlocal/x.com", ""),
+        ("https://myinternal.com/", "https://myinternal.com/"),
     ] {
-        assert_eq!(feed_url(text).as_deref(), Some(expected));
+        assert_eq!(feed_url(text).as_deref().unwrap_or_default(), expected);
     }
     let long = format!("https://example.com/{}", "x".repeat(2_000));
     for text in [
@@ -105,6 +108,13 @@ fn a_feed_is_at_an_https_url_of_a_named_host() {
         "https://example.com\\@evil.example/",
         "https://exämple.com/",
         "https://127.0.0.1/",
+        "https://localhost/",
+        "https://intranet/",
+        "https://a.localhost./",
+        "https://printer.local/",
+        "https://metadata.google.internal/computeMetadata/",
+        "https://home.arpa/",
+        "https://nas.Home.Arpa:8443/",
         "https://[::1]/",
         "https://0x7f.1/",
         "https://2130706433/",
