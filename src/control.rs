@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod change;
 pub mod client;
+pub mod feeds;
 pub mod message;
 pub mod plane;
 pub mod publication;

@@ -19,10 +19,12 @@ pub mod config;
 mod csv;
 mod document;
 mod entry;
+pub mod fetch;
 mod lines;
 pub mod parse;
 mod prefixes;
 pub mod refusal;
+pub mod schedule;
 #[cfg(feature = "schema")]
 pub mod schema;
 

@@ -66,6 +66,9 @@ pub struct FeedConfig {
     pub allow_private: bool,
 }
 
+/// The least that `interval` may be: as often as feeds are looked at.
+pub const INTERVAL_LEAST: Duration = Duration::from_secs(300);
+
 /// The default of `interval`.
 pub const INTERVAL: Duration = Duration::from_secs(3_600);
 
@@ -208,6 +211,20 @@ impl Format {
             (FormatName::Cloudflare, None) => Self::Cloudflare,
         };
         Ok(format)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> FormatName {
+        match self {
+            Self::Netset => FormatName::Netset,
+            Self::SpamhausDrop => FormatName::SpamhausDrop,
+            Self::SpamhausJson => FormatName::SpamhausJson,
+            Self::Aws => FormatName::Aws,
+            Self::Google => FormatName::Google,
+            Self::Cloudflare => FormatName::Cloudflare,
+            Self::Csv(_) => FormatName::Csv,
+        }
     }
 }
 
@@ -353,7 +370,7 @@ impl FeedConfig {
             good
         };
         let interval = self.interval.0;
-        let bounds = Duration::from_secs(300)..=Duration::from_secs(7 * 86_400);
+        let bounds = INTERVAL_LEAST..=Duration::from_secs(7 * 86_400);
         let good = in_range(
             "interval",
             bounds.contains(&interval),
