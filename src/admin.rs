@@ -21,6 +21,7 @@ pub mod explain;
 #[cfg(feature = "schema")]
 pub mod openapi;
 pub mod problem;
+pub mod sets;
 pub mod tokens;
 
 use std::borrow::Cow;

@@ -156,6 +156,9 @@ pub trait ManifestStore {
     /// Writes a part under [`crate::policy::manifest::part_key`].
     fn put_part(&self, hash: &str, bytes: &[u8]) -> impl Future<Output = Result<(), PlatformError>>;
 
+    /// Removes a part; one that is not there is removed, too.
+    fn delete_part(&self, hash: &str) -> impl Future<Output = Result<(), PlatformError>>;
+
     /// Writes the manifest and its metadata, a JSON text, in one go.
     fn put_active(&self, value: &str, metadata: &str) -> impl Future<Output = Result<(), PlatformError>>;
 
@@ -193,6 +196,8 @@ pub enum Write {
     Row(Table, u64, String),
     /// Bytes under their own SHA-256; storing them again changes nothing.
     Object(String, Vec<u8>),
+    /// Forgets the bytes under a hash.
+    Forget(String),
     /// When the object is to be woken, in place of what was set before.
     Alarm(Timestamp),
 }

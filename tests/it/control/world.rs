@@ -279,6 +279,16 @@ impl ManifestStore for World {
         self.store.point()
     }
 
+    async fn delete_part(&self, hash: &str) -> Result<(), PlatformError> {
+        self.store.point()?;
+        self.sleep(self.random.within(1, 200)).await;
+        if self.chaos.get() && self.random.percent(20) {
+            return Err(Self::failed(Dependency::PolicyStore));
+        }
+        self.kv.parts.borrow_mut().remove(hash);
+        self.store.point()
+    }
+
     async fn put_active(&self, value: &str, metadata: &str) -> Result<(), PlatformError> {
         self.store.point()?;
         self.kv.begun.borrow_mut().push(self.clock.get());
