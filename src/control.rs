@@ -31,6 +31,9 @@ use crate::stages::rate_limit::CounterKey;
 use crate::stages::rate_limit::algorithm::Quota;
 use crate::stages::respond;
 
+/// How long the `Control` object may take to answer.
+pub const CONTROL_WAIT: Duration = Duration::from_secs(15);
+
 /// Whether a path, in normal form, is ours and never an origin's.
 #[must_use]
 pub fn is_ours(path: &str) -> bool {

@@ -23,7 +23,10 @@ pub mod fetch;
 mod lines;
 pub mod parse;
 mod prefixes;
+pub mod publish;
 pub mod refusal;
+pub mod report;
+pub mod run;
 pub mod schedule;
 #[cfg(feature = "schema")]
 pub mod schema;

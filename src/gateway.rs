@@ -46,6 +46,8 @@ pub struct Isolate {
     pub rejections: RefCell<CounterTable>,
     /// The sequence of a change of the policy that went through here.
     pub changed: Cell<Option<u64>>,
+    /// Lines for the log about what requests to the admin API brought about.
+    pub notes: RefCell<Vec<String>>,
 }
 
 impl Isolate {
@@ -60,6 +62,7 @@ impl Isolate {
             tokens: Tokens::default(),
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             changed: Cell::new(None),
+            notes: RefCell::default(),
         }
     }
 

@@ -84,12 +84,6 @@ impl Builder {
         self.v4.len().saturating_add(self.v6.len())
     }
 
-    /// How many there are of IPv4, and of IPv6.
-    #[must_use]
-    pub fn counts(&self) -> (usize, usize) {
-        (self.v4.len(), self.v6.len())
-    }
-
     /// Makes room for so many more, and for no others.
     pub fn reserve(&mut self, v4: usize, v6: usize) {
         self.v4.reserve_exact(v4);

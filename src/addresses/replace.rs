@@ -72,6 +72,46 @@ impl fmt::Display for Full {
 
 impl std::error::Error for Full {}
 
+/// How much room there is left, for one list after the other.
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// The names of the sets, and how many IPv4 and IPv6 prefixes each has.
+    sets: Vec<(String, usize, usize)>,
+}
+
+impl Room {
+    /// Beside these sets.
+    #[must_use]
+    pub fn beside(stored: &StoredSets) -> Self {
+        let counts = stored.index.counts(stored.sets.len());
+        let sets = stored.sets.iter().zip(counts).map(|(set, (v4, v6))| (set.name.clone(), v4, v6));
+        Self { sets: sets.collect() }
+    }
+
+    /// Takes a list in, in the place of the set of its name.
+    ///
+    /// # Errors
+    /// There is no room; it is not taken in.
+    pub fn take(&mut self, name: &str, list: &PrefixList) -> Result<(), Full> {
+        let others = || self.sets.iter().filter(|(other, ..)| other != name);
+        if others().count() >= SETS_LIMIT {
+            return Err(Full::Sets);
+        }
+        let (v4, v6) = (list.len_v4(), list.len().saturating_sub(list.len_v4()));
+        let all_v6 = others().fold(v6, |sum, (_, _, v6)| sum.saturating_add(*v6));
+        let all = others().fold(v4, |sum, (_, v4, _)| sum.saturating_add(*v4)).saturating_add(all_v6);
+        if all > PREFIXES_LIMIT {
+            return Err(Full::Prefixes(all));
+        }
+        if all_v6 > V6_LIMIT {
+            return Err(Full::V6(all_v6));
+        }
+        self.sets.retain(|(other, ..)| other != name);
+        self.sets.push((name.to_owned(), v4, v6));
+        Ok(())
+    }
+}
+
 impl StoredSets {
     /// Whether the set of that name holds these prefixes and no others.
     #[must_use]
@@ -81,54 +121,37 @@ impl StoredSets {
         own.eq(list.iter())
     }
 
-    /// These sets with other lists in them, as that generation. Of several
-    /// lists for one name the last one counts.
-    ///
-    /// # Errors
-    /// They would be too many.
-    pub fn replaced(&self, generation: u64, lists: &[Replacement<'_>]) -> Result<Self, Full> {
+    /// These sets with other lists in them, for which there is [`Room`]. Of
+    /// several lists for one name the last one counts. The generation stays.
+    #[must_use]
+    pub fn replaced(&self, lists: &[Replacement<'_>]) -> Self {
         let mut sets = self.sets.clone();
         // For each set its list, where it gets one.
         let mut new: Vec<Option<&PrefixList>> = vec![None; sets.len()];
-        for replacement in lists {
-            let Replacement { name, list, since, source } = *replacement;
+        for Replacement { name, list, since, source } in lists {
             let set = StoredSet {
                 name: clip(name, NAME_LIMIT).to_owned(),
-                since,
+                since: *since,
                 source: clip(source, SOURCE_LIMIT).to_owned(),
             };
-            match sets.iter().position(|other| other.name == set.name) {
-                Some(place) => {
-                    sets.get_mut(place).into_iter().for_each(|old| *old = set.clone());
-                    new.get_mut(place).into_iter().for_each(|old| *old = Some(list));
-                }
+            let place = sets.iter().position(|other| other.name == set.name);
+            match place.and_then(|place| Some((sets.get_mut(place)?, new.get_mut(place)?))) {
+                Some((old, old_list)) => (*old, *old_list) = (set, Some(*list)),
                 None => {
                     sets.push(set);
-                    new.push(Some(list));
+                    new.push(Some(*list));
                 }
             }
         }
-        if sets.len() > SETS_LIMIT {
-            return Err(Full::Sets);
-        }
         let is_kept = |id: SetId| new.get(usize::from(id.0)).is_some_and(Option::is_none);
         let mut builder = self.index.keep(|id| is_kept(id).then_some(id));
-        let lists = || (0..).zip(&new).filter_map(|(place, list)| list.map(|list| (SetId(place), list)));
-        let (kept_v4, kept_v6) = builder.counts();
-        let v4 = lists().fold(kept_v4, |sum, (_, list)| sum.saturating_add(list.len_v4()));
-        let more_v6 = |list: &PrefixList| list.len().saturating_sub(list.len_v4());
-        let v6 = lists().fold(kept_v6, |sum, (_, list)| sum.saturating_add(more_v6(list)));
-        let all = v4.saturating_add(v6);
-        if all > PREFIXES_LIMIT {
-            return Err(Full::Prefixes(all));
-        }
-        if v6 > V6_LIMIT {
-            return Err(Full::V6(v6));
-        }
-        builder.reserve(v4.saturating_sub(kept_v4), v6.saturating_sub(kept_v6));
+        let lists = || (0_u16..).zip(&new).filter_map(|(place, list)| list.map(|list| (SetId(place), list)));
+        let v4 = lists().fold(0, |sum: usize, (_, list)| sum.saturating_add(list.len_v4()));
+        let all = lists().fold(0, |sum: usize, (_, list)| sum.saturating_add(list.len()));
+        builder.reserve(v4, all.saturating_sub(v4));
         for (set, list) in lists() {
             list.build(&mut builder, set);
         }
-        Ok(Self { generation, sets, index: builder.finish() })
+        Self { generation: self.generation, sets, index: builder.finish() }
     }
 }

@@ -59,6 +59,8 @@ pub(super) async fn call<P: Platform>(
         Call::AddressSets => request.address_sets().await,
         Call::RemoveSet => request.remove_set(segment, token).await,
         Call::RollbackSets => request.rollback_sets(token).await,
+        Call::ImportSet => request.import_set(segment, token).await,
+        Call::RefreshSet => request.refresh_set(segment, token).await,
     }
 }
 
@@ -140,7 +142,7 @@ impl<P: Platform> Request<'_, P> {
         }
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
         let Some(text) = self.query(name)? else { return Ok(None) };
         let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         number.map(Some).ok_or_else(|| {

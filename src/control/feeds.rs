@@ -12,10 +12,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::message::{NAME_LIMIT, NOTE_LIMIT};
+use super::plane::Plane;
+use super::state::stored;
 use crate::addresses::format::SETS_LIMIT;
-use crate::error::clip;
+use crate::error::{PlatformError, clip};
 use crate::feeds::config::URL_LIMIT;
 use crate::feeds::fetch::Validators;
+use crate::platform::{ControlStore, Write};
+use crate::policy::manifest::{ALERTS_LIMIT, Alert};
 use crate::time::Timestamp;
 
 /// The name of the value that holds the states.
@@ -150,6 +154,25 @@ pub struct FeedNews {
 }
 
 impl FeedStates {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The storage failed, or holds something else.
+    pub fn load(store: &impl ControlStore) -> Result<Self, PlatformError> {
+        Ok(store.value(FEEDS)?.map(|text| stored(&text)).transpose()?.unwrap_or_default())
+    }
+
+    /// What an operator should look at.
+    fn alerts(&self) -> impl Iterator<Item = Alert> {
+        let failing = self.feeds.iter().filter_map(|feed| Some((feed, feed.failure.as_ref()?)));
+        failing.map(|(feed, failure)| Alert {
+            kind: ALERT_KIND.to_owned(),
+            name: feed.name.clone(),
+            reason: failure.reason.clone(),
+            since: failure.since.to_string(),
+        })
+    }
+
     /// Takes in what became of feeds, and gives what is news.
     pub fn note(&mut self, results: &FeedResults, now: Timestamp) -> Vec<FeedNews> {
         // What the policy has lost is no news: somebody has changed it.
@@ -208,5 +231,24 @@ impl FeedStates {
                 })
             }
         }
+    }
+}
+
+impl<S: ControlStore> Plane<'_, S> {
+    /// Takes in what became of feeds. Where that changes what an operator
+    /// should look at, isolates hear of it by a new manifest.
+    pub(super) fn note_feeds(&mut self, results: &FeedResults) -> Result<FeedsNoted, PlatformError> {
+        let mut feeds = FeedStates::load(self.store)?;
+        let news = feeds.note(results, self.now);
+        // Texts and numbers always serialise.
+        self.writes.push(Write::Value(FEEDS, serde_json::to_string(&feeds).unwrap_or_default()));
+        let others = self.state.alerts.iter().filter(|alert| alert.kind != ALERT_KIND).cloned();
+        let alerts: Vec<Alert> = others.chain(feeds.alerts()).take(ALERTS_LIMIT).collect();
+        if alerts != self.state.alerts {
+            self.state.alerts = alerts;
+            self.writes.push(self.state.write());
+            self.publish_anew();
+        }
+        Ok(FeedsNoted { news })
     }
 }

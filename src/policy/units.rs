@@ -102,6 +102,12 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 pub struct Name(pub String);
 
 impl Name {
+    /// From its text; `None` when it is no name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::from_text(text)
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -2,6 +2,8 @@
 //! counters and a response store that work or fail as told, and a log of
 //! everything that was asked of them.
 
+pub mod feeds;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
@@ -189,6 +191,7 @@ pub struct FakePlatform {
     pub asset_fault: Cell<Option<Fault>>,
     /// Whether there are static assets.
     pub has_assets: Cell<bool>,
+    pub feeds: feeds::FakeFeeds,
 }
 
 impl Default for FakePlatform {
@@ -214,6 +217,7 @@ impl Default for FakePlatform {
             body_limit: Cell::new(0),
             asset_fault: Cell::new(None),
             has_assets: Cell::new(true),
+            feeds: feeds::FakeFeeds::default(),
         }
     }
 }
@@ -296,6 +300,13 @@ impl AdminPlatform for FakePlatform {
         let text = std::fs::read_to_string(file).ok().filter(|_| self.has_assets.get());
         let response = Response::new(200).with("Content-Type", "application/json").with("ETag", "\"abc\"");
         Ok(text.map(|text| response.with("Cache-Control", "public, max-age=0").body(&text)))
+    }
+
+    fn open_body(&self) {
+        let cut = |body: Vec<u8>| body.chunks(1_000).map(|piece| Ok(piece.to_vec())).collect();
+        let body = || self.body.borrow().clone().map_or_else(|error| vec![Err(error)], cut);
+        let pieces = self.feeds.pieces.take().unwrap_or_else(body);
+        self.feeds.open(pieces);
     }
 }
 
