@@ -23,13 +23,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
+use siphasher::sip128::SipHasher13 as SipHasher128;
 
 use super::compile::{Gateway, compile};
 use super::follow::{Follower, Outcome};
-use super::manifest::{Manifest, PartRef};
+use super::manifest::{Alert, Manifest, PartRef};
 use super::{RefreshFailure, Source};
+use crate::addresses::StoredSets;
 use crate::error::clip;
-use crate::platform::{ControlClient, PolicyStore};
+use crate::platform::{ControlClient, PolicyStore, Stored};
 use crate::stages::ip_filter::{BoundSets, Sets};
 use crate::time::Timestamp;
 
@@ -67,6 +69,8 @@ pub struct Snapshot {
     pub sequence: Option<u64>,
     /// The stored address sets, where they have been loaded.
     pub stored: Option<BoundSets>,
+    /// What an operator should look at.
+    pub alerts: Vec<Alert>,
 }
 
 impl Snapshot {
@@ -81,7 +85,12 @@ impl Snapshot {
     #[must_use]
     pub fn none() -> Option<Self> {
         let gateway = Rc::new(compile("{\"version\": 1}").ok()?);
-        Some(Self { gateway, revision: "none".to_owned(), sequence: None, stored: None })
+        Some(Self::of(gateway, "none"))
+    }
+
+    /// A policy with nothing beside it.
+    fn of(gateway: Rc<Gateway>, revision: &str) -> Self {
+        Self { gateway, revision: revision.to_owned(), sequence: None, stored: None, alerts: Vec::new() }
     }
 }
 
@@ -141,8 +150,18 @@ pub(super) type Part = (PartRef, Rc<[u8]>);
 #[derive(Debug, Default)]
 pub struct Holder {
     current: Option<Rc<Snapshot>>,
+    /// The length and the metadata of the manifest that `current` is from.
+    taken: Option<(usize, String)>,
+    /// The hash of the document that `current` was compiled from.
+    document: Option<u128>,
     /// The parts that belong to `current`.
     parts: Vec<Part>,
+    /// Why the stored sets of `current` are not there, where they are not.
+    without_sets: Option<String>,
+    /// The generation of sets that a request is loading, and since when.
+    loading: Option<(u64, Timestamp)>,
+    /// The sets that were loaded last, until `current` has them.
+    loaded: Option<Rc<StoredSets>>,
     /// When a source was asked that then answered.
     checked: Option<Timestamp>,
     /// When a refresh after a response was last given out.
@@ -162,6 +181,12 @@ pub struct Holder {
     awaited: Option<u64>,
     /// When the module was last reported to `Control`.
     reported: Option<Timestamp>,
+}
+
+/// A compiled policy, and the hash of its document.
+pub(super) struct Compiled {
+    pub(super) gateway: Rc<Gateway>,
+    document: u128,
 }
 
 /// Why a manifest was not taken.
@@ -212,6 +237,12 @@ impl Holder {
                 (true, false) => Need::RefreshAfter,
                 (true, true) => Need::Nothing,
             };
+        }
+        // A policy whose sets are missing is not whole: somebody tries again
+        // soon, and not before a response.
+        if self.without_sets.is_some() && since(self.tried, now) >= RETRY_AFTER {
+            self.tried = Some(now);
+            return Need::RefreshAfter;
         }
         // Whoever is told to refresh does: the others are told nothing for an
         // interval.
@@ -279,6 +310,14 @@ impl Holder {
     /// Reads a manifest that a source showed: `None` when it is no newer than
     /// what is held.
     pub(super) fn weigh(&mut self, value: &str, metadata: Option<&str>) -> Result<Option<Manifest>, Refused> {
+        // Most of what is read is what is held: that is known from its
+        // metadata and its length, without hashing and parsing a megabyte.
+        if let (Some((length, held)), Some(metadata)) = (&self.taken, metadata)
+            && (*length, held.as_str()) == (value.len(), metadata)
+            && self.without_sets.is_none()
+        {
+            return Ok(None);
+        }
         let hash = fingerprint(value, metadata);
         if let Some((refused, why)) = &self.refused
             && *refused == hash
@@ -286,13 +325,72 @@ impl Holder {
             return Err(why.clone());
         }
         match Manifest::parse(value, metadata) {
-            Ok(manifest) if self.have().is_some_and(|have| manifest.sequence <= have) => Ok(None),
+            Ok(manifest) if self.is_held(manifest.sequence) => Ok(None),
             Ok(manifest) => Ok(Some(manifest)),
             Err(error) => {
                 let refused = Refused { authentic: error.sequence.is_some(), reason: error.reason };
                 Err(self.refuse(hash, error.sequence, refused))
             }
         }
+    }
+
+    /// Whether this or something newer is held, and whole.
+    fn is_held(&self, sequence: u64) -> bool {
+        self.have().is_some_and(|have| sequence < have || sequence == have && self.without_sets.is_none())
+    }
+
+    /// Whether there is a policy, with its sets.
+    pub(super) fn has_all(&self) -> bool {
+        self.current.is_some() && self.without_sets.is_none()
+    }
+
+    /// The sets of a generation, if they are here.
+    pub(super) fn sets_of(&self, generation: u64) -> Option<Rc<StoredSets>> {
+        let held = self.current.as_ref().and_then(|current| current.stored.as_ref()).map(|bound| &bound.sets);
+        let mut here = held.into_iter().chain(&self.loaded);
+        here.find(|sets| sets.generation == generation).map(Rc::clone)
+    }
+
+    /// Whether whoever asks is to load the sets of a generation: nobody else
+    /// does.
+    pub(super) fn begin_loading(&mut self, generation: u64, now: Timestamp) -> bool {
+        // A request that died at it ends nothing.
+        let is_loading = self.loading.is_some_and(|(other, begun)| {
+            other == generation && now >= begun && now.since(begun) < FIRST_READ
+        });
+        if !is_loading {
+            self.loading = Some((generation, now));
+        }
+        !is_loading
+    }
+
+    /// Takes note that loading has ended, and with what.
+    pub(super) fn end_loading(&mut self, sets: Option<StoredSets>) -> Option<Rc<StoredSets>> {
+        self.loading = None;
+        if let Some(sets) = sets {
+            self.loaded = Some(Rc::new(sets));
+        }
+        self.loaded.clone()
+    }
+
+    /// The policy of a manifest, compiled; the one that is held where it is
+    /// the same document.
+    pub(super) fn compiled(
+        &mut self,
+        manifest: &Manifest,
+        value: &str,
+        metadata: Option<&str>,
+    ) -> Result<Compiled, Refused> {
+        let document = SipHasher128::new().hash(manifest.policy.as_bytes()).as_u128();
+        if let Some(current) = self.current.as_ref().filter(|_| self.document == Some(document)) {
+            return Ok(Compiled { gateway: Rc::clone(&current.gateway), document });
+        }
+        let gateway = compile(&manifest.policy).map_err(|error| {
+            let reason = format!("revision {} does not compile: {error}", manifest.revision);
+            let refused = Refused { authentic: true, reason };
+            self.refuse(fingerprint(value, metadata), Some(manifest.sequence), refused)
+        })?;
+        Ok(Compiled { gateway: Rc::new(gateway), document })
     }
 
     fn refuse(&mut self, hash: u64, sequence: Option<u64>, refused: Refused) -> Refused {
@@ -310,31 +408,37 @@ impl Holder {
         self.parts.iter().find(|(held, _)| held == part).cloned()
     }
 
-    /// Swaps a manifest in, with all its parts. Meanwhile another request may
-    /// have swapped in a newer one, which then stays.
+    /// Swaps a manifest in, with all that belongs to it; or without its stored
+    /// sets, and the reason. Meanwhile another request may have swapped in a
+    /// newer one, which then stays.
     pub(super) fn take(
         &mut self,
         manifest: Manifest,
+        compiled: Compiled,
         parts: Vec<Part>,
-        value: &str,
-        metadata: Option<&str>,
-    ) -> Result<(), Refused> {
-        if self.have().is_some_and(|have| manifest.sequence <= have) {
-            return Ok(());
+        sets: Result<Option<Rc<StoredSets>>, String>,
+        (value, metadata): &Stored,
+    ) {
+        if self.is_held(manifest.sequence) {
+            return;
         }
-        let gateway = compile(&manifest.policy).map_err(|error| {
-            let reason = format!("revision {} does not compile: {error}", manifest.revision);
-            let refused = Refused { authentic: true, reason };
-            self.refuse(fingerprint(value, metadata), Some(manifest.sequence), refused)
-        })?;
+        let Compiled { gateway, document } = compiled;
+        let (sets, without_sets) = match sets {
+            Ok(sets) => (sets, None),
+            Err(reason) => (None, Some(reason)),
+        };
         self.parts = parts;
+        self.document = Some(document);
+        self.taken = metadata.clone().map(|metadata| (value.len(), metadata));
+        self.without_sets = without_sets;
+        self.loaded = None;
         self.current = Some(Rc::new(Snapshot {
-            gateway: Rc::new(gateway),
+            stored: sets.map(|sets| BoundSets::new(sets, &gateway.sets)),
+            gateway,
             revision: manifest.revision,
             sequence: Some(manifest.sequence),
-            stored: None,
+            alerts: manifest.beside.alerts,
         }));
-        Ok(())
     }
 
     /// Takes in how a refresh ended that began at `begun`. Gives a line for
@@ -380,8 +484,12 @@ impl Holder {
         }
         self.degraded = match outcome {
             Err((reason, _)) => Some(clip(&reason, REASON_LIMIT).to_owned()),
-            // A newer one is known, and this module cannot use it.
-            Ok(_) => self.unusable.as_ref().map(|(_, reason)| clip(reason, REASON_LIMIT).to_owned()),
+            // A newer one is known, and this module cannot use it; or a part
+            // of this one is missing.
+            Ok(_) => {
+                let unusable = self.unusable.as_ref().map(|(_, reason)| reason);
+                unusable.or(self.without_sets.as_ref()).map(|reason| clip(reason, REASON_LIMIT).to_owned())
+            }
         };
         if self.degraded == before { None } else { Some(self.describe()) }
     }
@@ -414,9 +522,7 @@ impl Holder {
         };
         let gateway = compile(text)
             .map_err(|error| (format!("the {revision} policy does not compile: {error}"), false))?;
-        let gateway = Rc::new(gateway);
-        self.current =
-            Some(Rc::new(Snapshot { gateway, revision: revision.to_owned(), sequence: None, stored: None }));
+        self.current = Some(Rc::new(Snapshot::of(Rc::new(gateway), revision)));
         Ok(true)
     }
 }
