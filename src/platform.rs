@@ -134,13 +134,27 @@ pub trait PolicyStore {
     /// The manifest; `None` when the store shows none.
     fn read_active(&self, deadline: Duration) -> impl Future<Output = Result<Option<Stored>, PlatformError>>;
 
-    /// The bytes of a part; `None` when the store shows none. Never trusted:
-    /// the reader compares them with the hash.
-    fn read_part(
+    /// The bytes of parts, at once and in this order; `None` where the store
+    /// shows none. Never trusted: the reader compares their hashes. What fails
+    /// is asked of `Control`.
+    fn read_parts(
         &self,
-        hash: &str,
+        hashes: &[&str],
         deadline: Duration,
-    ) -> impl Future<Output = Result<Option<Vec<u8>>, PlatformError>>;
+    ) -> impl Future<Output = Result<Vec<Option<PartRead>>, PlatformError>>;
+
+    /// Lets so much time pass. Cannot fail.
+    fn pause(&self, span: Duration) -> impl Future<Output = ()>;
+}
+
+/// The bytes of a part, and their SHA-256 as hex: the platform's own is much
+/// faster than one in wasm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRead {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Their hash.
+    pub hash: String,
 }
 
 /// The `Control` object, as an isolate or the admin API calls it.

@@ -281,7 +281,8 @@ impl<S: ControlStore> Plane<'_, S> {
     ) -> Result<Result<SetsAcknowledgement, Refused>, PlatformError> {
         let entry = self.sets_entry(&set.author, set.role, &set.change, &set.message);
         let done = self.next_generation(set)?;
-        Ok(self.logged(entry, done))
+        self.note_outcome(entry, done.as_ref().err());
+        Ok(done)
     }
 
     pub(super) fn rollback_sets(
@@ -302,7 +303,8 @@ impl<S: ControlStore> Plane<'_, S> {
                 self.next_generation(SetSets { base, parts, sets, change, message, author, role })?
             }
         };
-        Ok(self.logged(entry, done))
+        self.note_outcome(entry, done.as_ref().err());
+        Ok(done)
     }
 
     fn next_generation(
@@ -408,13 +410,11 @@ impl<S: ControlStore> Plane<'_, S> {
     }
 
     /// Writes down what became of a change that makes no revision.
-    pub(super) fn logged<T>(&mut self, entry: AuditEntry, done: Result<T, Refused>) -> Result<T, Refused> {
-        match &done {
-            Ok(_) => self.log(AuditEntry { outcome: AuditOutcome::Accepted, ..entry }),
-            Err(refused) => {
-                self.log(AuditEntry { reason: Some(refused.reason.as_str().to_owned()), ..entry });
-            }
-        }
-        done
+    pub(super) fn note_outcome(&mut self, entry: AuditEntry, refused: Option<&Refused>) {
+        let entry = match refused {
+            None => AuditEntry { outcome: AuditOutcome::Accepted, ..entry },
+            Some(refused) => AuditEntry { reason: Some(refused.reason.as_str().to_owned()), ..entry },
+        };
+        self.log(entry);
     }
 }

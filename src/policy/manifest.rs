@@ -26,6 +26,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::needs::{Version, least_module};
+use crate::platform::PartRead;
 
 /// The KV key.
 pub const ACTIVE_KEY: &str = "active";
@@ -72,7 +73,14 @@ impl PartRef {
         Self { hash: sha256_hex(bytes), bytes: bytes.len() }
     }
 
-    /// Whether these bytes are the part: a store may show them truncated.
+    /// Whether bytes of that hash and length are the part: a store may show
+    /// them truncated.
+    #[must_use]
+    pub fn is(&self, read: &PartRead) -> bool {
+        read.bytes.len() == self.bytes && read.hash == self.hash
+    }
+
+    /// Whether these bytes are the part.
     #[must_use]
     pub fn fits(&self, bytes: &[u8]) -> bool {
         bytes.len() == self.bytes && sha256_hex(bytes) == self.hash
@@ -299,13 +307,6 @@ impl Manifest {
 
 fn are_parts(parts: &[PartRef]) -> bool {
     parts.len() <= PARTS_LIMIT && parts.iter().all(|part| is_hash(&part.hash) && part.bytes <= PART_LIMIT)
-}
-
-/// The sequence that a manifest's metadata names. Enough to know that it is no
-/// newer than what is held, without hashing a megabyte.
-#[must_use]
-pub fn named_sequence(metadata: &str) -> Option<u64> {
-    serde_json::from_str::<Metadata>(metadata).ok()?.sequence
 }
 
 /// SHA-256 as lower-case hex.

@@ -12,6 +12,7 @@ mod properties;
 mod sets;
 mod tokens;
 
+pub use self::sets::sets_of;
 use edgeweir::admin::endpoints::PREFIX;
 use edgeweir::admin::tokens::Tokens;
 use edgeweir::exchange::PlainHead;

@@ -16,9 +16,11 @@ use edgeweir::exchange::{Edit, PlainHead, Reply, join_lines};
 use edgeweir::gateway::{Acting, Isolate, handle};
 use edgeweir::observe::record::Record;
 use edgeweir::platform::{
-    AdminPlatform, BodyError, Clock, ControlClient, CounterPeek, Counters, Origin, PolicyStore, ResponseStore,
+    AdminPlatform, BodyError, Clock, ControlClient, CounterPeek, Counters, Origin, PartRead, PolicyStore,
+    ResponseStore,
 };
 use edgeweir::policy::compile;
+use edgeweir::policy::manifest::sha256_hex;
 use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::rate_limit::CounterKey;
 use edgeweir::stages::rate_limit::algorithm::{Decision, State, peek, take};
@@ -465,6 +467,7 @@ impl Gate {
                 revision: "r1".to_owned(),
                 sequence: Some(1),
                 stored: None,
+                alerts: Vec::new(),
             },
             degraded: false,
             available: true,
@@ -529,6 +532,13 @@ pub struct FakeStore {
     pub count: Cell<u32>,
     pub parts: RefCell<BTreeMap<String, Vec<u8>>>,
     pub part_reads: Cell<u32>,
+    /// How long requests have waited for each other.
+    pub paused: Cell<Duration>,
+}
+
+/// What the platform says of these bytes.
+pub fn part_read(bytes: Vec<u8>) -> PartRead {
+    PartRead { hash: sha256_hex(&bytes), bytes }
 }
 
 impl PolicyStore for FakeStore {
@@ -538,9 +548,15 @@ impl PolicyStore for FakeStore {
         self.reads.borrow_mut().pop_front().unwrap_or(Ok(None))
     }
 
-    async fn read_part(&self, hash: &str, _: Duration) -> Result<Option<Vec<u8>>, PlatformError> {
+    async fn read_parts(&self, hashes: &[&str], _: Duration) -> Result<Vec<Option<PartRead>>, PlatformError> {
         Turn(false).await;
-        self.part_reads.set(self.part_reads.get() + 1);
-        Ok(self.parts.borrow().get(hash).cloned())
+        self.part_reads.set(self.part_reads.get() + u32::try_from(hashes.len()).unwrap());
+        let parts = self.parts.borrow();
+        Ok(hashes.iter().map(|hash| parts.get(*hash).cloned().map(part_read)).collect())
+    }
+
+    async fn pause(&self, span: Duration) {
+        Turn(false).await;
+        self.paused.set(self.paused.get() + span);
     }
 }
