@@ -87,7 +87,12 @@ pub struct Acting<'a> {
 
 impl Acting<'_> {
     fn health(&self) -> Health<'_> {
-        Health { available: self.available, degraded: self.degraded, revision: &self.snapshot.revision }
+        Health {
+            available: self.available,
+            degraded: self.degraded,
+            revision: &self.snapshot.revision,
+            alerts: &self.snapshot.alerts,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::sets::not_changed;
 use super::tokens::Token;
 use crate::control::answer::PublicationState;
 use crate::control::change_sets::{Author, NotChanged};
+use crate::control::feeds::FeedState;
 use crate::control::message::Action;
 use crate::control::sets::SetsStatus;
 use crate::exchange::Head;
@@ -24,9 +25,11 @@ use crate::feeds::config::{
 use crate::feeds::fetch::{ReadFailure, Validators, read};
 use crate::feeds::publish::{Candidate, IMPORT, Judged, Published, Verdict, publish};
 use crate::feeds::run::{Attempt, attempt, conclude, guard_list, known, note};
+use crate::feeds::schedule::is_of;
 use crate::feeds::{Column, Feed, Format, FormatName, HostBits, Limits, Parser, report};
 use crate::platform::{BodyError, Platform};
-use crate::policy::units::Name;
+use crate::policy::units::{Name, Span};
+use crate::time::Timestamp;
 
 /// The most bytes of an imported list.
 pub const IMPORT_LIMIT: u64 = MAX_BYTES_LIMIT;
@@ -63,6 +66,62 @@ pub struct ImportedSet {
     pub v6: usize,
     /// How many the set had before; 0 where there was none.
     pub before: usize,
+}
+
+/// A feed, and how it fares.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FeedReport {
+    /// Where the list is.
+    pub url: String,
+    /// How it is written.
+    pub format: FormatName,
+    /// How often it is fetched, as the policy says it.
+    pub interval: String,
+    /// When it was last tried, as in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked: Option<String>,
+    /// When it last gave another list, as in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
+    /// Why the last try was in vain, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureReport>,
+}
+
+/// What fails about a feed.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FailureReport {
+    /// The label.
+    pub reason: String,
+    /// More about it, in English.
+    pub detail: String,
+    /// Since when the feed has been failing, as in RFC 3339.
+    pub since: String,
+    /// How many tries in a row.
+    pub attempts: u32,
+}
+
+impl FeedReport {
+    /// What the policy and the `Control` object say of a feed.
+    pub(super) fn new(feed: &Feed, state: Option<&FeedState>) -> Self {
+        let state = state.filter(|state| is_of(state, feed));
+        let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        Self {
+            url: feed.url.clone(),
+            format: feed.format.name(),
+            interval: Span(feed.interval).to_string(),
+            checked: time(state.and_then(|state| state.checked)),
+            changed: time(state.and_then(|state| state.changed)),
+            failure: state.and_then(|state| state.failure.as_ref()).map(|failure| FailureReport {
+                reason: failure.reason.clone(),
+                detail: failure.detail.clone(),
+                since: failure.since.to_string(),
+                attempts: failure.attempts,
+            }),
+        }
+    }
 }
 
 /// What a list has to keep to.

@@ -194,7 +194,11 @@ pub struct FakePlatform {
     /// Whether there are static assets.
     pub has_assets: Cell<bool>,
     pub feeds: feeds::FakeFeeds,
+    /// What somebody else does with the control plane before each call.
+    before_call: RefCell<Meddler>,
 }
+
+type Meddler = Box<dyn Fn(&MemoryStore, &str)>;
 
 impl Default for FakePlatform {
     fn default() -> Self {
@@ -220,6 +224,7 @@ impl Default for FakePlatform {
             asset_fault: Cell::new(None),
             has_assets: Cell::new(true),
             feeds: feeds::FakeFeeds::default(),
+            before_call: RefCell::new(Box::new(|_, _| {})),
         }
     }
 }
@@ -228,6 +233,12 @@ impl FakePlatform {
     /// The origin answers like this from now on.
     pub fn origin(&self, script: impl Fn(&Sent) -> Response + 'static) {
         *self.script.borrow_mut() = Box::new(script);
+    }
+
+    /// Before each call to the control plane from now on, somebody else does
+    /// this.
+    pub fn before_call(&self, meddler: impl Fn(&MemoryStore, &str) + 'static) {
+        *self.before_call.borrow_mut() = Box::new(meddler);
     }
 
     pub fn advance(&self, millis: u64) {
@@ -281,6 +292,7 @@ impl ControlClient for FakePlatform {
         if let Some(says) = &*self.control_says.borrow() {
             return Ok(says.clone());
         }
+        (self.before_call.borrow())(&self.control, message);
         edgeweir::control::plane::handle(&self.control, message, self.now())
     }
 }

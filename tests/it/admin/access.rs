@@ -194,9 +194,10 @@ fn another_method_is_told_which_would_do() {
         ("/openapi.json", "GET, HEAD"),
         ("/schema.json", "GET, HEAD"),
         ("/address-sets", "GET, HEAD"),
-        ("/address-sets/{name}", "DELETE"),
+        ("/address-sets/{name}", "DELETE, PUT"),
+        ("/address-sets/{name}/refresh", "POST"),
         // A set may have that name.
-        ("/address-sets/rollback", "DELETE, POST"),
+        ("/address-sets/rollback", "DELETE, POST, PUT"),
     ];
     assert!(ENDPOINTS.iter().all(|endpoint| allowed.iter().any(|(path, _)| *path == endpoint.path)));
     for (path, allow) in allowed {
