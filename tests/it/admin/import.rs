@@ -7,7 +7,7 @@ use edgeweir::observe::record::Verdict;
 use edgeweir::platform::BodyError;
 use serde_json::{Value, json};
 
-use super::sets::{import_samples, present};
+use super::sets::{import_samples, present, sets_of};
 use super::{Admin, refused};
 use crate::fake::feeds::Served;
 use crate::fake::{Fault, Response, With, block_on};
@@ -389,15 +389,11 @@ fn a_list_is_judged_again_when_somebody_was_faster() {
 #[test]
 fn there_is_no_room_for_more_than_may_be() {
     let admin = Admin::new();
-    let six = |count: usize, from: usize| -> String {
-        (from..from + count)
-            .map(|number| format!("2600:{:x}:{:x}::/48\n", number >> 16, number & 0xffff))
-            .collect()
-    };
-    imported(&import(&admin, "six", &six(300_000, 0)));
-    let response = import(&admin, "more", &six(200_001, 300_000));
-    assert_eq!(list_reason(&response), invalid("too-many-prefixes"));
-    imported(&import(&admin, "more", &six(200_000, 300_000)));
+    let names: Vec<String> = (0..256).map(|number| format!("s{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    super::sets::import(&admin.gate.platform.control, "import all", &sets_of(&names));
+    assert_eq!(list_reason(&import(&admin, "lists", &hosts(5))), invalid("too-many-sets"));
+    imported(&import(&admin, "s7", &hosts(1)));
 }
 
 #[test]
