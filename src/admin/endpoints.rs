@@ -44,6 +44,8 @@ pub enum Call {
     RemoveSet,
     /// Brings an earlier generation of them back.
     RollbackSets,
+    /// Tells what is known of an address.
+    Address,
 }
 
 /// What a parameter is.
@@ -149,7 +151,7 @@ const PLAIN: Endpoint = Endpoint {
 };
 
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 16] = [
+pub const ENDPOINTS: [Endpoint; 17] = [
     Endpoint {
         path: "/policy",
         call: Call::Policy,
@@ -345,6 +347,15 @@ pub const ENDPOINTS: [Endpoint; 16] = [
             Refusal::StaleBase,
             Refusal::ControlUnavailable,
         ],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/address/{ip}",
+        call: Call::Address,
+        summary: "Every set that contains an address, since when and from where, and what decides about it.",
+        answer: "AddressReport",
+        has_text: true,
+        refusals: &[Refusal::ControlUnavailable],
         ..PLAIN
     },
 ];

@@ -14,6 +14,7 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::address::AddressReport;
 use super::calls::{AdminHealth, Difference, RollbackRequest, Validated};
 use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, PREFIX, Parameter, Precondition};
 use super::explain::ReplayCall;
@@ -122,6 +123,7 @@ const fn operation_id(call: Call) -> &'static str {
         Call::AddressSets => "getAddressSets",
         Call::RemoveSet => "removeAddressSet",
         Call::RollbackSets => "rollbackAddressSets",
+        Call::Address => "getAddress",
     }
 }
 
@@ -277,6 +279,7 @@ fn schemas() -> Map<String, Value> {
     add::<AuditLog>(&mut written);
     add::<AdminHealth>(&mut written);
     add::<AddressSets>(&mut written);
+    add::<AddressReport>(&mut written);
     add::<SetsAcknowledgement>(&mut written);
     add::<Details<'static>>(&mut written);
     let document = json!({"type": "object", "description": "A JSON document."});

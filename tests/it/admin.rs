@@ -183,12 +183,14 @@ pub fn samples() -> Vec<Sample> {
         ("GET", "/address-sets", &[], &none, "reader"),
         ("DELETE", "/address-sets/drop", &[], &none, "operator"),
         ("POST", "/address-sets/rollback", &[], &rollback_sets, "operator"),
+        ("GET", "/address/192.0.2.7", &[], &none, "reader"),
     ];
     let sample = |(method, target, fields, body, role): (_, &'static str, &'static [_], &String, _)| Sample {
         method,
         target,
         path: match target.split('?').next().unwrap_or_default() {
             "/address-sets/drop" => "/address-sets/{name}",
+            "/address/192.0.2.7" => "/address/{ip}",
             path => path,
         },
         fields,
