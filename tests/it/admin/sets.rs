@@ -133,6 +133,7 @@ fn what_the_policy_names_stays() {
     admin.gate.platform.control.disk.borrow_mut().values.remove("modules");
     let pushed = admin.push("owner", "\"r3\"", &document);
     assert_eq!(pushed.status, 201, "{}", pushed.body);
+    assert!(pushed.json().get("missing_sets").is_none());
     let (response, _) = admin.send(Admin::head("operator", "DELETE", "/address-sets/other"), "");
     assert_eq!(refused(&response), (409, "set-in-use".to_owned()));
     assert!(response.json()["detail"].as_str().unwrap().contains("other"));
@@ -253,4 +254,14 @@ fn explain_names_the_list_and_loads_what_a_candidate_names() {
     let question = json!({"url": "https://app.example/x", "client": "10.0.0.9", "document": filtering()});
     let answer = admin.post("reader", "/explain", &question).json();
     assert_eq!((&answer["verdict"], &answer["reason"]), (&json!("refused"), &json!("address-denied")));
+}
+
+#[test]
+fn a_push_says_which_sets_nobody_has_imported() {
+    let admin = Admin::new();
+    admin.gate.platform.control.disk.borrow_mut().values.remove("modules");
+    let sets = json!({"drop": {"stored": true}, "lost": {"stored": true}, "own": {"prefixes": []}});
+    let document = json!({"version": 1, "address_sets": sets}).to_string();
+    let pushed = admin.push("operator", "\"r3\"", &document);
+    assert_eq!((pushed.status, &pushed.json()["missing_sets"]), (201, &json!(["lost"])));
 }
