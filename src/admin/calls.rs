@@ -59,6 +59,7 @@ pub(super) async fn call<P: Platform>(
         Call::AddressSets => request.address_sets().await,
         Call::RemoveSet => request.remove_set(segment, token).await,
         Call::RollbackSets => request.rollback_sets(token).await,
+        Call::Address => request.address(segment).await,
         Call::ImportSet => request.import_set(segment, token).await,
         Call::RefreshSet => request.refresh_set(segment, token).await,
     }

@@ -45,6 +45,8 @@ pub enum Call {
     RemoveSet,
     /// Brings an earlier generation of them back.
     RollbackSets,
+    /// Tells what is known of an address.
+    Address,
     /// Imports a list into a stored set.
     ImportSet,
     /// Fetches the feed of one.
@@ -200,7 +202,7 @@ const PLAIN: Endpoint = Endpoint {
 };
 
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 18] = [
+pub const ENDPOINTS: [Endpoint; 19] = [
     Endpoint {
         path: "/policy",
         call: Call::Policy,
@@ -396,6 +398,15 @@ pub const ENDPOINTS: [Endpoint; 18] = [
             Refusal::StaleBase,
             Refusal::ControlUnavailable,
         ],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/address/{ip}",
+        call: Call::Address,
+        summary: "Every set that contains an address, since when and from where, and what decides about it.",
+        answer: "AddressReport",
+        has_text: true,
+        refusals: &[Refusal::ControlUnavailable],
         ..PLAIN
     },
     Endpoint {

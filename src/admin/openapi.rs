@@ -14,6 +14,7 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::address::AddressReport;
 use super::calls::{AdminHealth, Difference, RollbackRequest, Validated};
 use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, LIST, PREFIX, Parameter, Precondition};
 use super::explain::ReplayCall;
@@ -123,6 +124,7 @@ const fn operation_id(call: Call) -> &'static str {
         Call::AddressSets => "getAddressSets",
         Call::RemoveSet => "removeAddressSet",
         Call::RollbackSets => "rollbackAddressSets",
+        Call::Address => "getAddress",
         Call::ImportSet => "importAddressSet",
         Call::RefreshSet => "refreshAddressSet",
     }
@@ -282,6 +284,7 @@ fn schemas() -> Map<String, Value> {
     add::<AuditLog>(&mut written);
     add::<AdminHealth>(&mut written);
     add::<AddressSets>(&mut written);
+    add::<AddressReport>(&mut written);
     add::<SetsAcknowledgement>(&mut written);
     add::<ImportedSet>(&mut written);
     add::<Details<'static>>(&mut written);

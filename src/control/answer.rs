@@ -193,6 +193,10 @@ pub struct Acknowledgement {
     pub hash: String,
     /// Whether the policy store has it.
     pub state: PublicationState,
+    /// The stored sets that the document names and that nobody has imported:
+    /// until then, rules that name them do what their `on_failure` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_sets: Vec<String>,
 }
 
 /// Whether the policy store has the active revision.

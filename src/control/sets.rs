@@ -248,6 +248,14 @@ impl StoredSetsState {
     }
 }
 
+/// The stored sets that a document names.
+pub(super) fn stored_names(document: &Value) -> Vec<String> {
+    let sets = document.get("address_sets").and_then(Value::as_object);
+    let is_stored = |set: &Value| set.get("stored").and_then(Value::as_bool) == Some(true);
+    let named = sets.into_iter().flatten().filter(|(_, set)| is_stored(set));
+    named.map(|(name, _)| name.clone()).collect()
+}
+
 impl<S: ControlStore> Plane<'_, S> {
     /// Keeps a part for a generation to come.
     pub(super) fn put_part(&mut self, put: &PutPart) -> Result<Result<PartStored, Refused>, PlatformError> {
@@ -389,14 +397,7 @@ impl<S: ControlStore> Plane<'_, S> {
         let active = self.stored_revision(self.state.active)?.ok_or_else(|| lost("the active revision"))?;
         // What is active was accepted, so it parses.
         let tree: Value = serde_json::from_str(&document(self.store, &active.hash)?).unwrap_or_default();
-        let sets = tree.get("address_sets").and_then(Value::as_object);
-        let is_stored = |set: &Value| set.get("stored").and_then(Value::as_bool) == Some(true);
-        Ok(sets
-            .into_iter()
-            .flatten()
-            .filter(|(_, set)| is_stored(set))
-            .map(|(name, _)| name.clone())
-            .collect())
+        Ok(stored_names(&tree))
     }
 
     fn sets_entry(&self, author: &str, role: Role, change: &str, message: &str) -> AuditEntry {

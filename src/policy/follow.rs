@@ -222,10 +222,11 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
             if self.holder.borrow_mut().begin_loading(generation, (self.now)()) {
                 break;
             }
-            if (self.now)() >= until {
+            let left = until.since((self.now)());
+            if left.is_zero() {
                 return Err(refused("another request is loading them".to_owned()));
             }
-            self.store.pause(LOOK_AGAIN).await;
+            self.store.pause(LOOK_AGAIN.min(left)).await;
         }
         let loaded = self.load(reference, until.since((self.now)())).await;
         let mut holder = self.holder.borrow_mut();

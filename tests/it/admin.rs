@@ -189,6 +189,7 @@ pub fn samples() -> Vec<Sample> {
         ("GET", "/address-sets", &[], &none, "reader"),
         ("DELETE", "/address-sets/drop", &[], &none, "operator"),
         ("POST", "/address-sets/rollback", &[], &rollback_sets, "operator"),
+        ("GET", "/address/192.0.2.7", &[], &none, "reader"),
         ("PUT", "/address-sets/drop", &[], &list, "operator"),
         ("POST", "/address-sets/drop/refresh", &[], &none, "operator"),
     ];
@@ -197,6 +198,7 @@ pub fn samples() -> Vec<Sample> {
         target,
         path: match target.split('?').next().unwrap_or_default() {
             "/address-sets/drop" => "/address-sets/{name}",
+            "/address/192.0.2.7" => "/address/{ip}",
             "/address-sets/drop/refresh" => "/address-sets/{name}/refresh",
             path => path,
         },

@@ -196,6 +196,7 @@ fn another_method_is_told_which_would_do() {
         ("/address-sets", "GET, HEAD"),
         ("/address-sets/{name}", "DELETE, PUT"),
         ("/address-sets/{name}/refresh", "POST"),
+        ("/address/{ip}", "GET, HEAD"),
         // A set may have that name.
         ("/address-sets/rollback", "DELETE, POST, PUT"),
     ];
@@ -205,7 +206,7 @@ fn another_method_is_told_which_would_do() {
             if allow.contains(method) {
                 continue;
             }
-            let path = path.replace("{name}", "drop");
+            let path = path.replace("{name}", "drop").replace("{ip}", "192.0.2.7");
             let admin = Admin::new();
             let (response, record) = admin.send(Admin::head("owner", method, &path), "");
             assert_eq!(refused(&response), (405, "method-not-allowed".to_owned()), "{method} {path}");

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use edgeweir::control::plane::handle;
 use edgeweir::control::sets::{SetsAcknowledgement, SetsStatus};
 use edgeweir::error::PlatformError;
 use edgeweir::platform::{ControlClient, Table};
+use edgeweir::stages::ip_filter::BoundSets;
 use serde_json::{Value, json};
 
 use super::{Admin, refused};
 use crate::control::at;
 use crate::control::memory::MemoryStore;
+use crate::fake::With;
 
 /// A client that waits for nothing.
 struct Direct<'a>(&'a MemoryStore);
@@ -130,6 +133,7 @@ fn what_the_policy_names_stays() {
     admin.gate.platform.control.disk.borrow_mut().values.remove("modules");
     let pushed = admin.push("owner", "\"r3\"", &document);
     assert_eq!(pushed.status, 201, "{}", pushed.body);
+    assert!(pushed.json().get("missing_sets").is_none());
     let (response, _) = admin.send(Admin::head("operator", "DELETE", "/address-sets/other"), "");
     assert_eq!(refused(&response), (409, "set-in-use".to_owned()));
     assert!(response.json()["detail"].as_str().unwrap().contains("other"));
@@ -139,4 +143,125 @@ fn what_the_policy_names_stays() {
     assert_eq!(admin.get("reader", "/address-sets").json()["sets"][1]["in_use"], true);
     let (response, _) = admin.send(Admin::head("operator", "DELETE", "/address-sets/drop"), "");
     assert_eq!(response.status, 200);
+}
+
+/// A gateway that acts on a policy over the stored sets of the plane.
+fn acting(policy: &Value) -> Admin {
+    let mut admin = Admin::acting_on(policy);
+    import_samples(&admin.gate.platform.control);
+    let bound = BoundSets::new(Rc::new(present(&admin)), &admin.gate.snapshot.gateway.sets);
+    admin.gate.snapshot.stored = Some(bound);
+    admin
+}
+
+fn filtering() -> Value {
+    json!({
+        "version": 1, "upstreams": {"app": {"origin": "https://app.example"}},
+        "guard_list": ["10.0.1.128/25"],
+        "address_sets": {"drop": {"stored": true}, "other": {"stored": true},
+            "office": {"prefixes": ["10.0.0.0/16"]}},
+        "ip_filter": {"rules": [
+            {"id": "known", "action": "tag", "tag": "known", "address_sets": ["office"]},
+            {"id": "drop", "action": "deny", "address_sets": ["drop", "other"]}]},
+        "routes": [
+            {"id": "all", "upstream": "app"},
+            {"id": "inside", "match": {"path": "/inside/*"}, "upstream": "app",
+                "ip_filter": {"default": "deny", "rules": [
+                    {"id": "office", "action": "allow", "tags": ["known"]}]}}],
+    })
+}
+
+#[test]
+fn an_address_is_told_all_that_holds_it_and_what_decides() {
+    let admin = acting(&filtering());
+    let report = admin.get("reader", "/address/10.0.0.9").json();
+    assert_eq!((&report["network"], &report["generation"]), (&json!("10.0.0.9/32"), &json!(2)));
+    let sets: Vec<Value> = report["sets"].as_array().unwrap().clone();
+    assert_eq!(
+        (&sets[0]["name"], &sets[0]["stored"], &sets[0]["prefix"]),
+        (&json!("office"), &json!(false), &json!("10.0.0.0/16"))
+    );
+    assert_eq!((&sets[1]["name"], &sets[1]["source"]), (&json!("drop"), &json!("import")));
+    assert_eq!(sets[1]["since"], "2025-10-09T08:53:20.000Z");
+    let decisions = report["decisions"].as_array().unwrap();
+    assert_eq!(decisions[0]["stage"], "entry.ip_filter");
+    assert_eq!(
+        (&decisions[0]["action"], &decisions[0]["rule"], &decisions[0]["address_set"]),
+        (&json!("deny"), &json!("drop"), &json!("drop"))
+    );
+    assert_eq!(decisions[0]["tags"], json!(["known"]));
+    // The label of the entry rule counts in the route.
+    assert_eq!(
+        (&decisions[1]["route"], &decisions[1]["action"], &decisions[1]["rule"]),
+        (&json!("inside"), &json!("allow"), &json!("office"))
+    );
+    assert!(report.get("guarded_by").is_none());
+    // The guard list is above all of it.
+    let report = admin.get("reader", "/address/10.0.1.200").json();
+    assert_eq!(
+        (&report["guarded_by"], &report["decisions"][0]["action"]),
+        (&json!("10.0.1.128/25"), &json!("allow"))
+    );
+    assert_eq!(report["decisions"][0]["because"], "guard_list");
+    // IPv4 in disguise is the same address; who is nowhere is told so.
+    assert_eq!(admin.get("reader", "/address/::ffff:10.0.0.9").json()["address"], "10.0.0.9");
+    let nowhere = admin.get("reader", "/address/2001:db8::7").json();
+    assert_eq!((&nowhere["sets"], &nowhere["network"]), (&json!([]), &json!("2001:db8::/64")));
+    assert_eq!(nowhere["decisions"][0]["because"], "default");
+}
+
+#[test]
+fn an_address_is_told_to_people_too() {
+    let admin = acting(&filtering());
+    let head = Admin::head("reader", "GET", "/address/10.0.0.9").with("Accept", "text/plain");
+    let (response, _) = admin.send(head, "");
+    let expected = [
+        "10.0.0.9, counted as 10.0.0.9/32, by policy r1 and address sets of generation 2",
+        "  in set office by 10.0.0.0/16, written in the policy",
+        "  in set drop by 10.0.0.0/24, since 2025-10-09T08:53:20.000Z from import",
+        "  entry.ip_filter: deny by rule drop, 10.0.0.0/24 of set drop",
+        "  ip_filter of route inside: allow by rule office",
+        "",
+    ];
+    assert_eq!(response.body.split('\n').collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn what_is_no_address_is_a_bad_request() {
+    for text in ["x", "10.0.0.0/8", "010.0.0.1", "10.0.0", "::g", "%00"] {
+        let admin = Admin::new();
+        let (response, _) = admin.send(Admin::head("reader", "GET", &format!("/address/{text}")), "");
+        let label = if text.contains('/') { "no-such-endpoint" } else { "bad-request" };
+        assert_eq!(refused(&response).1, label, "{text}");
+    }
+}
+
+#[test]
+fn explain_names_the_list_and_loads_what_a_candidate_names() {
+    let admin = acting(&filtering());
+    let ask = |more: Value| {
+        let mut question = json!({"url": "https://app.example/x", "client": "10.0.0.9"});
+        question.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = admin.post("reader", "/explain", &question).json();
+        let stages = answer["stages"].as_array().unwrap().clone();
+        stages.into_iter().find(|stage| stage["stage"] == "entry.ip_filter").unwrap()
+    };
+    let stage = ask(json!({}));
+    assert_eq!((&stage["verdict"], &stage["address_set"]), (&json!("deny"), &json!("drop")));
+    assert_eq!(stage["list"], json!({"since": "2025-10-09T08:53:20.000Z", "source": "import"}));
+    // An isolate whose policy names no stored set has none.
+    let admin = Admin::new();
+    let question = json!({"url": "https://app.example/x", "client": "10.0.0.9", "document": filtering()});
+    let answer = admin.post("reader", "/explain", &question).json();
+    assert_eq!((&answer["verdict"], &answer["reason"]), (&json!("refused"), &json!("address-denied")));
+}
+
+#[test]
+fn a_push_says_which_sets_nobody_has_imported() {
+    let admin = Admin::new();
+    admin.gate.platform.control.disk.borrow_mut().values.remove("modules");
+    let sets = json!({"drop": {"stored": true}, "lost": {"stored": true}, "own": {"prefixes": []}});
+    let document = json!({"version": 1, "address_sets": sets}).to_string();
+    let pushed = admin.push("operator", "\"r3\"", &document);
+    assert_eq!((pushed.status, &pushed.json()["missing_sets"]), (201, &json!(["lost"])));
 }
