@@ -31,7 +31,7 @@ pub const RUN_LIMIT: usize = 32;
 pub const RUN_TIME: Duration = Duration::from_secs(120);
 
 /// The most prefixes that one run holds before it publishes them.
-pub const RUN_PREFIXES: usize = 1_000_000;
+pub const RUN_PREFIXES: usize = 500_000;
 
 /// How a feed is read: what makes another list of the same bytes. Validators
 /// are of no use once it has changed.
