@@ -454,6 +454,42 @@ describe("lists of addresses", { concurrency: 3 }, () => {
       );
     });
 
+    test("a list that was rolled back stays away until there is another one", async () => {
+      await using(
+        { vars: TOKENS, outbound: origin.authority, control: "relay" },
+        async (gateway) => {
+          const admin = new Admin(gateway);
+          let plan: Plan = { body: "198.51.1.0/24\n", fields: [["ETag", '"good"']] };
+          origin.on(`${FEEDS}/rolled`, () => plan);
+          await admin.pushed(denying({ a: { url: `${FEEDS}/rolled` } }), "r0");
+          await gateway.scheduled();
+          await gateway.relay?.fail("age");
+          const bad: Plan = { body: "198.51.2.0/24\n", fields: [["ETag", '"bad"']] };
+          plan = bad;
+          await gateway.scheduled();
+          const acts = (client: string): Promise<number> =>
+            eventually(
+              `${client} to be denied`,
+              () => statusOf(gateway, client),
+              (status) => status === 403,
+            );
+          await acts("198.51.2.1");
+          const back = await admin.post("/address-sets/rollback", { to: 1, message: "bad" });
+          assert.equal(back.status, 200, back.text);
+          await acts("198.51.1.1");
+          assert.equal(await statusOf(gateway, "198.51.2.1"), 200);
+          plan = { status: 304 };
+          await gateway.scheduled();
+          const asked = origin.received(`${FEEDS}/rolled`).at(-1);
+          assert.equal(asked?.field("if-none-match"), '"bad"');
+          assert.equal(await statusOf(gateway, "198.51.2.1"), 200);
+          plan = { body: "198.51.3.0/24\n" };
+          await gateway.scheduled();
+          await acts("198.51.3.1");
+        },
+      );
+    });
+
     test("a Control object that fails is told in the log, and the next run goes on", async () => {
       await using(
         { vars: TOKENS, outbound: origin.authority, control: "relay" },
