@@ -177,6 +177,9 @@ pub struct Who {
     /// The field that gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// What became of the chain: `not-read` (the peer is none of our hops),
+    /// `walked`, or `short` or `garbled`, where the peer was taken.
+    pub chain: &'static str,
     /// The chain as it was walked, from the peer on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hops: Vec<Hop>,
@@ -190,7 +193,7 @@ pub struct Who {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hop {
-    /// The address.
+    /// The address, or what stands in its place.
     pub address: String,
     /// Whether it is one of our own hops.
     pub trusted: bool,

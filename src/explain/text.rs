@@ -81,6 +81,9 @@ fn who(who: &Who) -> String {
         let hops: Vec<&str> = who.hops.iter().map(|hop| hop.address.as_str()).collect();
         let _ = write!(text, ", over {}", hops.join(" < "));
     }
+    if ["short", "garbled"].contains(&who.chain) {
+        let _ = write!(text, ", since the chain is {}", who.chain);
+    }
     let _ = write!(text, ", request id {}", who.request_id.verdict);
     text
 }
