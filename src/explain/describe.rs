@@ -73,6 +73,7 @@ pub(super) fn who(stage: &IdentityStage, identity: &Identity, head: &PlainHead) 
         field,
         chain: identity.chain.as_str(),
         hops: chain_text.map(|text| hops(stage, identity, &text)).unwrap_or_default(),
+        platform: head.metadata,
         request_id: RequestId {
             verdict: if kept { "kept" } else { "new" },
             field: stage.request_id_field.to_string(),

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::exchange::RequestMetadata;
+
 /// What would become of a request, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -183,6 +185,9 @@ pub struct Who {
     /// The chain as it was walked, from the peer on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hops: Vec<Hop>,
+    /// What the platform says about the request, as far as it was described.
+    #[serde(skip_serializing_if = "RequestMetadata::is_empty")]
+    pub platform: RequestMetadata,
     /// The request id.
     pub request_id: RequestId,
     /// Whether the client's trace is continued.
