@@ -40,7 +40,7 @@ use http::header::HeaderName;
 use self::address::Seen;
 pub use self::address::{parse_address, parse_node};
 use self::chain::{Element, Elements, MOST_HOPS};
-use self::config::{Chain, OnBadChain, OnMissing};
+use self::config::{Chain, OnBadChain};
 use self::trace::is_request_id;
 pub use self::trace::{Trace, parse_traceparent};
 use crate::error::{Reason, Reject};
@@ -61,7 +61,8 @@ pub struct IdentityStage {
     pub never_forwarded: NameSet,
     trust: Trust,
     chain: Chain,
-    on_missing: OnMissing,
+    /// The peer's address where the platform gives none; `None` refuses.
+    assumed_peer: Option<Seen>,
     on_short_chain: OnBadChain,
     on_garbled_chain: OnBadChain,
     ipv6_prefix: u8,
@@ -168,7 +169,7 @@ impl IdentityStage {
     /// policy refused for its address or chain.
     #[must_use]
     pub fn lenient_field(&self) -> Option<HeaderName> {
-        if let OnMissing::Address(_) = self.on_missing {
+        if self.assumed_peer.is_some() {
             return Some(self.peer_field.clone());
         }
         let takes_peer = match self.trust {
@@ -234,12 +235,9 @@ impl IdentityStage {
 
     fn peer(&self, head: &impl Head) -> Result<Seen, Reject> {
         let refused = |detail| Reject::new(Reason::ClientAddress).detail(detail);
-        match (head.field(&self.peer_field), self.on_missing) {
-            (Some(text), _) => {
-                Seen::parse(trim(&text)).ok_or_else(|| refused("The client address is garbled."))
-            }
-            (None, OnMissing::Address(address)) => Ok(Seen::of(address.0)),
-            (None, OnMissing::Reject) => Err(refused("The client address is missing.")),
+        match head.field(&self.peer_field) {
+            Some(text) => Seen::parse(trim(&text)).ok_or_else(|| refused("The client address is garbled.")),
+            None => self.assumed_peer.ok_or_else(|| refused("The client address is missing.")),
         }
     }
 

@@ -3,6 +3,7 @@
 use http::header::HeaderName;
 use serde::Deserialize;
 
+use super::address::Seen;
 use super::{FORWARDED, IdentityStage, Trust, X_FORWARDED_FOR};
 use crate::exchange::is_token;
 use crate::policy::decode::Problems;
@@ -192,7 +193,10 @@ impl IdentityConfig {
             never_forwarded: upstream::never_forwarded(address.header.0.clone(), request_id.clone()),
             trust,
             chain: address.chain,
-            on_missing: address.on_missing,
+            assumed_peer: match address.on_missing {
+                OnMissing::Reject => None,
+                OnMissing::Address(assumed) => Some(Seen::of(assumed.0)),
+            },
             on_short_chain,
             on_garbled_chain: address.on_garbled_chain,
             ipv6_prefix: self.ipv6_prefix,
