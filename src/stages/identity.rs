@@ -18,9 +18,9 @@
 //!    documentation, "HTTP header manipulation"). Nothing shows that a request
 //!    came over the hops, so who reaches the gateway past them chooses its
 //!    address.
-//! 5. A chain that is too short, or garbled, has a stated outcome, as a
-//!    missing address has; a garbled one is refused. An address is never
-//!    empty.
+//! 5. A peer's address that is garbled is refused; one that is missing, and a
+//!    chain that is too short or garbled, has the policy's outcome. An address
+//!    is never empty.
 //! 6. Every form of an address is one address, see [`address`]. IPv6 clients
 //!    are counted by network, since one customer has a whole /64 (RFC 6177).
 //! 7. A request id is kept from our own hops only, and when it is well formed;
