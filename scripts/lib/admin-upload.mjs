@@ -2,17 +2,18 @@
 // side.
 //
 // Not by fetch. A gateway that refuses a list answers before it has read all of it, and closes; what is
-// then still being written resets the connection, and the answer is lost with it. (Before workerd: one
-// in three by fetch, 29 of 30 by a plain loop.) So, as curl does, it is asked first whether the body is
-// wanted, for a second; and between two pieces there is time to hear that it is not any more.
+// then still being written resets the connection, and the answer is lost with it. (Of a Worker's refusals
+// in workerd a third were lost by fetch, most by a plain loop of writes.) So, as curl does, it is asked
+// first whether the body is wanted, for a second; and between two pieces there is time to hear that it is
+// not any more.
 import http from "node:http";
 import https from "node:https";
-import { setTimeout as wait } from "node:timers/promises";
+import { setImmediate as immediate, setTimeout as wait } from "node:timers/promises";
 
 /** Smaller bodies are sent without asking. */
 const ASKS_FROM = 64 << 10;
 const ASKS_FOR = 1_000;
-/** With pieces of 64 KiB a list of 64 MiB takes a second longer for it; none of 1,200 answers was lost. */
+/** With pieces of 64 KiB a list of 64 MiB takes a second longer for it. Of 400 refusals none was lost. */
 const PAUSE = 1;
 
 const timeoutError = () => Object.assign(new Error("timed out"), { name: "TimeoutError" });
@@ -83,6 +84,8 @@ export async function upload(url, { method, headers, timeout, body, onSent = () 
       onSent(sent);
       restart();
       await wait(PAUSE);
+      // What came meanwhile is read before anything else is written.
+      await immediate();
     }
     if (!isOver) outgoing.end();
     const response = await answered;

@@ -78,22 +78,19 @@ export function printTable(head, rows, right) {
 }
 
 function feedRow({ name, feed }, now) {
-  return [
-    name,
-    feed.format,
-    feed.interval,
-    age(feed.checked, now),
-    age(feed.changed, now),
-    feed.url,
-  ];
+  const { format, interval, url } = feed;
+  const [checked, changed] = [feed.checked, feed.changed].map((it) =>
+    it ? age(it, now) : "never",
+  );
+  return [name, format, interval, checked, changed, url];
 }
 
 /** What is wrong with a feed, as one line. */
 function failureLine({ name, feed: { failure } }, now) {
-  const attempts = counted(failure.attempts, "attempt", "attempts");
-  const since = moment(failure.since, now);
-  const why = failure.detail ? `: ${failure.detail}` : "";
-  return printable(`${name}: ${failure.reason} since ${since}, ${attempts}${why}`);
+  const { reason, detail, since, attempts } = failure;
+  const when = since ? ` since ${moment(since, now)}` : "";
+  const why = detail ? `: ${detail}` : "";
+  return printable(`${name}: ${reason}${when}, ${counted(attempts, "attempt", "attempts")}${why}`);
 }
 
 const names = (list) => (list.length > 0 ? list.join(", ") : "no sets");
