@@ -27,7 +27,7 @@ const REPORT = object({
       source: maybe(text),
     }),
   ),
-  bans: list(object(BAN)),
+  bans: maybe(list(object(BAN))),
   decisions: list(
     object({
       stage: text,
@@ -62,17 +62,19 @@ function banned({ network, until, since, by, reason }, now) {
   return ["ban", "", network, [joined([when, who]), reason].filter(Boolean).join(": ")];
 }
 
-/** What a stage goes by. */
+/** What a stage goes by. Where the guard list does, the rule is the one that would have refused. */
 function because(it) {
   const prefix = it.address_set ? `${it.prefix ?? ""} of set ${it.address_set}` : it.prefix;
   const tags = it.tags?.length > 0 && `tags ${it.tags.join(" ")}`;
-  const label = it.rule ? `rule ${it.rule}` : it.because;
-  return joined([label, prefix, it.shadow && "shadow", tags]);
+  if (it.because === "guard_list") {
+    return joined(["guard list", it.prefix, it.rule && `not rule ${it.rule}`, tags]);
+  }
+  return joined([it.rule ? `rule ${it.rule}` : it.because, prefix, tags]);
 }
 
 function decision(it) {
   const where = it.route ? `${it.stage} of ${it.route}` : it.stage;
-  return [`  ${where}`, it.action, because(it)];
+  return [`  ${where}`, it.shadow ? `${it.action} (shadow)` : it.action, because(it)];
 }
 
 /** @param {Call} call */
@@ -90,14 +92,14 @@ export async function address(call, [ip, ...more], flags, now = Date.now()) {
   const counts = network ? `, counted as ${network}` : "";
   print(`${bold(printable(json.address))}${printable(`${counts}; ${joined(by)}`)}`);
   const rows = [
-    ...(!guard ? [] : [["guard list", "", guard, "cannot be banned, nor be in a list"]]),
-    ...json.bans.map((it) => banned(it, now)),
+    ...(!guard ? [] : [["guard list", "", guard, "nothing refuses it"]]),
+    ...(json.bans ?? []).map((it) => banned(it, now)),
     ...json.sets.map((it) => holding(it, now)),
   ];
   print(rows.length > 0 ? lines(rows).join("\n") : "in no set, and not banned");
   const decisions = lines(json.decisions.map(decision));
   if (decisions.length > 0) print("by stage:");
   for (const [at, row] of decisions.entries()) {
-    print(json.decisions[at].action === "deny" ? red(row) : row);
+    print(json.decisions[at].action === "allow" ? row : red(row));
   }
 }

@@ -4,11 +4,12 @@ import { USAGE } from "./admin-refusal.mjs";
 import { agree, change, pending, requireMessage, somebody } from "./consent.mjs";
 import { readText } from "./input.mjs";
 import { againstText, betweenRevisions, print, requireRevision, showDiff } from "./policy-read.mjs";
+import { answers, list, maybe, object, text } from "./shape.mjs";
 import { bold, note, printable, Refusal } from "./term.mjs";
 
 /** @typedef {import("./admin-client.mjs").Call} Call */
 
-const known = ({ json }) => typeof json?.revision === "string";
+const known = answers(object({ revision: text, state: text, missing_sets: maybe(list(text)) }));
 
 /** The active revision's name; undefined where nothing is stored yet. */
 async function activeRevision(call) {
@@ -22,9 +23,13 @@ async function activeRevision(call) {
   throw new Refusal("The gateway did not name its active revision.", "Name it: --base r7", USAGE);
 }
 
-function acknowledge({ text, json }, flags) {
-  if (flags.json) return print(text);
+function acknowledge({ text: answer, json }, flags) {
+  if (flags.json) return print(answer);
   print(`${bold(printable(json.revision))} ${printable(json.state)}${pending(json.state)}`);
+  for (const name of json.missing_sets ?? []) {
+    const until = "until then rules that name it do what their on_failure says";
+    note(`The set ${printable(name)} is still to be imported; ${until}.`);
+  }
 }
 
 async function preview(call, [method, path, options], flags) {
@@ -47,14 +52,14 @@ export async function push(call, target, [file, ...more], flags, person = somebo
   }
   const message = requireMessage(flags.message, "deny the scanners' range");
   let base = requireRevision(flags.base, "--base");
-  const text = await readText(file);
+  const document = await readText(file);
   if (base === undefined && !flags.create) base = await activeRevision(call);
   if (base === undefined) note(`This would be the first revision of ${target.name}.`);
-  else await preview(call, againstText(text, base), flags);
+  else await preview(call, againstText(document, base), flags);
   const on = base === undefined ? "" : ` on ${base}`;
   await agree(`Push ${printable(file)} to ${target.name} (${target.url})${on}?`, flags, person);
   const headers = base === undefined ? { "If-None-Match": "*" } : { "If-Match": `"${base}"` };
-  const options = { query: { message }, headers, body: text, expect: [200, 201], known };
+  const options = { query: { message }, headers, body: document, expect: [200, 201], known };
   acknowledge(await change(call, ["PUT", "policy", options], "history"), flags);
 }
 

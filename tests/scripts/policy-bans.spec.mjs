@@ -301,7 +301,7 @@ describe("policy address", () => {
     assert.equal(code, 0, stderr);
     assert.deepEqual(stdout.split("\n"), [
       "192.0.2.7, counted as 192.0.2.7/32; policy r7, sets of generation 12",
-      "guard list          192.0.2.0/28  cannot be banned, nor be in a list",
+      "guard list          192.0.2.0/28  nothing refuses it",
       `ban                 192.0.2.7/32  until ${shown(until)} (in 1 d), by trigger scanner, since ${shown(since)} (3 h ago): guesses passwords`,
       `set         drop    192.0.2.0/24  since ${shown(since)} (3 h ago), from https://lists.example/drop`,
       "set         office  192.0.0.0/16  in the policy",
@@ -313,6 +313,30 @@ describe("policy address", () => {
     ]);
     assert.equal(stderr, "");
     assert.equal(api.requests[0].headers.accept, "application/json");
+  });
+
+  it("tells what is in shadow, what is not there, and what the guard list is for", async (test) => {
+    const decisions = [
+      { stage: "entry.ip_filter", action: "deny", because: "rule", rule: "a", shadow: true },
+      { stage: "ip_filter", route: "x", action: "unavailable", because: "rule", rule: "b" },
+      {
+        stage: "ip_filter",
+        route: "y",
+        action: "allow",
+        because: "guard_list",
+        rule: "listed",
+        prefix: "192.0.2.0/28",
+        address_set: "drop",
+      },
+    ];
+    const api = await standIn(test, reported({ decisions }));
+    const { stdout } = clean(await api.run(["address", "192.0.2.7"]));
+    assert.deepEqual(stdout.split("\n").slice(-4), [
+      "  entry.ip_filter  deny (shadow)  rule a",
+      "  ip_filter of x   unavailable    rule b",
+      "  ip_filter of y   allow          guard list, 192.0.2.0/28, not rule listed",
+      "",
+    ]);
   });
 
   it("of whom nothing is known it says that", async (test) => {
@@ -374,7 +398,7 @@ describe("policy address", () => {
     assert.equal(code, 0);
     assert.doesNotMatch(stdout.replaceAll("\n", ""), /[\p{Cc}\u202e]/u);
     assert.equal(stdout.trimEnd().split("\n").length, 6);
-    for (const wrong of [{ sets: {} }, { decisions: [1] }, { bans: undefined }, { revision: 7 }]) {
+    for (const wrong of [{ sets: {} }, { decisions: [1] }, { bans: 1 }, { revision: 7 }]) {
       const other = await standIn(test, reported(wrong));
       assert.equal(clean(await other.run(["address", "192.0.2.7"])).code, 3, JSON.stringify(wrong));
     }
