@@ -96,7 +96,13 @@ function failureLine({ name, feed: { failure } }, now) {
 const names = (list) => (list.length > 0 ? list.join(", ") : "no sets");
 
 function earlierRow(it, now) {
-  return [count(it.generation), moment(it.replaced, now), it.author, names(it.sets), it.message];
+  return [
+    count(it.generation),
+    moment(it.replaced, now),
+    it.author,
+    names(it.sets),
+    it.message ?? "",
+  ];
 }
 
 /** @param {Call} call */
@@ -205,7 +211,7 @@ export async function rollbackSets(call, target, [to, ...more], flags, person = 
     const now = Date.now();
     if (earlier !== undefined) {
       note(`present: generation ${count(json.generation)} with ${names(json.sets.map(printName))}`);
-      const [, replaced, author, those, why] = earlierRow(earlier, now).map(printable);
+      const [, replaced, author, those, why] = earlierRow(earlier, now).map((it) => printable(it));
       note(`wanted:  generation ${generation} with ${those}, by ${author}, replaced ${replaced}`);
       if (why) note(`         ${why}`);
     }

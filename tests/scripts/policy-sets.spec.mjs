@@ -42,7 +42,7 @@ const CLOUD = {
 
 const EARLIER = [
   { generation: 11, replaced: since, sets: ["drop", "cloud"], author: "ann", message: "why" },
-  { generation: 9, replaced: long, sets: [], author: "feeds", message: "" },
+  { generation: 9, replaced: long, sets: [], author: "feeds" },
 ];
 
 const ALL = {
@@ -260,6 +260,7 @@ describe("policy rollback-sets", () => {
     assert.match(stderr, /^ +why$/m);
     const older = await api.run(["rollback-sets", "9"]);
     assert.match(older.stderr, /^wanted: {2}generation 9 with no sets, by feeds/m);
+    assert.doesNotMatch(older.stderr, /undefined/);
     assert.ok(!api.lines().includes("POST /address-sets/rollback"));
   });
 
