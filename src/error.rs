@@ -187,6 +187,8 @@ pub enum Dependency {
     Assets,
     /// The origin.
     Origin,
+    /// The server of a feed.
+    Feed,
 }
 
 impl Dependency {
@@ -200,6 +202,7 @@ impl Dependency {
             Self::ResponseStore => "response-store",
             Self::Assets => "assets",
             Self::Origin => "origin",
+            Self::Feed => "feed",
         }
     }
 }

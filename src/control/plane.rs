@@ -23,6 +23,7 @@ use super::answer::{
     PublicationState, Refusal, Refused, Revision, RevisionDocument, Status, StoredManifest, encode_answer,
 };
 use super::change::{Change, can_read};
+use super::feeds::FeedStates;
 use super::message::{
     Action, NAME_LIMIT, NOTE_LIMIT, Note, PAGE_LIMIT, PROTOCOL, Request, Role, decode_request, revision_name,
     revision_number,
@@ -157,6 +158,8 @@ pub fn decide(
         Action::Sets => text(encode_answer(version, Ok(plane.sets()?))),
         Action::SetSets(set) => plane.set_sets(set)?.map_or_else(refuse(version), Answer::Sets),
         Action::RollbackSets(to) => plane.rollback_sets(to)?.map_or_else(refuse(version), Answer::Sets),
+        Action::Feeds => text(encode_answer(version, Ok(FeedStates::load(store)?))),
+        Action::FeedResults(results) => text(encode_answer(version, Ok(plane.note_feeds(&results)?))),
     };
     if plane.writes.is_empty() {
         // A storage that takes nothing more must not keep isolates from their

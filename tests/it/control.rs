@@ -2,6 +2,7 @@
 //! that none of it is lost.
 
 mod changes;
+mod feeds;
 pub mod memory;
 mod messages;
 mod modules;
