@@ -170,6 +170,16 @@ impl<P: Platform> Journey<'_, P> {
             self.record.request_id = Some(identity.request_id.clone());
             self.record.trace_id = Some(identity.trace.trace_id.clone());
             self.record.client = logged_address(gateway.logged_address, identity);
+            if identity.chain.is_fallback() {
+                self.record.stages.push(StageRecord {
+                    stage: "identity",
+                    verdict: identity.chain.as_str(),
+                    rule: None,
+                    prefix: None,
+                    shadow: false,
+                    error: None,
+                });
+            }
         } else {
             self.record.request_id = Some(text::hex(fresh, 32));
         }

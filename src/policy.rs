@@ -21,7 +21,7 @@ use self::units::{Name, Span};
 use crate::observe::record::ClientAddress;
 use crate::stages::cache::CacheConfig;
 use crate::stages::canary::CanaryConfig;
-use crate::stages::identity::IdentityConfig;
+use crate::stages::identity::config::IdentityConfig;
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::ip_filter::{AddressSetConfig, IpFilterConfig};
 use crate::stages::rate_limit::RateLimitConfig;

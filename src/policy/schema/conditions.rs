@@ -65,3 +65,15 @@ pub fn typed_body(schema: &mut Schema) {
         }),
     );
 }
+
+/// Hops are known by their addresses or by their number.
+pub fn one_trust(schema: &mut Schema) {
+    let both = json!({
+        "required": ["trusted_hops", "trusted_depth"],
+        "properties": {
+            "trusted_hops": {"type": "array", "minItems": 1},
+            "trusted_depth": {"type": "integer"},
+        },
+    });
+    add(schema, json!({"not": both}));
+}

@@ -38,6 +38,9 @@ fn to_note(explanation: &Explanation) -> Vec<Noted> {
     let mut notes = Vec::new();
     for stage in &explanation.stages {
         let name = stage.stage.to_owned();
+        if let Some(who) = stage.identity.as_ref().filter(|who| ["short", "garbled"].contains(&who.chain)) {
+            notes.push((name.clone(), who.chain.to_owned(), None, None, false));
+        }
         if let Some(would) = stage.would.as_ref().filter(|would| would.differs) {
             notes.push((
                 name.clone(),
@@ -73,7 +76,7 @@ fn gate(dice: &mut Dice) -> Gate {
 }
 
 /// What has to come about for the comparison to say something.
-const MET: [&str; 22] = [
+const MET: [&str; 26] = [
     "Forwarded",
     "Cached",
     "Refused",
@@ -96,6 +99,10 @@ const MET: [&str; 22] = [
     "cookie",
     "chain",
     "on_missing",
+    "not-read",
+    "walked",
+    "short",
+    "garbled",
 ];
 
 #[test]
@@ -122,6 +129,7 @@ fn the_journey_does_what_the_explanation_says() {
                     stage.cache.as_ref().and_then(|stored| stored.because),
                     stage.canary.as_ref().map(|choice| choice.from),
                     stage.identity.as_ref().map(|who| who.source),
+                    stage.identity.as_ref().map(|who| who.chain),
                 ];
                 met.borrow_mut().extend(labels.into_iter().flatten().map(str::to_owned));
             }
