@@ -27,6 +27,7 @@ use crate::exchange::{Head, PlainHead};
 use crate::gateway::Isolate;
 use crate::platform::{Clock, CounterPeek};
 use crate::policy::Gateway;
+use crate::stages::bans::BanSet;
 use crate::stages::ip_filter::Sets;
 use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::message::Peek;
@@ -34,9 +35,10 @@ use crate::stages::target::parse;
 use crate::time::Timestamp;
 
 /// The stages, in the order of the journey.
-pub const STAGES: [&str; 10] = [
+pub const STAGES: [&str; 11] = [
     "identity",
     "control",
+    "entry.bans",
     "entry.ip_filter",
     "entry.rate_limit",
     "route",
@@ -54,9 +56,11 @@ pub struct Context<'a> {
     pub gateway: &'a Gateway,
     /// The address sets, with the stored ones that there are now.
     pub sets: Sets<'a>,
+    /// The bans of the manifest.
+    pub bans: Option<&'a BanSet>,
     /// Its revision, or what else it is called.
     pub revision: &'a str,
-    /// Whose local counters are looked at.
+    /// Whose local counters and bans are looked at.
     pub isolate: &'a Isolate,
     /// 128 random bits, as a request gets: what is new about it is made of
     /// them.
@@ -141,6 +145,7 @@ impl<P: Clock + CounterPeek> Walk<'_, P> {
         self.push(Stage { stage: "control", verdict: "pass", ..Stage::default() });
         // 3 entry
         let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
+        self.bans(&identity, guarded)?;
         self.ip_filter("entry.ip_filter", gateway.entry_ip_filter.as_ref(), &identity, guarded)?;
         self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity).await?;
         // 4 route

@@ -4,6 +4,7 @@
 //! `answers`.
 
 mod answers;
+mod bans;
 mod limits;
 mod peek;
 
@@ -19,6 +20,7 @@ use crate::observe::record::{ClientAddress, Record, StageRecord, Verdict};
 use crate::platform::Platform;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::{Gateway, Route};
+use crate::stages::bans::{BanTable, table};
 use crate::stages::cache::hit_for_miss::HitForMiss;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::prefix::Prefix;
@@ -38,6 +40,8 @@ pub struct Isolate {
     /// For `/_weir/`, apart: a flood of keys must not shut an operator out.
     control_counters: RefCell<CounterTable>,
     unstorable: RefCell<HitForMiss>,
+    /// Bans that came about since the last manifest.
+    bans: RefCell<BanTable>,
     /// The environment's name: part of every cache key.
     pub environment: String,
     /// Who may use the admin API.
@@ -56,6 +60,7 @@ impl Isolate {
             counters: RefCell::new(CounterTable::default()),
             control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
+            bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
             environment: environment.to_owned(),
             tokens: Tokens::default(),
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
@@ -102,6 +107,8 @@ struct Journey<'a, P: Platform> {
     strictest: Option<(u32, [Edit; 2])>,
     /// The labels that `ip_filter` gave.
     tags: Vec<String>,
+    /// Whether the guard list holds the client.
+    guarded: bool,
     record: Record,
 }
 
@@ -124,6 +131,7 @@ pub async fn handle<P: Platform>(
         edits: Vec::new(),
         strictest: None,
         tags: Vec::new(),
+        guarded: false,
         record: Record::new(arrived, head.method().as_str()),
     };
     if acting.available {
@@ -198,6 +206,9 @@ impl<P: Platform> Journey<'_, P> {
         // what is refused here is not counted.
         // What the guard list holds is past every refusal by address.
         let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
+        self.guarded = guarded;
+        // Bans before rules: an allow rule is no way past one.
+        self.banned(&identity, arrived)?;
         if let Some(filter) = &gateway.entry_ip_filter {
             self.ip_filter("entry.ip_filter", filter, &identity, guarded)?;
         }

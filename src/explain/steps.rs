@@ -72,6 +72,35 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         }
     }
 
+    pub(super) fn bans(&mut self, identity: &Identity, guarded: bool) -> Result<(), Reject> {
+        let bans = &self.context.gateway.bans;
+        let mut stage = Stage { stage: "entry.bans", verdict: "allow", ..Stage::default() };
+        if bans.mode == Mode::Off {
+            self.push(Stage { verdict: "off", ..stage });
+            return Ok(());
+        }
+        let now = self.platform.now();
+        let Some(found) = self.context.isolate.ban(bans, self.context.bans, identity, now) else {
+            self.push(stage);
+            return Ok(());
+        };
+        stage.rule = Some(found.cause.to_string());
+        stage.prefix = Some(found.prefix.to_string());
+        stage.shadow = found.shadow;
+        stage.note = Some(format!("until {}", found.until));
+        stage.verdict = if guarded { "guarded" } else { "deny" };
+        if guarded {
+            stage.note = Some("the guard list holds the address: nothing refuses it".to_owned());
+        }
+        if guarded || found.shadow {
+            self.push(stage);
+            return Ok(());
+        }
+        let reject = bans.refusal(found.until, now);
+        self.push(Stage { reason: Some(reject.reason.as_str()), ..stage });
+        Err(reject)
+    }
+
     pub(super) fn ip_filter(
         &mut self,
         name: &'static str,

@@ -79,7 +79,7 @@ const fn need(path: &'static str, value: Option<&'static str>, since: Version) -
 const V3: Version = Version(0, 3, 0);
 
 /// What came after [`FIRST`].
-pub const NEEDS: [Need; 45] = [
+pub const NEEDS: [Need; 46] = [
     need("$schema", None, Version(0, 2, 0)),
     need("admin", None, Version(0, 2, 0)),
     need("refresh.on_failure", None, Version(0, 2, 0)),
@@ -125,6 +125,7 @@ pub const NEEDS: [Need; 45] = [
     need("routes.*.ip_filter.rules.*.on_failure", None, V3),
     need("routes.*.ip_filter.rules.*.action", Some("tag"), V3),
     need("routes.*.rate_limit.rules.*.tags", None, V3),
+    need("bans", None, V3),
 ];
 
 /// The least version of the module that reads the document. What is no policy

@@ -30,6 +30,7 @@ use super::manifest::{Manifest, PartRef};
 use super::{RefreshFailure, Source};
 use crate::error::clip;
 use crate::platform::{ControlClient, PolicyStore};
+use crate::stages::bans::BanSet;
 use crate::stages::ip_filter::{BoundSets, Sets};
 use crate::time::Timestamp;
 
@@ -67,6 +68,8 @@ pub struct Snapshot {
     pub sequence: Option<u64>,
     /// The stored address sets, where they have been loaded.
     pub stored: Option<BoundSets>,
+    /// The bans of the manifest, where it has any.
+    pub bans: Option<Rc<BanSet>>,
 }
 
 impl Snapshot {
@@ -81,7 +84,7 @@ impl Snapshot {
     #[must_use]
     pub fn none() -> Option<Self> {
         let gateway = Rc::new(compile("{\"version\": 1}").ok()?);
-        Some(Self { gateway, revision: "none".to_owned(), sequence: None, stored: None })
+        Some(Self { gateway, revision: "none".to_owned(), sequence: None, stored: None, bans: None })
     }
 }
 
@@ -333,6 +336,7 @@ impl Holder {
             revision: manifest.revision,
             sequence: Some(manifest.sequence),
             stored: None,
+            bans: None,
         }));
         Ok(())
     }
@@ -415,8 +419,13 @@ impl Holder {
         let gateway = compile(text)
             .map_err(|error| (format!("the {revision} policy does not compile: {error}"), false))?;
         let gateway = Rc::new(gateway);
-        self.current =
-            Some(Rc::new(Snapshot { gateway, revision: revision.to_owned(), sequence: None, stored: None }));
+        self.current = Some(Rc::new(Snapshot {
+            gateway,
+            revision: revision.to_owned(),
+            sequence: None,
+            stored: None,
+            bans: None,
+        }));
         Ok(true)
     }
 }

@@ -27,6 +27,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 pub use self::algorithm::Algorithm;
 use self::algorithm::{Decision, Quota};
 use super::Mode;
+use super::bans::BansStage;
 use super::identity::Identity;
 use crate::exchange::{Edit, Head};
 use crate::policy::decode::{Problems, Trail};
@@ -191,6 +192,8 @@ pub struct LimitRule {
     pub message: Option<String>,
     /// The labels that it is there for; empty for all requests.
     pub tags: Vec<String>,
+    /// The triggers of bans that count its refusals, each a bit by its place.
+    pub trips: u32,
     scope: String,
     key: Vec<KeyPart>,
     policy_field: String,
@@ -274,6 +277,7 @@ impl LimitRuleConfig {
             on_failure: self.on_failure.or(on_failure).unwrap_or_default(),
             message: self.message,
             tags: self.tags.into_iter().map(|tag| tag.0).collect(),
+            trips: 0,
             // Names hold no slash, so no two rules share a scope.
             scope: text(&[
                 Str(scope),
@@ -328,6 +332,16 @@ fn push_decimal(number: u64, text: &mut String) {
 }
 
 impl RateLimitStage {
+    /// Notes which triggers of bans count the refusals of its rules; `route`
+    /// is empty for the entry stage.
+    pub fn count_for(&mut self, bans: &BansStage, route: &str) {
+        if bans.has_triggers() {
+            for rule in &mut self.rules {
+                rule.trips = bans.naming(route, &rule.id);
+            }
+        }
+    }
+
     /// The fields that the keys read.
     pub fn wanted_fields(&self) -> impl Iterator<Item = &HeaderName> {
         self.rules.iter().flat_map(|rule| &rule.key).filter_map(|part| match part {

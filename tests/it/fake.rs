@@ -18,6 +18,8 @@ use edgeweir::platform::{
 };
 use edgeweir::policy::compile;
 use edgeweir::policy::snapshot::Snapshot;
+use edgeweir::stages::bans::BanSet;
+use edgeweir::stages::bans::set::{Entry, encode};
 use edgeweir::stages::rate_limit::CounterKey;
 use edgeweir::stages::rate_limit::algorithm::{Decision, State, peek, take};
 use edgeweir::stages::rate_limit::message::{Peek, Take};
@@ -454,11 +456,19 @@ impl Gate {
                 revision: "r1".to_owned(),
                 sequence: Some(1),
                 stored: None,
+                bans: None,
             },
             degraded: false,
             available: true,
             sent: Cell::new(0),
         }
+    }
+
+    /// The manifest has these bans from now on: network, end in milliseconds
+    /// behind [`START`], and cause.
+    pub fn with_bans(mut self, generation: u64, bans: &[(&str, u64, &str)]) -> Self {
+        self.snapshot.bans = Some(std::rc::Rc::new(ban_set(generation, bans)));
+        self
     }
 
     /// Sends a request; gives what the client sees and what is logged.
@@ -506,6 +516,17 @@ impl Gate {
     pub fn sent_count(&self) -> usize {
         self.platform.sent.borrow().len()
     }
+}
+
+/// Bans as a manifest has them: network, end in milliseconds behind
+/// [`START`], and cause.
+pub fn ban_set(generation: u64, bans: &[(&str, u64, &str)]) -> BanSet {
+    let entries = bans.iter().map(|(network, end, cause)| Entry {
+        network: network.parse().unwrap(),
+        until: (START + end) / 1_000,
+        cause: (*cause).into(),
+    });
+    BanSet::decode(&encode(entries.collect(), Vec::new()), generation).unwrap()
 }
 
 /// What a policy store says: the value and its metadata.
