@@ -29,8 +29,7 @@ use crate::platform::{Clock, CounterPeek};
 use crate::policy::Gateway;
 use crate::stages::bans::BanSet;
 use crate::stages::ip_filter::Sets;
-use crate::stages::rate_limit::algorithm::Decision;
-use crate::stages::rate_limit::message::Peek;
+use crate::stages::rate_limit::message::{Peek, Taken};
 use crate::stages::target::parse;
 use crate::time::Timestamp;
 
@@ -81,7 +80,7 @@ impl Clock for Nowhere {
 }
 
 impl CounterPeek for Nowhere {
-    async fn peek(&self, _: &Peek, _: Duration) -> Result<Decision, PlatformError> {
+    async fn peek(&self, _: &Peek, _: Duration) -> Result<Taken, PlatformError> {
         Err(PlatformError::failed(Dependency::Counter, "there are no exact counters here"))
     }
 }
@@ -147,13 +146,13 @@ impl<P: Clock + CounterPeek> Walk<'_, P> {
         let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
         self.bans(&identity, guarded)?;
         self.ip_filter("entry.ip_filter", gateway.entry_ip_filter.as_ref(), &identity, guarded)?;
-        self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity).await?;
+        self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity, guarded).await?;
         // 4 route
         let (target, route) = self.route(target)?;
         // 5 ip_filter
         self.ip_filter("ip_filter", route.ip_filter.as_ref(), &identity, guarded)?;
         // 7 rate_limit
-        self.rate_limit("rate_limit", &route.rate_limit, &identity).await?;
+        self.rate_limit("rate_limit", &route.rate_limit, &identity, guarded).await?;
         // 11 canary
         let (upstream, variant) = self.canary(route, &identity, target.scheme == "https");
         // 12 cache

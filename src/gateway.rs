@@ -4,7 +4,7 @@
 //! `answers`.
 
 mod answers;
-mod bans;
+pub mod bans;
 mod limits;
 mod peek;
 
@@ -20,6 +20,7 @@ use crate::observe::record::{ClientAddress, Record, StageRecord, Verdict};
 use crate::platform::Platform;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::{Gateway, Route};
+use crate::stages::bans::offences::{self, Offences};
 use crate::stages::bans::{BanTable, table};
 use crate::stages::cache::hit_for_miss::HitForMiss;
 use crate::stages::identity::Identity;
@@ -42,6 +43,8 @@ pub struct Isolate {
     unstorable: RefCell<HitForMiss>,
     /// Bans that came about since the last manifest.
     bans: RefCell<BanTable>,
+    /// What triggers of bans count.
+    offences: RefCell<Offences>,
     /// The environment's name: part of every cache key.
     pub environment: String,
     /// Who may use the admin API.
@@ -61,6 +64,7 @@ impl Isolate {
             control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
             bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
+            offences: RefCell::new(Offences::new(offences::CAPACITY, seed)),
             environment: environment.to_owned(),
             tokens: Tokens::default(),
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
@@ -109,6 +113,10 @@ struct Journey<'a, P: Platform> {
     tags: Vec<String>,
     /// Whether the guard list holds the client.
     guarded: bool,
+    /// The client, where its offences are counted.
+    client: Option<Prefix>,
+    /// The triggers of bans that count the limit that refused, each a bit.
+    tripped: u32,
     record: Record,
 }
 
@@ -132,6 +140,8 @@ pub async fn handle<P: Platform>(
         strictest: None,
         tags: Vec::new(),
         guarded: false,
+        client: None,
+        tripped: 0,
         record: Record::new(arrived, head.method().as_str()),
     };
     if acting.available {
@@ -139,7 +149,10 @@ pub async fn handle<P: Platform>(
     }
     let result = journey.travel(arrived, fresh).await;
     let reply = journey.respond(result);
-    journey.record.duration_ms = millis_of(platform.now().since(arrived));
+    let ended = platform.now();
+    journey.record.duration_ms = millis_of(ended.since(arrived));
+    // Last, since the final status counts, whoever gave it.
+    journey.count_offences(ended);
     (reply, journey.record)
 }
 
@@ -207,6 +220,7 @@ impl<P: Platform> Journey<'_, P> {
         // What the guard list holds is past every refusal by address.
         let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
         self.guarded = guarded;
+        self.client = Some(identity.network);
         // Bans before rules: an allow rule is no way past one.
         self.banned(&identity, arrived)?;
         if let Some(filter) = &gateway.entry_ip_filter {

@@ -1,13 +1,24 @@
-//! Who is kept out for a while: the steps of the journey about bans.
+//! Who is kept out for a while: the steps of the journey about bans, and what
+//! becomes of offences after it.
+
+use std::time::Duration;
 
 use super::{Isolate, Journey};
-use crate::error::Reject;
-use crate::observe::record::StageRecord;
-use crate::platform::Platform;
+use crate::error::{Dependency, PlatformError, Reason, Reject};
+use crate::observe::record::{StageRecord, Verdict};
+use crate::platform::{Clock, LimiterClient, Pause, Platform};
 use crate::stages::Mode;
-use crate::stages::bans::{Ban, BanSet, BansStage, Found};
+use crate::stages::bans::message::{Message, Told};
+use crate::stages::bans::{Ban, BanSet, BansStage, Found, is_guarded};
 use crate::stages::identity::Identity;
 use crate::time::Timestamp;
+
+/// How long a `Limiter` object may take to answer to a report.
+const REPORT_WAIT: Duration = Duration::from_secs(2);
+
+/// How long whoever reports waits for more: the platform ends what goes on
+/// after a response after 30 seconds.
+const REPORT_RUN: Duration = Duration::from_secs(20);
 
 impl Isolate {
     /// The ban that a client is refused by, or the one in shadow that is
@@ -34,6 +45,14 @@ impl Isolate {
     pub fn hold_ban(&self, ban: Ban, generation: Option<u64>, now: Timestamp) {
         self.bans.borrow_mut().hold(ban, generation, now);
     }
+
+    /// Whether offences are to be reported by this request, after its
+    /// response, with [`report_offences`].
+    #[must_use]
+    pub fn takes_on_reports(&self, now: Timestamp) -> bool {
+        // Asked after every request, so first what is nearly always so.
+        !self.offences.borrow().is_empty() && self.offences.borrow_mut().take_on(now)
+    }
 }
 
 impl<P: Platform> Journey<'_, P> {
@@ -44,7 +63,28 @@ impl<P: Platform> Journey<'_, P> {
         let Some(found) = self.isolate.ban(stage, set, identity, now) else {
             return Ok(());
         };
-        let verdict = if self.guarded { "guarded" } else { "deny" };
+        self.note_ban(if self.guarded { "guarded" } else { "deny" }, &found);
+        if self.guarded || found.shadow {
+            return Ok(());
+        }
+        Err(stage.refusal(found.until, now))
+    }
+
+    /// Takes in a ban that an exact count has told.
+    pub(super) fn heard(&mut self, ban: Ban, identity: &Identity, now: Timestamp) -> Result<(), Reject> {
+        let stage = &self.gateway.bans;
+        let set = self.acting.snapshot.bans.as_deref();
+        let action = stage.heard(&ban, identity.address, set, now);
+        let found = Found { prefix: ban.network, until: ban.until, cause: ban.cause.clone(), shadow: false };
+        self.isolate.hold_ban(ban, None, now);
+        if action != Mode::Enforce {
+            return Ok(());
+        }
+        self.note_ban("deny", &found);
+        Err(stage.refusal(found.until, now))
+    }
+
+    fn note_ban(&mut self, verdict: &'static str, found: &Found) {
         self.record.stages.push(StageRecord {
             stage: "entry.bans",
             verdict,
@@ -53,9 +93,68 @@ impl<P: Platform> Journey<'_, P> {
             shadow: found.shadow,
             error: None,
         });
-        if self.guarded || found.shadow {
-            return Ok(());
-        }
-        Err(stage.refusal(found.until, now))
     }
+
+    /// Counts the request for every trigger for which it is an offence; a
+    /// client that comes to a threshold with it is banned from the next one
+    /// on.
+    pub(super) fn count_offences(&self, now: Timestamp) {
+        let gateway = self.gateway;
+        let Some(network) = self.client.filter(|_| gateway.bans.has_triggers()) else { return };
+        let is_banned = self.record.reason == Some(Reason::Banned.as_str());
+        // Of a network that touches the guard list nobody is banned.
+        if is_banned || (!gateway.guard.is_empty() && is_guarded(network, &gateway.guard)) {
+            return;
+        }
+        let refused = self.record.verdict == Verdict::Refused;
+        for terms in gateway.bans.offended(self.tripped, refused, self.record.status) {
+            let ban = self.isolate.offences.borrow_mut().note(network, terms, now);
+            if let Some(ban) = ban {
+                self.isolate.hold_ban(ban, None, now);
+            }
+        }
+    }
+}
+
+/// Reports offences to the `Limiter` objects until nothing is left, or for a
+/// while, and takes in the bans that come of it. To be called by whom
+/// [`Isolate::takes_on_reports`] has chosen. Gives what failed first, for the
+/// log.
+pub async fn report_offences<P: Clock + LimiterClient + Pause>(
+    isolate: &Isolate,
+    platform: &P,
+) -> Option<PlatformError> {
+    let begun = platform.now();
+    let mut failure = None;
+    loop {
+        let now = platform.now();
+        let due = isolate.offences.borrow().next_due();
+        let Some(due) = due.filter(|due| due.since(begun) <= REPORT_RUN && now.since(begun) <= REPORT_RUN)
+        else {
+            break;
+        };
+        if due > now {
+            platform.pause(due.since(now)).await;
+        }
+        let reports = isolate.offences.borrow_mut().reports(platform.now());
+        if reports.is_empty() && due <= now {
+            // Nothing is due that can be sent now: whoever comes next.
+            break;
+        }
+        for (shard, report) in reports {
+            let text = Message::Report(report).encode();
+            let told = platform.tell(shard, &text, REPORT_WAIT).await.and_then(|text| {
+                let unread = || PlatformError::failed(Dependency::Counter, format!("not an answer: {text}"));
+                Told::decode(&text).ok_or_else(unread)
+            });
+            let now = platform.now();
+            isolate.offences.borrow_mut().conclude(shard, told.as_ref().ok(), now);
+            match told {
+                Ok(told) => told.bans.into_iter().for_each(|ban| isolate.hold_ban(ban, None, now)),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+    }
+    isolate.offences.borrow_mut().give_up_reporting();
+    failure
 }

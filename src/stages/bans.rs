@@ -20,6 +20,10 @@
 //!    `Control` fails, bans reach other isolates with exact counts only.
 
 pub mod config;
+pub mod limiter;
+pub mod message;
+pub mod offences;
+pub mod offender;
 pub mod set;
 pub mod table;
 pub mod trigger;
@@ -33,9 +37,10 @@ pub use self::set::BanSet;
 pub use self::table::BanTable;
 pub use self::trigger::{Terms, Trigger};
 use super::Mode;
+use super::identity::Identity;
 use super::ip_filter::DenyAnswer;
 use super::ip_filter::prefix::Prefix;
-use super::rate_limit::seconds_up;
+use super::rate_limit::{LimitRule, seconds_up};
 use crate::addresses::AddressIndex;
 use crate::error::{Reason, Reject};
 use crate::time::Timestamp;
@@ -182,10 +187,25 @@ impl BansStage {
         for hit in set.into_iter().flat_map(|set| set.find(address, now)) {
             consider(hit.network, hit.until, hit.cause, false);
         }
-        for ban in local.find(address, now) {
+        let is_lifted = |ban: &Ban| set.is_some_and(|set| set.lifts(ban));
+        for ban in local.find(address, now).filter(|ban| !is_lifted(ban)) {
             consider(ban.network, ban.until, &ban.cause, ban.shadow);
         }
         best
+    }
+
+    /// The client that an exact count is asked about, where its ban would act.
+    #[must_use]
+    pub fn asked_for(&self, rule: &LimitRule, identity: &Identity, guarded: bool) -> Option<Prefix> {
+        (self.mode != Mode::Off && !guarded && rule.counts_clients()).then_some(identity.network)
+    }
+
+    /// What becomes of a client whose ban an exact count has told.
+    #[must_use]
+    pub fn heard(&self, ban: &Ban, address: IpAddr, set: Option<&BanSet>, now: Timestamp) -> Mode {
+        let is_one =
+            ban.network.contains(address) && ban.until > now && !set.is_some_and(|set| set.lifts(ban));
+        if is_one { self.action(&ban.cause, ban.shadow) } else { Mode::Off }
     }
 
     /// What a banned client gets.

@@ -3,8 +3,12 @@
 
 mod config;
 mod journey;
+mod limiter;
+mod offences;
 mod set;
+mod simulation;
 mod table;
+mod triggers;
 mod window;
 
 use edgeweir::stages::bans::Ban;

@@ -28,7 +28,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
-use super::{BANS_LIMIT, MANUAL, is_bannable};
+use super::{BANS_LIMIT, Ban, MANUAL, is_bannable};
 use crate::addresses::{AddressIndex, SetId};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::Timestamp;
@@ -362,6 +362,12 @@ impl BanSet {
     #[must_use]
     pub fn has(&self, network: Prefix) -> bool {
         self.index.find(network.address()).any(|hit| hit.prefix == network)
+    }
+
+    /// Whether it says that this ban was taken away.
+    #[must_use]
+    pub fn lifts(&self, ban: &Ban) -> bool {
+        self.lifted(ban.network).is_some_and(|lifted| ban.since <= lifted)
     }
 
     /// When the ban of exactly that network was lifted: at the end of that

@@ -118,10 +118,12 @@ impl BanTable {
         if let Some(known) =
             self.bans.get(&ban.network).map(|held| &held.ban).filter(|known| known.until > now)
         {
+            // The end of a ban may be told anew, by who knows more.
+            let is_same = known.since == ban.since && known.cause == ban.cause;
             let stays = rank(known) > rank(&ban)
                 // Of two by people the later word stands, of two by triggers
                 // the later end.
-                || (rank(known) == rank(&ban) && !ban.is_manual() && known.until > ban.until);
+                || (rank(known) == rank(&ban) && !ban.is_manual() && !is_same && known.until > ban.until);
             if stays {
                 return false;
             }
@@ -183,8 +185,7 @@ impl BanTable {
         self.settled = set.generation();
         let decided = self.bans.values().filter(|Held { ban, generation }| {
             let is_taken = generation.is_some_and(|generation| generation <= set.generation());
-            let is_lifted = set.lifted(ban.network).is_some_and(|lifted| ban.since <= lifted);
-            is_taken || is_lifted || (!ban.shadow && set.has(ban.network))
+            is_taken || set.lifts(ban) || (!ban.shadow && set.has(ban.network))
         });
         let decided: Vec<Prefix> = decided.map(|held| held.ban.network).collect();
         for network in decided {
