@@ -53,7 +53,7 @@ fn what_several_isolates_saw_is_one_sum() {
     // While it lasts, whoever reports the client hears of it, and nothing is
     // counted.
     assert_eq!(object.offend(4, nth(1), &terms, 50, 30_000).bans, told.bans);
-    assert_eq!(object.banned(nth(1), 61_999).is_some(), true);
+    assert!(object.banned(nth(1), 61_999).is_some());
     assert_eq!(object.banned(nth(1), 62_000), None);
     assert_eq!(object.offend(1, nth(1), &terms, 9, 62_000).bans, []);
 }
