@@ -14,6 +14,7 @@
 //! 5. A change names the revision that it is based on (RFC 9110, 13.1.1): a
 //!    lost update is refused.
 
+pub mod address;
 pub mod body;
 mod calls;
 pub mod endpoints;
@@ -21,6 +22,7 @@ pub mod explain;
 #[cfg(feature = "schema")]
 pub mod openapi;
 pub mod problem;
+pub mod sets;
 pub mod tokens;
 
 use std::borrow::Cow;

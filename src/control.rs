@@ -6,10 +6,12 @@
 
 pub mod answer;
 pub mod change;
+pub mod change_sets;
 pub mod client;
 pub mod message;
 pub mod plane;
 pub mod publication;
+pub mod sets;
 pub mod state;
 
 use std::hash::Hasher as _;

@@ -52,10 +52,10 @@ pub trait LimiterClient {
     ) -> impl Future<Output = Result<String, PlatformError>>;
 }
 
-/// Waiting, for what goes on after the response. It cannot fail; where the
-/// platform ends it early, whoever comes next goes on.
+/// Waiting. It cannot fail; where the platform ends what goes on after a
+/// response, whoever comes next goes on.
 pub trait Pause {
-    /// Waits that long.
+    /// Lets so much time pass.
     fn pause(&self, span: Duration) -> impl Future<Output = ()>;
 }
 
@@ -147,17 +147,28 @@ pub type Stored = (String, Option<String>);
 
 /// The policy store, as an isolate reads it: near, cheap and eventually
 /// consistent. On failure the last good policy stays.
-pub trait PolicyStore {
+pub trait PolicyStore: Pause {
     /// The manifest; `None` when the store shows none.
     fn read_active(&self, deadline: Duration) -> impl Future<Output = Result<Option<Stored>, PlatformError>>;
 
-    /// The bytes of a part; `None` when the store shows none. Never trusted:
-    /// the reader compares them with the hash.
-    fn read_part(
+    /// The bytes of parts, at once and in this order; `None` where the store
+    /// shows none. Never trusted: the reader compares their hashes. What fails
+    /// is asked of `Control`.
+    fn read_parts(
         &self,
-        hash: &str,
+        hashes: &[&str],
         deadline: Duration,
-    ) -> impl Future<Output = Result<Option<Vec<u8>>, PlatformError>>;
+    ) -> impl Future<Output = Result<Vec<Option<PartRead>>, PlatformError>>;
+}
+
+/// The bytes of a part, and their SHA-256 as hex: the platform's own is much
+/// faster than one in wasm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRead {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Their hash.
+    pub hash: String,
 }
 
 /// The `Control` object, as an isolate or the admin API calls it.
@@ -172,6 +183,9 @@ pub trait ControlClient {
 pub trait ManifestStore {
     /// Writes a part under [`crate::policy::manifest::part_key`].
     fn put_part(&self, hash: &str, bytes: &[u8]) -> impl Future<Output = Result<(), PlatformError>>;
+
+    /// Removes a part; one that is not there is removed, too.
+    fn delete_part(&self, hash: &str) -> impl Future<Output = Result<(), PlatformError>>;
 
     /// Writes the manifest and its metadata, a JSON text, in one go.
     fn put_active(&self, value: &str, metadata: &str) -> impl Future<Output = Result<(), PlatformError>>;
@@ -210,6 +224,8 @@ pub enum Write {
     Row(Table, u64, String),
     /// Bytes under their own SHA-256; storing them again changes nothing.
     Object(String, Vec<u8>),
+    /// Forgets the bytes under a hash.
+    Forget(String),
     /// When the object is to be woken, in place of what was set before.
     Alarm(Timestamp),
 }

@@ -154,6 +154,23 @@ impl AddressIndex {
         self.len() == 0
     }
 
+    /// How many IPv4 and IPv6 entries each of so many sets has.
+    #[must_use]
+    pub fn counts(&self, sets: usize) -> Vec<(usize, usize)> {
+        let mut counts = vec![(0_usize, 0_usize); sets];
+        for (_, _, set, _) in self.v4.entries() {
+            if let Some((v4, _)) = counts.get_mut(usize::from(set.0)) {
+                *v4 = v4.saturating_add(1);
+            }
+        }
+        for (_, _, set, _) in self.v6.entries() {
+            if let Some((_, v6)) = counts.get_mut(usize::from(set.0)) {
+                *v6 = v6.saturating_add(1);
+            }
+        }
+        counts
+    }
+
     /// The memory that it holds, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {

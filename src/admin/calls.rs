@@ -26,12 +26,12 @@ use crate::stages::respond;
 /// The largest body of a rollback, in bytes.
 const ROLLBACK_LIMIT: usize = 16 << 10;
 
-type Done<P> = Result<Reply<<P as crate::platform::Origin>::Response>, Problem>;
+pub(super) type Done<P> = Result<Reply<<P as crate::platform::Origin>::Response>, Problem>;
 
 pub(super) async fn call<P: Platform>(
     request: &Request<'_, P>,
     endpoint: &Endpoint,
-    _segment: &str,
+    segment: &str,
     token: &Token,
 ) -> Done<P> {
     match endpoint.call {
@@ -56,6 +56,10 @@ pub(super) async fn call<P: Platform>(
         Call::Health => request.health().await,
         Call::OpenApi => request.asset("/openapi.json").await,
         Call::Schema => request.asset("/policy.schema.json").await,
+        Call::AddressSets => request.address_sets().await,
+        Call::RemoveSet => request.remove_set(segment, token).await,
+        Call::RollbackSets => request.rollback_sets(token).await,
+        Call::Address => request.address(segment).await,
     }
 }
 

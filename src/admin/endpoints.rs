@@ -38,6 +38,14 @@ pub enum Call {
     OpenApi,
     /// The JSON Schema of the policy.
     Schema,
+    /// Lists the stored address sets.
+    AddressSets,
+    /// Removes one.
+    RemoveSet,
+    /// Brings an earlier generation of them back.
+    RollbackSets,
+    /// Tells what is known of an address.
+    Address,
 }
 
 /// What a parameter is.
@@ -119,6 +127,13 @@ const LIMIT: Parameter = Parameter {
     required: false,
 };
 
+const MESSAGE: Parameter = Parameter {
+    name: "message",
+    description: "Why, at most 500 bytes; the rest is cut off.",
+    kind: Kind::Text,
+    required: false,
+};
+
 const PLAIN: Endpoint = Endpoint {
     method: "GET",
     path: "",
@@ -136,7 +151,7 @@ const PLAIN: Endpoint = Endpoint {
 };
 
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 13] = [
+pub const ENDPOINTS: [Endpoint; 17] = [
     Endpoint {
         path: "/policy",
         call: Call::Policy,
@@ -154,12 +169,7 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         role: Role::Operator,
         changes: true,
         summary: "Makes a document the active one: a new revision, durable when it is acknowledged.",
-        parameters: &[Parameter {
-            name: "message",
-            description: "Why, at most 500 bytes; the rest is cut off.",
-            kind: Kind::Text,
-            required: false,
-        }],
+        parameters: &[MESSAGE],
         precondition: Precondition::Base,
         body: "Policy",
         status: 201,
@@ -300,6 +310,52 @@ pub const ENDPOINTS: [Endpoint; 13] = [
         summary: "The JSON Schema of the policy.",
         answer: "Document",
         refusals: &[Refusal::AssetsUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/address-sets",
+        call: Call::AddressSets,
+        summary: "The stored address sets, and the generations of the last 24 hours.",
+        answer: "AddressSets",
+        refusals: &[Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "DELETE",
+        path: "/address-sets/{name}",
+        call: Call::RemoveSet,
+        role: Role::Operator,
+        changes: true,
+        summary: "Removes a stored set that the active policy does not name.",
+        parameters: &[MESSAGE],
+        answer: "SetsAcknowledgement",
+        refusals: &[Refusal::NoSuchSet, Refusal::SetInUse, Refusal::StaleBase, Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/address-sets/rollback",
+        call: Call::RollbackSets,
+        role: Role::Operator,
+        changes: true,
+        summary: "Makes an earlier generation of the stored sets the present one, under a new number.",
+        body: "RollbackSetsRequest",
+        answer: "SetsAcknowledgement",
+        refusals: &[
+            Refusal::NoSuchGeneration,
+            Refusal::SetInUse,
+            Refusal::StaleBase,
+            Refusal::ControlUnavailable,
+        ],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/address/{ip}",
+        call: Call::Address,
+        summary: "Every set that contains an address, since when and from where, and what decides about it.",
+        answer: "AddressReport",
+        has_text: true,
+        refusals: &[Refusal::ControlUnavailable],
         ..PLAIN
     },
 ];

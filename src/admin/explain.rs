@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::Request;
 use super::calls::read;
 use super::problem::{Problem, Refusal};
+use crate::control::change_sets::present_sets;
+use crate::control::message::Action;
+use crate::control::sets::SetsStatus;
 use crate::exchange::Reply;
 use crate::explain::{Context, ExplainRequest, explain};
 use crate::platform::Platform;
@@ -92,7 +95,7 @@ impl<P: Platform> Request<'_, P> {
         let asked = ExplainRequest::parse(&tree.to_string())
             .map_err(|problems| Problem::problems(Refusal::InvalidBody, problems))?;
         let about = self.about(document, revision).await?;
-        let stored = self.stored_for(about.gateway());
+        let stored = self.stored_for(&about).await;
         let context = Context {
             gateway: about.gateway(),
             sets: Sets::new(&about.gateway().sets, stored.as_ref()),
@@ -110,7 +113,7 @@ impl<P: Platform> Request<'_, P> {
         let ReplayCall { records, document, revision } = read(&text)?;
         drop(text);
         let about = self.about(document, revision).await?;
-        let stored = self.stored_for(about.gateway());
+        let stored = self.stored_for(&about).await;
         let mut replay =
             Replay::new(about.gateway(), Options { outcomes: OUTCOMES }).with_sets(stored.as_ref());
         for line in records.lines() {
@@ -120,10 +123,21 @@ impl<P: Platform> Request<'_, P> {
         Ok(if self.wants_text() { Self::plain(report.text()) } else { Self::json(200, &report) })
     }
 
-    /// The stored sets that are loaded, under the numbers of a policy.
-    fn stored_for(&self, gateway: &Gateway) -> Option<BoundSets> {
-        let stored = self.snapshot.stored.as_ref()?;
-        Some(BoundSets::new(Rc::clone(&stored.sets), &gateway.sets))
+    /// The stored sets, under the numbers of a policy. For the one that is
+    /// acted on they are what the isolate has, missing ones included. Another
+    /// one may name sets that it has never had to load.
+    async fn stored_for(&self, about: &About<'_>) -> Option<BoundSets> {
+        let gateway = about.gateway();
+        let held = self.snapshot.stored.as_ref().map(|bound| Rc::clone(&bound.sets));
+        let is_other = matches!(about, About::Other(..));
+        let sets = if is_other && held.is_none() && !gateway.sets.stored.is_empty() {
+            // Where it fails, the rules that name them say so.
+            let status: SetsStatus = self.control(&Action::Sets).await.ok()?;
+            present_sets(self.platform, &status, None).await.ok()
+        } else {
+            held
+        };
+        Some(BoundSets::new(sets?, &gateway.sets))
     }
 
     async fn about(&self, document: Option<Value>, revision: Option<String>) -> Result<About<'_>, Problem> {

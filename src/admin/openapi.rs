@@ -14,12 +14,15 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::address::AddressReport;
 use super::calls::{AdminHealth, Difference, RollbackRequest, Validated};
 use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, PREFIX, Parameter, Precondition};
 use super::explain::ReplayCall;
 use super::problem::{Details, Refusal};
+use super::sets::{AddressSets, RollbackSetsRequest};
 use crate::control::answer::{Acknowledgement, AuditLog, History};
 use crate::control::message::Role;
+use crate::control::sets::SetsAcknowledgement;
 use crate::error::Reason;
 use crate::explain::ExplainRequest;
 use crate::explain::explanation::Explanation;
@@ -117,6 +120,10 @@ const fn operation_id(call: Call) -> &'static str {
         Call::Health => "getHealth",
         Call::OpenApi => "getOpenApi",
         Call::Schema => "getSchema",
+        Call::AddressSets => "getAddressSets",
+        Call::RemoveSet => "removeAddressSet",
+        Call::RollbackSets => "rollbackAddressSets",
+        Call::Address => "getAddress",
     }
 }
 
@@ -165,7 +172,13 @@ fn operation(endpoint: &Endpoint, refused: &mut Map<String, Value>) -> Value {
 fn segment(path: &str) -> Option<Value> {
     let (_, rest) = path.split_once('{')?;
     let (name, _) = rest.split_once('}')?;
-    Some(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+    let text = match name {
+        "name" => "The name of the set.",
+        _ => "The address.",
+    };
+    Some(json!({
+        "name": name, "in": "path", "required": true, "description": text, "schema": {"type": "string"},
+    }))
 }
 
 fn parameter(parameter: &Parameter) -> Value {
@@ -254,6 +267,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<Policy>();
     read.subschema_for::<RollbackRequest>();
     read.subschema_for::<ReplayCall>();
+    read.subschema_for::<RollbackSetsRequest>();
     let explain = explain_call(&mut read);
     let mut written = settings().for_serialize().into_generator();
     add::<Acknowledgement>(&mut written);
@@ -264,6 +278,9 @@ fn schemas() -> Map<String, Value> {
     add::<Report>(&mut written);
     add::<AuditLog>(&mut written);
     add::<AdminHealth>(&mut written);
+    add::<AddressSets>(&mut written);
+    add::<AddressReport>(&mut written);
+    add::<SetsAcknowledgement>(&mut written);
     add::<Details<'static>>(&mut written);
     let document = json!({"type": "object", "description": "A JSON document."});
     let mut all =

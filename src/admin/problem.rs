@@ -52,11 +52,17 @@ pub enum Refusal {
     ControlUnavailable,
     /// The static assets failed.
     AssetsUnavailable,
+    /// The active policy names the set.
+    SetInUse,
+    /// There is no such stored set.
+    NoSuchSet,
+    /// There is no such generation of the stored sets any more.
+    NoSuchGeneration,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::NoSuchEndpoint,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -76,6 +82,9 @@ impl Refusal {
         Self::NeedsOwner,
         Self::ControlUnavailable,
         Self::AssetsUnavailable,
+        Self::SetInUse,
+        Self::NoSuchSet,
+        Self::NoSuchGeneration,
     ];
 
     /// The label.
@@ -101,6 +110,9 @@ impl Refusal {
             Self::NeedsOwner => "needs-owner",
             Self::ControlUnavailable => "control-unavailable",
             Self::AssetsUnavailable => "assets-unavailable",
+            Self::SetInUse => "set-in-use",
+            Self::NoSuchSet => "no-such-set",
+            Self::NoSuchGeneration => "no-such-generation",
         }
     }
 
@@ -111,10 +123,10 @@ impl Refusal {
             Self::BadRequest | Self::InvalidBody => 400,
             Self::Unauthenticated | Self::TokenExpired => 401,
             Self::Forbidden | Self::NeedsOwner => 403,
-            Self::NoSuchEndpoint | Self::NoSuchRevision => 404,
+            Self::NoSuchEndpoint | Self::NoSuchRevision | Self::NoSuchSet | Self::NoSuchGeneration => 404,
             Self::MethodNotAllowed => 405,
             Self::SlowBody => 408,
-            Self::NeedsNewerModule => 409,
+            Self::NeedsNewerModule | Self::SetInUse => 409,
             Self::StaleBase => 412,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -148,6 +160,9 @@ impl Refusal {
             Self::NeedsOwner => "Only an owner may change \"admin\"",
             Self::ControlUnavailable => "The control plane does not answer",
             Self::AssetsUnavailable => "The static assets do not answer",
+            Self::SetInUse => "The active policy names this set",
+            Self::NoSuchSet => "There is no such set",
+            Self::NoSuchGeneration => "There is no such generation any more",
         }
     }
 
@@ -263,6 +278,8 @@ impl Problem {
             ControlRefusal::NeedsNewerModule => Refusal::NeedsNewerModule,
             ControlRefusal::NeedsOperator => Refusal::Forbidden,
             ControlRefusal::NeedsOwner => Refusal::NeedsOwner,
+            ControlRefusal::SetInUse => Refusal::SetInUse,
+            ControlRefusal::NoSuchGeneration => Refusal::NoSuchGeneration,
             // Between modules of ours: nothing that a client could mend.
             ControlRefusal::Malformed
             | ControlRefusal::NoSuchAction

@@ -93,9 +93,17 @@ extern "C" {
     #[wasm_bindgen(js_name = readKey, catch)]
     pub fn read_key(binding: &str, key: &str, cache_ttl: u32, deadline: u32) -> Result<(), JsValue>;
 
-    /// Reads the bytes of a KV key; to be waited for, then [`bytes`].
-    #[wasm_bindgen(js_name = readBytes, catch)]
-    pub fn read_bytes(binding: &str, key: &str, deadline: u32) -> Result<(), JsValue>;
+    /// Reads the bytes of KV keys; to be waited for, then [`part_bytes`].
+    #[wasm_bindgen(js_name = readParts, catch)]
+    pub fn read_parts(binding: &str, keys: &str, deadline: u32) -> Result<(), JsValue>;
+
+    /// The bytes of one of the parts that were waited for.
+    #[wasm_bindgen(js_name = partBytes)]
+    pub fn part_bytes(index: u32) -> Vec<u8>;
+
+    /// Lets time pass; to be waited for.
+    #[wasm_bindgen]
+    pub fn pause(milliseconds: u32);
 
     /// The bytes that were waited for.
     #[wasm_bindgen]

@@ -6,7 +6,7 @@ use super::binding::{STATE, failure, timer};
 use super::glue;
 use super::task::wait;
 use crate::error::{Dependency, PlatformError};
-use crate::platform::{PolicyStore, Stored};
+use crate::platform::{PartRead, Pause, PolicyStore, Stored};
 use crate::policy::manifest::{ACTIVE_KEY, part_key};
 
 /// How long a location may answer from its own copy, in seconds: the least
@@ -16,6 +16,13 @@ const CACHE_TTL: u32 = 30;
 /// The namespace [`STATE`], which holds nothing where it is not bound.
 #[derive(Clone, Copy, Debug)]
 pub struct KvPolicyStore;
+
+impl Pause for KvPolicyStore {
+    async fn pause(&self, span: Duration) {
+        glue::pause(timer(span));
+        wait().await;
+    }
+}
 
 impl PolicyStore for KvPolicyStore {
     async fn read_active(&self, deadline: Duration) -> Result<Option<Stored>, PlatformError> {
@@ -31,12 +38,21 @@ impl PolicyStore for KvPolicyStore {
             .map(|(metadata, value)| (value.to_owned(), (!metadata.is_empty()).then(|| metadata.to_owned()))))
     }
 
-    async fn read_part(&self, hash: &str, deadline: Duration) -> Result<Option<Vec<u8>>, PlatformError> {
-        if !glue::is_bound(STATE) {
-            return Ok(None);
+    async fn read_parts(
+        &self,
+        hashes: &[&str],
+        deadline: Duration,
+    ) -> Result<Vec<Option<PartRead>>, PlatformError> {
+        if !glue::is_bound(STATE) || hashes.is_empty() {
+            return Ok(hashes.iter().map(|_| None).collect());
         }
-        glue::read_bytes(STATE, &part_key(hash), timer(deadline))
+        let keys: Vec<String> = hashes.iter().map(|hash| part_key(hash)).collect();
+        glue::read_parts(STATE, &keys.join("\n"), timer(deadline))
             .map_err(|error| failure(Dependency::PolicyStore, &error))?;
-        Ok(wait().await.of(Dependency::PolicyStore)?.map(|_| glue::bytes()))
+        let read = wait().await.of(Dependency::PolicyStore)?.unwrap_or_default();
+        let part = |(index, hash): (u32, &str)| {
+            (!hash.is_empty()).then(|| PartRead { bytes: glue::part_bytes(index), hash: hash.to_owned() })
+        };
+        Ok((0..).zip(read.split('\n')).map(part).collect())
     }
 }

@@ -33,6 +33,10 @@ pub enum Refusal {
     NoSuchAction,
     /// The message is of a protocol that is not spoken here.
     UnsupportedVersion,
+    /// The active policy names a set that would be gone.
+    SetInUse,
+    /// There is no such generation of the stored sets.
+    NoSuchGeneration,
     /// A reason that a later protocol added.
     #[serde(other)]
     Other,
@@ -54,6 +58,8 @@ impl Refusal {
             Self::Malformed => "malformed",
             Self::NoSuchAction => "no-such-action",
             Self::UnsupportedVersion => "unsupported-version",
+            Self::SetInUse => "set-in-use",
+            Self::NoSuchGeneration => "no-such-generation",
             Self::Other => "other",
         }
     }
@@ -187,15 +193,10 @@ pub struct Acknowledgement {
     pub hash: String,
     /// Whether the policy store has it.
     pub state: PublicationState,
-}
-
-impl Acknowledgement {
-    /// Says whether it is published, by the sequence that is.
-    pub fn settle(&mut self, published: u64) {
-        if published >= self.sequence {
-            self.state = PublicationState::Published;
-        }
-    }
+    /// The stored sets that the document names and that nobody has imported:
+    /// until then, rules that name them do what their `on_failure` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_sets: Vec<String>,
 }
 
 /// Whether the policy store has the active revision.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::answer::{Acknowledgement, ProblemText, PublicationState, Refusal, Refused, Revision};
 use super::message::{NAME_LIMIT, NOTE_LIMIT, Push, Role, Rollback, revision_name, revision_number};
 use super::plane::{PUBLISH_AFTER, Plane, document, may_change, row};
+use super::sets::{StoredSetsState, stored_names};
 use crate::error::{PlatformError, clip};
 use crate::platform::{ControlStore, Table, Write};
 use crate::policy::manifest::{PART_LIMIT, PARTS_LIMIT, PartRef, sha256_hex};
@@ -135,7 +136,17 @@ impl<S: ControlStore> Plane<'_, S> {
             sequence: revision.sequence,
             hash: content.hash,
             state: PublicationState::Pending,
+            missing_sets: self.missing_sets(&tree)?,
         }))
+    }
+
+    fn missing_sets(&self, tree: &Value) -> Result<Vec<String>, PlatformError> {
+        let mut named = stored_names(tree);
+        if !named.is_empty() {
+            let present = StoredSetsState::load(self.store)?.present;
+            named.retain(|name| present.sets.iter().all(|set| set.name != *name));
+        }
+        Ok(named)
     }
 
     fn content(&self, change: Change) -> Result<Result<Content, Refused>, PlatformError> {

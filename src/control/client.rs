@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::answer::{ActivePolicy, Done, PartBytes, decode_answer, encode_answer};
+use super::answer::{ActivePolicy, Done, PartBytes, Refused, decode_answer, encode_answer};
 use super::message::{Action, Active, PROTOCOL, PartOf, encode_request};
+use super::sets::{PartStored, PutPart};
 use crate::error::{Dependency, PlatformError};
 use crate::platform::ControlClient;
+use crate::policy::manifest::{PartRef, hex, unhex};
 
 /// Where there is no `Control` object: it holds no policy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,28 +58,43 @@ pub async fn seen(
     ask::<Done>(control, &Action::Seen(Active { have }), deadline).await.map(|_| ())
 }
 
-async fn ask<T: DeserializeOwned>(
+/// Gives the object a part of the stored sets to come.
+///
+/// # Errors
+/// The object failed, or refused.
+pub async fn put_part(
+    control: &impl ControlClient,
+    bytes: &[u8],
+    deadline: Duration,
+) -> Result<PartRef, PlatformError> {
+    let put = Action::PutPart(PutPart { part: hex(bytes) });
+    ask::<PartStored>(control, &put, deadline).await.map(|stored| stored.part)
+}
+
+/// The answer to an action; a refusal is a failure.
+///
+/// # Errors
+/// The object failed, or refused.
+pub async fn ask<T: DeserializeOwned>(
     control: &impl ControlClient,
     action: &Action,
     deadline: Duration,
 ) -> Result<T, PlatformError> {
-    let text = control.call(&encode_request(action), deadline).await?;
-    let failed = |cause: String| PlatformError::failed(Dependency::Control, cause);
-    decode_answer(&text)
-        .map_err(failed)?
-        .map_err(|refused| failed(format!("refused: {}", refused.reason.as_str())))
+    let failed = |refused: Refused| {
+        PlatformError::failed(Dependency::Control, format!("refused: {}", refused.reason.as_str()))
+    };
+    ask_or_refused(control, action, deadline).await?.map_err(failed)
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    text.as_bytes()
-        .chunks_exact(2)
-        .map(|pair| match *pair {
-            [high, low] => Some(digit(high)?.wrapping_shl(4) | digit(low)?),
-            _ => None,
-        })
-        .collect()
+/// The answer to an action, or why it was refused.
+///
+/// # Errors
+/// The object failed.
+pub async fn ask_or_refused<T: DeserializeOwned>(
+    control: &impl ControlClient,
+    action: &Action,
+    deadline: Duration,
+) -> Result<Result<T, Refused>, PlatformError> {
+    let text = control.call(&encode_request(action), deadline).await?;
+    decode_answer(&text).map_err(|cause| PlatformError::failed(Dependency::Control, cause))
 }

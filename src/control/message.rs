@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Refusal, Refused};
+use super::sets::{PutPart, RollbackSets, SetSets};
 use crate::policy::manifest::MODULE_VERSION;
 
 /// The protocol that this module speaks.
@@ -112,6 +113,14 @@ pub enum Action {
     Seen(Active),
     /// How the plane is.
     Status,
+    /// A part of the stored sets to come. Protocol 3, as all that follow.
+    PutPart(PutPart),
+    /// The stored sets.
+    Sets,
+    /// A new generation of the stored sets.
+    SetSets(SetSets),
+    /// An earlier generation again.
+    RollbackSets(RollbackSets),
 }
 
 /// `active`.
@@ -277,6 +286,10 @@ pub fn decode_request(text: &str, protocol: u32) -> Result<Request, Box<Refused>
         "note" => Action::Note(object(text)?),
         "seen" => Action::Seen(object(text)?),
         "status" => Action::Status,
+        "put-part" if protocol >= 3 => Action::PutPart(object(text)?),
+        "sets" if protocol >= 3 => Action::Sets,
+        "set-sets" if protocol >= 3 => Action::SetSets(object(text)?),
+        "rollback-sets" if protocol >= 3 => Action::RollbackSets(object(text)?),
         _ => return Err(Refused::new(Refusal::NoSuchAction).into()),
     };
     Ok(Request { version: envelope.version.min(protocol), module: envelope.module, action })

@@ -20,17 +20,18 @@ use serde::Serialize;
 
 use super::answer::{
     Acknowledgement, ActivePolicy, AuditEntry, AuditLog, AuditOutcome, Behind, Done, History, PartBytes,
-    Refusal, Refused, Revision, RevisionDocument, Status, StoredManifest, encode_answer,
+    PublicationState, Refusal, Refused, Revision, RevisionDocument, Status, StoredManifest, encode_answer,
 };
 use super::change::{Change, can_read};
 use super::message::{
     Action, NAME_LIMIT, NOTE_LIMIT, Note, PAGE_LIMIT, PROTOCOL, Request, Role, decode_request, revision_name,
     revision_number,
 };
+use super::sets::{SetsAcknowledgement, StoredSetsState};
 use super::state::{Modules, State, lost, stored};
 use crate::error::{Dependency, PlatformError, clip};
 use crate::platform::{ControlStore, Table, Write};
-use crate::policy::manifest::{Manifest, hex, is_hash};
+use crate::policy::manifest::{Beside, Manifest, hex, is_hash};
 use crate::policy::needs::Version;
 use crate::time::Timestamp;
 
@@ -51,14 +52,15 @@ pub struct Handled {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
     Acknowledged(Acknowledgement),
+    Sets(SetsAcknowledgement),
     Text(String),
 }
 
 impl Handled {
-    /// Whether a revision was made, which now wants to be published.
+    /// Whether something was made that now wants to be published.
     #[must_use]
     pub const fn is_change(&self) -> bool {
-        matches!(self.answer, Answer::Acknowledged(_))
+        matches!(self.answer, Answer::Acknowledged(_) | Answer::Sets(_))
     }
 
     /// Says of a change how far its publication has come meanwhile.
@@ -66,8 +68,13 @@ impl Handled {
     /// # Errors
     /// The storage failed.
     pub fn settle(&mut self, store: &impl ControlStore) -> Result<(), PlatformError> {
-        if let Answer::Acknowledged(acknowledgement) = &mut self.answer {
-            acknowledgement.settle(State::load(store)?.published);
+        let (sequence, state) = match &mut self.answer {
+            Answer::Acknowledged(Acknowledgement { sequence, state, .. })
+            | Answer::Sets(SetsAcknowledgement { sequence, state, .. }) => (*sequence, state),
+            Answer::Text(_) => return Ok(()),
+        };
+        if sequence > 0 && State::load(store)?.published >= sequence {
+            *state = PublicationState::Published;
         }
         Ok(())
     }
@@ -77,6 +84,7 @@ impl Handled {
     pub fn text(&self) -> String {
         match &self.answer {
             Answer::Acknowledged(acknowledgement) => encode_answer(self.version, Ok(acknowledgement)),
+            Answer::Sets(acknowledgement) => encode_answer(self.version, Ok(acknowledgement)),
             Answer::Text(text) => text.clone(),
         }
     }
@@ -88,6 +96,11 @@ impl Handled {
 /// The storage failed: nothing was changed.
 pub fn handle(store: &impl ControlStore, text: &str, now: Timestamp) -> Result<String, PlatformError> {
     Ok(decide(store, text, now, PROTOCOL)?.text())
+}
+
+/// A refusal as an answer.
+fn refuse(version: u32) -> impl Fn(Refused) -> Answer {
+    move |refused| Answer::Text(encode_answer::<Done>(version, Err(refused)))
 }
 
 /// Answers a message as a module does that speaks `protocol`.
@@ -140,6 +153,10 @@ pub fn decide(
             text(encode_answer(version, Ok(Done { done: true })))
         }
         Action::Status => text(encode_answer(version, Ok(plane.status()))),
+        Action::PutPart(put) => text(encode_answer(version, plane.put_part(&put)?)),
+        Action::Sets => text(encode_answer(version, Ok(plane.sets()?))),
+        Action::SetSets(set) => plane.set_sets(set)?.map_or_else(refuse(version), Answer::Sets),
+        Action::RollbackSets(to) => plane.rollback_sets(to)?.map_or_else(refuse(version), Answer::Sets),
     };
     if plane.writes.is_empty() {
         // A storage that takes nothing more must not keep isolates from their
@@ -188,7 +205,7 @@ impl<S: ControlStore> Plane<'_, S> {
     }
 
     /// An entry of the audit log with nothing in it.
-    fn entry(&self) -> AuditEntry {
+    pub(super) fn entry(&self) -> AuditEntry {
         AuditEntry {
             id: self.state.audit.saturating_add(1),
             time: self.now.to_string(),
@@ -204,7 +221,7 @@ impl<S: ControlStore> Plane<'_, S> {
         }
     }
 
-    fn log(&mut self, entry: AuditEntry) {
+    pub(super) fn log(&mut self, entry: AuditEntry) {
         self.state.audit = entry.id;
         self.writes.push(Write::Row(Table::Audit, entry.id, row(&entry)));
         self.writes.push(self.state.write());
@@ -231,13 +248,15 @@ impl<S: ControlStore> Plane<'_, S> {
             if have.is_some_and(|have| have >= self.state.sequence) {
                 return Ok(ActivePolicy { unchanged: true, ..ActivePolicy::default() });
             }
-            let manifest = Some(manifest(self.store, &newest, self.state.sequence)?);
+            let beside = beside(self.store, &self.state)?;
+            let manifest = Some(manifest(self.store, &newest, self.state.sequence, beside)?);
             return Ok(ActivePolicy { manifest, ..ActivePolicy::default() });
         }
         let behind = Some(Behind { revision: newest.revision, module: newest.module });
         Ok(match self.newest_for(module)? {
             Some(revision) if have.is_none_or(|have| have < revision.sequence) => {
-                let manifest = Some(manifest(self.store, &revision, revision.sequence)?);
+                // What stands beside the policy belongs to the newest.
+                let manifest = Some(manifest(self.store, &revision, revision.sequence, Beside::default())?);
                 ActivePolicy { manifest, behind, ..ActivePolicy::default() }
             }
             _ if have.is_some() => ActivePolicy { unchanged: true, behind, ..ActivePolicy::default() },
@@ -357,6 +376,7 @@ pub(super) fn manifest(
     store: &impl ControlStore,
     revision: &Revision,
     sequence: u64,
+    beside: Beside,
 ) -> Result<StoredManifest, PlatformError> {
     let manifest = Manifest {
         sequence,
@@ -364,9 +384,15 @@ pub(super) fn manifest(
         module: Version::parse(&revision.module),
         parts: revision.parts.clone(),
         policy: document(store, &revision.hash)?,
+        beside,
     };
     let encoded = manifest.encode().map_err(|error| PlatformError::failed(Dependency::Control, error))?;
     Ok(StoredManifest { value: encoded.0, metadata: encoded.1 })
+}
+
+/// What stands beside the policy now.
+pub(super) fn beside(store: &impl ControlStore, state: &State) -> Result<Beside, PlatformError> {
+    Ok(Beside { sets: StoredSetsState::load(store)?.reference(), bans: None, alerts: state.alerts.clone() })
 }
 
 /// Whether a role may change anything.

@@ -11,7 +11,9 @@
 //!    something older (a write of long ago took effect late), it is written
 //!    again; something newer that is not ours, the active revision goes above
 //!    it.
-//! 6. An alarm is stored before a run begins, and the moment of a write before
+//! 6. Parts that nothing names any more are removed from the policy store, and
+//!    only then from here; a removal that fails is tried again.
+//! 7. An alarm is stored before a run begins, and the moment of a write before
 //!    the write: a crash anywhere leads back here, and to no second write
 //!    within the second.
 
@@ -22,10 +24,13 @@ use serde::Deserialize;
 
 use super::answer::{Revision, StoredManifest};
 use super::message::PROTOCOL;
-use super::plane::{decide, manifest};
-use super::state::{State, lost, stored};
+use super::plane::{beside, decide, manifest};
+use super::sets::{KEPT, StoredSetsState};
+use super::state::{Modules, State, lost, stored};
 use crate::error::PlatformError;
 use crate::platform::{Clock, ControlStore, ManifestStore, Stored, Table, Write};
+use crate::policy::manifest::Beside;
+use crate::policy::needs::{BESIDE, Version};
 use crate::time::Timestamp;
 
 /// The store takes one write a second for each key.
@@ -57,26 +62,33 @@ pub enum Step {
     Publish,
     /// Read back what was written.
     Verify,
+    /// Remove parts that nothing names any more.
+    Clean,
 }
 
 /// What to do next about the publication.
 #[must_use]
 pub fn next_step(state: &State, now: Timestamp) -> Step {
-    if state.active == 0 {
-        return Step::Idle;
-    }
-    if state.published < state.sequence {
+    if state.active > 0 && state.published < state.sequence {
         let free = state.wrote.map(|wrote| wrote.after(WRITE_INTERVAL));
         // A moment further ahead than any wait was written under a clock that
         // has gone back since.
         let due = free.max(state.retry).filter(|due| *due > now && due.since(now) <= LONGEST_WAIT);
         return due.map_or(Step::Publish, Step::Wait);
     }
-    match state.verify {
-        None => Step::Idle,
-        Some(due) if due > now && VERIFY_AFTER.iter().any(|wait| due.since(now) <= *wait) => Step::Wait(due),
-        Some(_) => Step::Verify,
+    // What is due further ahead than it ever is was set under a clock that has
+    // gone back since.
+    let longest = VERIFY_AFTER.iter().max().copied().unwrap_or_default();
+    let is_ahead = |due: &Timestamp, longest| *due > now && due.since(now) <= longest;
+    let verify = state.verify.filter(|_| state.active > 0);
+    let clean = state.clean;
+    if verify.is_some_and(|due| !is_ahead(&due, longest)) {
+        return Step::Verify;
     }
+    if clean.is_some_and(|due| !is_ahead(&due, KEPT)) {
+        return Step::Clean;
+    }
+    verify.into_iter().chain(clean).min().map_or(Step::Idle, Step::Wait)
 }
 
 /// How long to wait after so many failures in a row.
@@ -158,6 +170,7 @@ pub async fn publish(
             }
             Step::Publish => write(store, manifests, clock, &state).await,
             Step::Verify => verify(store, manifests, clock).await,
+            Step::Clean => clean(store, manifests, clock).await,
         };
         match done {
             Ok(()) => {}
@@ -188,7 +201,7 @@ async fn write(
     clock: &impl Clock,
     state: &State,
 ) -> Result<(), Failure> {
-    let (revision, manifest) = wanted(store, state)?;
+    let (revision, manifest) = wanted(store, state, clock.now())?;
     store.apply(vec![Write::Alarm(clock.now().after(WATCH))])?;
     if state.published == 0 {
         // Nothing is known about what the store holds: a manifest that was
@@ -208,6 +221,23 @@ async fn write(
         let bytes = store.object(&part.hash)?.ok_or_else(|| lost("a part"))?;
         if let Err(error) = manifests.put_part(&part.hash, &bytes).await {
             return failed(store, clock.now(), error);
+        }
+    }
+    let sets = StoredSetsState::load(store)?;
+    let mut written = sets.written.clone();
+    for part in sets.present.parts.iter().filter(|part| !sets.written.contains(&part.hash)) {
+        let bytes = store.object(&part.hash)?.ok_or_else(|| lost("a part"))?;
+        if let Err(error) = manifests.put_part(&part.hash, &bytes).await {
+            return failed(store, clock.now(), error);
+        }
+        written.push(part.hash.clone());
+    }
+    if written != sets.written {
+        // Meanwhile there may be another generation, which begins anew.
+        let mut now = StoredSetsState::load(store)?;
+        if now.present.generation == sets.present.generation {
+            now.written = written;
+            store.apply(vec![now.write()])?;
         }
     }
     // From here on the write may have taken effect, whatever becomes of us.
@@ -258,7 +288,7 @@ async fn verify(
     state.failures = 0;
     state.verified = state.verified.saturating_add(1);
     state.verify = verify_at(state.verified, clock.now());
-    let (_, manifest) = wanted(store, &state)?;
+    let (_, manifest) = wanted(store, &state, clock.now())?;
     let again = match compare(shown.as_ref(), state.sequence, &manifest) {
         Shown::Ours => false,
         Shown::Older => true,
@@ -269,6 +299,41 @@ async fn verify(
         state.published = 0;
     }
     Ok(store.apply(vec![state.write()])?)
+}
+
+/// Removes what nothing names any more.
+async fn clean(
+    store: &impl ControlStore,
+    manifests: &impl ManifestStore,
+    clock: &impl Clock,
+) -> Result<(), Failure> {
+    store.apply(vec![Write::Alarm(clock.now().after(WATCH))])?;
+    let gone = StoredSetsState::load(store)?.clean(clock.now());
+    for hash in &gone {
+        if let Err(error) = manifests.delete_part(hash).await {
+            let mut state = State::load(store)?;
+            state.failures = state.failures.saturating_add(1);
+            state.clean = Some(clock.now().after(backoff(state.failures)));
+            store.apply(vec![state.write()])?;
+            return Err(Failure::PolicyStore(error));
+        }
+    }
+    // Read anew: meanwhile one of them may have been named again. It is still
+    // here, and was removed there, so it has to be written again.
+    let mut sets = StoredSetsState::load(store)?;
+    let mut state = State::load(store)?;
+    let still_gone = sets.clean(clock.now());
+    let named_again = gone.iter().any(|hash| !still_gone.contains(hash));
+    if named_again {
+        sets.written.clear();
+        state.published = 0;
+    }
+    let mut writes: Vec<Write> =
+        still_gone.into_iter().filter(|hash| gone.contains(hash)).map(Write::Forget).collect();
+    state.failures = 0;
+    state.clean = sets.clean_at();
+    writes.extend([sets.write(), state.write()]);
+    Ok(store.apply(writes)?)
 }
 
 /// When to read back what was read back so often already.
@@ -286,10 +351,20 @@ fn failed(store: &impl ControlStore, now: Timestamp, error: PlatformError) -> Re
 }
 
 /// The active revision, and what the store should hold for it.
-fn wanted(store: &impl ControlStore, state: &State) -> Result<(Revision, StoredManifest), PlatformError> {
+fn wanted(
+    store: &impl ControlStore,
+    state: &State,
+    now: Timestamp,
+) -> Result<(Revision, StoredManifest), PlatformError> {
     let row = store.row(Table::Revisions, state.active)?.ok_or_else(|| lost("the active revision"))?;
     let revision: Revision = stored(&row)?;
-    let manifest = manifest(store, &revision, state.sequence)?;
+    // A module that does not know what stands beside a policy refuses all of
+    // it: while one runs that reads this revision, it is left out.
+    let oldest = Modules::load(store)?.oldest(now);
+    let needs = Version::parse(&revision.module);
+    let is_known = needs >= Some(BESIDE) || oldest.is_none_or(|oldest| oldest >= BESIDE);
+    let beside = if is_known { beside(store, state)? } else { Beside::default() };
+    let manifest = manifest(store, &revision, state.sequence, beside)?;
     Ok((revision, manifest))
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::PublicationState;
 use crate::error::{Dependency, PlatformError};
 use crate::platform::{ControlStore, Write};
+use crate::policy::manifest::Alert;
 use crate::policy::needs::Version;
 use crate::time::Timestamp;
 
@@ -58,6 +59,12 @@ pub struct State {
     pub verified: usize,
     /// When it is to be read back.
     pub verify: Option<Timestamp>,
+    /// When parts of stored sets are to be removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean: Option<Timestamp>,
+    /// What an operator should look at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
 }
 
 impl State {

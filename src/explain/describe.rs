@@ -3,8 +3,8 @@
 use http::header::{CONNECTION, HeaderName};
 
 use super::explanation::{
-    Choice, EditText, Hop, KeyText, Limit, PassedOver, QuotaText, RequestId, Sent, Stage, State, Stored,
-    Weight, Who, Would,
+    Choice, EditText, Hop, KeyText, Limit, ListOrigin, PassedOver, QuotaText, RequestId, Sent, Stage, State,
+    Stored, Weight, Who, Would,
 };
 use crate::exchange::{Edit, Head, PlainHead, list};
 use crate::policy::Gateway;
@@ -13,12 +13,12 @@ use crate::stages::cache::ask::Ask;
 use crate::stages::cache::{CacheStage, REQUEST_FIELDS, plan};
 use crate::stages::canary::{self, CanaryStage};
 use crate::stages::identity::{Identity, IdentityStage, forwarded_for, parse_node};
-use crate::stages::ip_filter::{IpDecision, IpFilterStage, IpVerdict};
+use crate::stages::ip_filter::{IpDecision, IpFilterStage, IpVerdict, Sets};
 use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::{KeyPart, LimitRule};
 use crate::stages::target::Target;
 use crate::stages::upstream::UpstreamRequest;
-use crate::time::millis_of;
+use crate::time::{Timestamp, millis_of};
 
 /// The longest value of a field that is repeated, in bytes.
 const VALUE_LIMIT: usize = 256;
@@ -104,6 +104,7 @@ pub(super) fn filter(
     filter: &IpFilterStage,
     decision: &IpDecision<'_>,
     would: Option<IpVerdict<'_>>,
+    sets: &Sets<'_>,
 ) -> Stage {
     let verdict = decision.verdict;
     let label = |verdict: IpVerdict<'_>| {
@@ -127,6 +128,10 @@ pub(super) fn filter(
         rule: verdict.rule.map(str::to_owned),
         prefix: verdict.prefix.map(|prefix| prefix.to_string()),
         address_set: verdict.address_set.map(str::to_owned),
+        list: verdict.address_set.and_then(|name| sets.stored_set(name)).map(|set| ListOrigin {
+            since: Timestamp::from_millis(set.since.saturating_mul(1_000)).to_string(),
+            source: set.source.clone(),
+        }),
         tags: decision.tags.iter().map(|tag| (*tag).to_owned()).collect(),
         shadow: filter.mode() == Mode::Shadow,
         note: note.map(str::to_owned),

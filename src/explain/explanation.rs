@@ -85,6 +85,16 @@ pub struct Asked {
     pub path: Option<String>,
 }
 
+/// Where the list of a stored address set comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ListOrigin {
+    /// When it came in, as in RFC 3339.
+    pub since: String,
+    /// The URL of a feed, or `import`.
+    pub source: String,
+}
+
 /// One stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -104,6 +114,9 @@ pub struct Stage {
     /// The address set that the prefix comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_set: Option<String>,
+    /// Where the list of a stored set comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<ListOrigin>,
     /// The labels that its rules give.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,

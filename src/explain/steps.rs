@@ -122,7 +122,8 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         };
         let decision = filter.decide(&subject, &self.context.sets);
         let would = filter.decide_with_shadow(&subject, &self.context.sets);
-        let mut stage = describe::filter(name, filter, &decision, would.map(|would| would.verdict));
+        let mut stage =
+            describe::filter(name, filter, &decision, would.map(|would| would.verdict), &self.context.sets);
         let verdict = decision.verdict;
         let given: Vec<String> = decision.tags.into_iter().map(str::to_owned).collect();
         let is_enforced = filter.mode() == Mode::Enforce;

@@ -51,6 +51,9 @@ fn facts(stage: &Stage) -> String {
     if let Some(prefix) = &stage.prefix {
         facts.push(of_set(prefix, stage.address_set.as_deref()));
     }
+    if let Some(list) = &stage.list {
+        facts.push(format!("since {} from {}", list.since, list.source));
+    }
     facts.extend(stage.note.clone());
     facts.extend(stage.would.as_ref().filter(|would| would.differs).map(|would| {
         let rule = would.rule.as_deref().unwrap_or("the default");

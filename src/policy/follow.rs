@@ -15,13 +15,22 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Source;
-use super::manifest::{Manifest, PartRef};
+use super::compile::Gateway;
+use super::manifest::{Manifest, PartRef, SetsRef};
 use super::snapshot::{Holder, Part, Refused};
+use crate::addresses::{StoredSets, format};
 use crate::control::answer::{ActivePolicy, Behind};
 use crate::control::client;
 use crate::error::PlatformError;
 use crate::platform::{ControlClient, PolicyStore, Stored};
 use crate::time::Timestamp;
+
+/// How long a first request waits for the stored sets; then its rules say what
+/// becomes of it.
+pub const SETS_WAIT: Duration = Duration::from_secs(2);
+
+/// How often a request looks whether another one has loaded the sets.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How a refresh ended.
 #[derive(Debug)]
@@ -121,7 +130,7 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
         let have = {
             let mut holder = self.holder.borrow_mut();
             holder.note_asked((self.now)());
-            holder.have()
+            holder.have().filter(|_| holder.has_all())
         };
         let ActivePolicy { manifest, unchanged, none, behind } =
             match client::active(self.control, have, self.left()).await {
@@ -150,50 +159,141 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
     }
 
     /// Takes a manifest that a source showed, if it is newer and good.
-    async fn offer(&self, (value, metadata): &Stored) -> Result<(), Refused> {
+    async fn offer(&self, shown: &Stored) -> Result<(), Refused> {
+        let (value, metadata) = shown;
         let weighed = self.holder.borrow_mut().weigh(value, metadata.as_deref());
         let Some(manifest) = weighed? else { return Ok(()) };
+        let compiled = self.holder.borrow_mut().compiled(&manifest, value, metadata.as_deref());
+        let compiled = compiled?;
         let parts = self.parts(&manifest).await?;
-        self.holder.borrow_mut().take(manifest, parts, value, metadata.as_deref())
+        let sets = self.sets(&manifest, &compiled.gateway).await;
+        let sets = match sets {
+            Ok(sets) => Ok(sets),
+            // Whoever has a policy keeps it with its sets. Whoever has none
+            // takes this one without: what that means, its rules say.
+            Err(refused) if self.holder.borrow().has_all() => return Err(refused),
+            Err(refused) => Err(refused.reason),
+        };
+        self.holder.borrow_mut().take(manifest, compiled, parts, sets, shown);
+        Ok(())
     }
 
-    /// All parts of a manifest, verified.
+    /// The parts of the policy itself, verified.
     async fn parts(&self, manifest: &Manifest) -> Result<Vec<Part>, Refused> {
-        let mut parts = Vec::with_capacity(manifest.parts.len());
-        for part in &manifest.parts {
-            let held = self.holder.borrow().held_part(part);
-            let part = match held {
-                Some(held) => held,
-                None => self.part(part).await.map_err(|error| {
-                    let reason = format!("revision {}: part {}: {error}", manifest.revision, part.hash);
-                    Refused { authentic: false, reason }
-                })?,
-            };
-            parts.push(part);
-        }
-        Ok(parts)
+        let held: Vec<Option<Part>> =
+            manifest.parts.iter().map(|part| self.holder.borrow().held_part(part)).collect();
+        let missing: Vec<PartRef> = manifest
+            .parts
+            .iter()
+            .zip(&held)
+            .filter(|(_, held)| held.is_none())
+            .map(|(part, _)| part.clone())
+            .collect();
+        let read = self.bytes_of(&missing, self.left()).await.map_err(|error| unread(manifest, &error))?;
+        let mut read = missing.into_iter().zip(read).map(|(part, bytes)| (part, Rc::from(bytes)));
+        Ok(held.into_iter().filter_map(|held| held.or_else(|| read.next())).collect())
     }
 
-    /// A part from the policy store, or from `Control` where the store does
-    /// not show it, or shows something else.
-    async fn part(&self, part: &PartRef) -> Result<Part, PlatformError> {
-        let shown = self.store.read_part(&part.hash, self.left()).await;
-        if let Ok(Some(bytes)) = shown
-            && part.fits(&bytes)
-        {
-            return Ok((part.clone(), Rc::from(bytes)));
+    /// The stored address sets, where the policy asks for any; loaded once
+    /// for all requests of the isolate.
+    async fn sets(&self, manifest: &Manifest, gateway: &Gateway) -> Result<Option<Rc<StoredSets>>, Refused> {
+        let Some(reference) = &manifest.beside.sets else { return Ok(None) };
+        if gateway.sets.stored.is_empty() {
+            return Ok(None);
         }
-        let bytes = client::part(self.control, &part.hash, self.left()).await?;
-        if part.fits(&bytes) {
-            return Ok((part.clone(), Rc::from(bytes)));
+        let generation = reference.generation;
+        let is_first = self.holder.borrow().current().is_none();
+        let wait = if is_first { SETS_WAIT.min(self.left()) } else { self.left() };
+        let until = (self.now)().after(wait);
+        let refused = |reason: String| Refused {
+            authentic: false,
+            reason: format!(
+                "revision {}: address sets, generation {generation}: {reason}",
+                manifest.revision
+            ),
+        };
+        // A million prefixes are megabytes: not once for each of the requests
+        // that an isolate begins with. None can wait for what another began,
+        // so they look whether it has come.
+        loop {
+            if let Some(sets) = self.holder.borrow().sets_of(generation) {
+                return Ok(Some(sets));
+            }
+            if self.holder.borrow_mut().begin_loading(generation, (self.now)()) {
+                break;
+            }
+            let left = until.since((self.now)());
+            if left.is_zero() {
+                return Err(refused("another request is loading them".to_owned()));
+            }
+            self.store.pause(LOOK_AGAIN.min(left)).await;
         }
-        Err(PlatformError::failed(crate::error::Dependency::Control, "the bytes have another hash"))
+        let loaded = self.load(reference, until.since((self.now)())).await;
+        let mut holder = self.holder.borrow_mut();
+        match loaded {
+            Ok(sets) => Ok(Some(holder.end_loading(Some(sets)).unwrap_or_default())),
+            Err(reason) => {
+                holder.end_loading(None);
+                Err(refused(reason))
+            }
+        }
+    }
+
+    async fn load(&self, reference: &SetsRef, wait: Duration) -> Result<StoredSets, String> {
+        let generation = reference.generation;
+        if reference.parts.is_empty() {
+            return Ok(StoredSets { generation, ..StoredSets::default() });
+        }
+        let read = self.bytes_of(&reference.parts, wait).await.map_err(|error| error.to_string())?;
+        // Their hashes are those of what was published, so the entries need
+        // not be walked once more.
+        let sets = format::read(read.iter().map(Vec::as_slice)).map_err(|damage| damage.to_string())?;
+        if sets.generation == generation {
+            Ok(sets)
+        } else {
+            Err("they are of another generation".to_owned())
+        }
+    }
+
+    /// Bytes of parts from the policy store, or from `Control` where the store
+    /// does not show them, or shows something else.
+    async fn bytes_of(&self, parts: &[PartRef], wait: Duration) -> Result<Vec<Vec<u8>>, PlatformError> {
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let until = (self.now)().after(wait);
+        let hashes: Vec<&str> = parts.iter().map(|part| part.hash.as_str()).collect();
+        // A store that hangs must leave time for Control.
+        let shown = self.store.read_parts(&hashes, wait.mul_f32(0.6)).await.unwrap_or_default();
+        let mut shown = shown.into_iter();
+        let mut all = Vec::with_capacity(parts.len());
+        for part in parts {
+            if let Some(read) = shown.next().flatten().filter(|read| part.is(read)) {
+                all.push(read.bytes);
+                continue;
+            }
+            let bytes = client::part(self.control, &part.hash, until.since((self.now)())).await;
+            let bytes = bytes.map_err(|error| {
+                let cause = format!("part {}: {}", part.hash, error.cause);
+                PlatformError { cause, ..error }
+            })?;
+            if !part.fits(&bytes) {
+                let cause = format!("part {} has another hash", part.hash);
+                return Err(PlatformError::failed(crate::error::Dependency::Control, cause));
+            }
+            all.push(bytes);
+        }
+        Ok(all)
     }
 
     /// What is left of the deadline.
     fn left(&self) -> Duration {
         self.deadline.saturating_sub((self.now)().since(self.begun))
     }
+}
+
+fn unread(manifest: &Manifest, error: &PlatformError) -> Refused {
+    Refused { authentic: false, reason: format!("revision {}: a part: {error}", manifest.revision) }
 }
 
 fn outcome(said: Said) -> Outcome {

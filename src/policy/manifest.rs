@@ -6,6 +6,11 @@
 //!  "parts": [{"hash": "<64 hex>", "bytes": 123}], "policy": {"version": 1}}
 //! ```
 //!
+//! Beside the policy may stand what changes without a revision: `sets`, the
+//! parts of the stored address sets; `bans`, the active bans; `alerts`, what an
+//! operator should look at. A reader ignores names that it does not know, so
+//! that a later version can add some.
+//!
 //! `module` is the least version of the module that can read the policy.
 //! `parts` are what is too large to stand inline: each is stored under its own
 //! hash, and all of them have to be there before the policy acts.
@@ -21,6 +26,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::needs::{Version, least_module};
+use crate::platform::PartRead;
 
 /// The KV key.
 pub const ACTIVE_KEY: &str = "active";
@@ -37,6 +43,12 @@ pub const PARTS_LIMIT: usize = 64;
 /// The largest part, in bytes. A row of the Control object's database holds
 /// 2 MB at most.
 pub const PART_LIMIT: usize = 1 << 20;
+
+/// The longest text of the active bans, in bytes: 100,000 of IPv6.
+pub const BANS_LIMIT: usize = 4 << 20;
+
+/// The most alerts of a manifest.
+pub const ALERTS_LIMIT: usize = 64;
 
 /// The KV key of a part.
 #[must_use]
@@ -61,11 +73,62 @@ impl PartRef {
         Self { hash: sha256_hex(bytes), bytes: bytes.len() }
     }
 
-    /// Whether these bytes are the part: a store may show them truncated.
+    /// Whether bytes of that hash and length are the part: a store may show
+    /// them truncated.
+    #[must_use]
+    pub fn is(&self, read: &PartRead) -> bool {
+        read.bytes.len() == self.bytes && read.hash == self.hash
+    }
+
+    /// Whether these bytes are the part.
     #[must_use]
     pub fn fits(&self, bytes: &[u8]) -> bool {
         bytes.len() == self.bytes && sha256_hex(bytes) == self.hash
     }
+}
+
+/// What stands beside the policy and changes without a revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The stored address sets.
+    pub sets: Option<SetsRef>,
+    /// The active bans.
+    pub bans: Option<BansRef>,
+    /// What an operator should look at.
+    pub alerts: Vec<Alert>,
+}
+
+/// The stored address sets, by their parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetsRef {
+    /// Grows with every change of any set.
+    pub generation: u64,
+    /// The pieces of the binary ([`crate::addresses::format`]), in order; none
+    /// where there is no set.
+    pub parts: Vec<PartRef>,
+}
+
+/// The active bans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BansRef {
+    /// Grows with every change of any ban.
+    pub generation: u64,
+    /// All of them, as base64 of a binary.
+    pub set: String,
+}
+
+/// Something that an operator should look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Alert {
+    /// What it is about: `feed`.
+    pub kind: String,
+    /// Which one.
+    pub name: String,
+    /// The label of what is wrong.
+    pub reason: String,
+    /// Since when, as in RFC 3339.
+    pub since: String,
 }
 
 /// A manifest, its policy still text.
@@ -82,6 +145,8 @@ pub struct Manifest {
     pub parts: Vec<PartRef>,
     /// The policy document.
     pub policy: String,
+    /// What stands beside it.
+    pub beside: Beside,
 }
 
 /// Why a manifest cannot be used.
@@ -104,7 +169,6 @@ impl fmt::Display for ManifestError {
 impl std::error::Error for ManifestError {}
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Text<'a> {
     format: u32,
     sequence: u64,
@@ -114,6 +178,10 @@ struct Text<'a> {
     parts: Vec<PartRef>,
     #[serde(borrow)]
     policy: &'a RawValue,
+    sets: Option<SetsRef>,
+    bans: Option<BansRef>,
+    #[serde(default)]
+    alerts: Vec<Alert>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -129,7 +197,8 @@ impl Manifest {
         let policy = policy.into();
         let tree: Value = serde_json::from_str(&policy).unwrap_or_default();
         let module = Some(least_module(&tree));
-        Self { sequence, revision: revision.into(), module, parts: Vec::new(), policy }
+        let beside = Beside::default();
+        Self { sequence, revision: revision.into(), module, parts: Vec::new(), policy, beside }
     }
 
     /// Reads a manifest.
@@ -172,12 +241,17 @@ impl Manifest {
         if !is_name {
             return Err("the revision is not a name of 1 to 64 printable characters".to_owned());
         }
-        let are_parts = text.parts.len() <= PARTS_LIMIT
-            && text.parts.iter().all(|part| is_hash(&part.hash) && part.bytes <= PART_LIMIT);
-        if !are_parts {
+        let sets = text.sets.as_ref().map_or(&[][..], |sets| &sets.parts);
+        if !are_parts(&text.parts) || !are_parts(sets) {
             return Err(format!(
                 "the parts are not at most {PARTS_LIMIT} hashes of at most {PART_LIMIT} bytes each"
             ));
+        }
+        if text.bans.as_ref().is_some_and(|bans| bans.set.len() > BANS_LIMIT) {
+            return Err(format!("the bans are longer than {BANS_LIMIT} bytes"));
+        }
+        if text.alerts.len() > ALERTS_LIMIT {
+            return Err(format!("there are more than {ALERTS_LIMIT} alerts"));
         }
         Ok(Self {
             sequence: text.sequence,
@@ -185,6 +259,7 @@ impl Manifest {
             module: module.flatten(),
             parts: text.parts,
             policy: text.policy.get().to_owned(),
+            beside: Beside { sets: text.sets, bans: text.bans, alerts: text.alerts },
         })
     }
 
@@ -204,6 +279,12 @@ impl Manifest {
             #[serde(skip_serializing_if = "<[PartRef]>::is_empty")]
             parts: &'a [PartRef],
             policy: &'a RawValue,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            sets: Option<&'a SetsRef>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            bans: Option<&'a BansRef>,
+            #[serde(skip_serializing_if = "<[Alert]>::is_empty")]
+            alerts: &'a [Alert],
         }
         let policy: &RawValue = serde_json::from_str(&self.policy).map_err(|error| error.to_string())?;
         let out = Out {
@@ -213,12 +294,19 @@ impl Manifest {
             module: self.module.map(|module| module.to_string()),
             parts: &self.parts,
             policy,
+            sets: self.beside.sets.as_ref(),
+            bans: self.beside.bans.as_ref(),
+            alerts: &self.beside.alerts,
         };
         let value = serde_json::to_string(&out).map_err(|error| error.to_string())?;
         let metadata = Metadata { sequence: Some(self.sequence), hash: Some(sha256_hex(value.as_bytes())) };
         let metadata = serde_json::to_string(&metadata).map_err(|error| error.to_string())?;
         Ok((value, metadata))
     }
+}
+
+fn are_parts(parts: &[PartRef]) -> bool {
+    parts.len() <= PARTS_LIMIT && parts.iter().all(|part| is_hash(&part.hash) && part.bytes <= PART_LIMIT)
 }
 
 /// SHA-256 as lower-case hex.
@@ -237,6 +325,23 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// Bytes from their hex digits, either case; `None` when that is not what it
+/// is.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.as_bytes()
+        .chunks_exact(2)
+        .map(|pair| match *pair {
+            [high, low] => Some(digit(high)?.wrapping_shl(4) | digit(low)?),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Whether a text is the hash of something: 64 lower-case hex digits.

@@ -78,6 +78,9 @@ const fn need(path: &'static str, value: Option<&'static str>, since: Version) -
 
 const V3: Version = Version(0, 3, 0);
 
+/// The first version that reads what stands beside the policy in a manifest.
+pub const BESIDE: Version = V3;
+
 /// What came after [`FIRST`].
 pub const NEEDS: [Need; 46] = [
     need("$schema", None, Version(0, 2, 0)),

@@ -17,6 +17,8 @@
 //! 5. When nothing came past `max_stale`, `on_failure` decides: the last good
 //!    policy acts on, or nothing does.
 
+mod swap;
+
 use std::cell::RefCell;
 use std::hash::Hasher as _;
 use std::rc::Rc;
@@ -26,8 +28,9 @@ use siphasher::sip::SipHasher13;
 
 use super::compile::{Gateway, compile};
 use super::follow::{Follower, Outcome};
-use super::manifest::{Manifest, PartRef};
+use super::manifest::{Alert, Manifest, PartRef};
 use super::{RefreshFailure, Source};
+use crate::addresses::StoredSets;
 use crate::error::clip;
 use crate::platform::{ControlClient, PolicyStore};
 use crate::stages::bans::BanSet;
@@ -70,6 +73,8 @@ pub struct Snapshot {
     pub stored: Option<BoundSets>,
     /// The bans of the manifest, where it has any.
     pub bans: Option<Rc<BanSet>>,
+    /// What an operator should look at.
+    pub alerts: Vec<Alert>,
 }
 
 impl Snapshot {
@@ -84,7 +89,19 @@ impl Snapshot {
     #[must_use]
     pub fn none() -> Option<Self> {
         let gateway = Rc::new(compile("{\"version\": 1}").ok()?);
-        Some(Self { gateway, revision: "none".to_owned(), sequence: None, stored: None, bans: None })
+        Some(Self::of(gateway, "none"))
+    }
+
+    /// A policy with nothing beside it.
+    fn of(gateway: Rc<Gateway>, revision: &str) -> Self {
+        Self {
+            gateway,
+            revision: revision.to_owned(),
+            sequence: None,
+            stored: None,
+            bans: None,
+            alerts: Vec::new(),
+        }
     }
 }
 
@@ -144,8 +161,21 @@ pub(super) type Part = (PartRef, Rc<[u8]>);
 #[derive(Debug, Default)]
 pub struct Holder {
     current: Option<Rc<Snapshot>>,
+    /// The length and the metadata of the manifest that `current` is from.
+    taken: Option<(usize, String)>,
+    /// The hash of the document that `current` was compiled from.
+    document: Option<u128>,
     /// The parts that belong to `current`.
     parts: Vec<Part>,
+    /// Why the stored sets of `current` are not there, where they are not.
+    without_sets: Option<String>,
+    /// Why the bans of `current` are not those of its manifest, where they are
+    /// not: the last ones that could be read act on.
+    without_bans: Option<String>,
+    /// The generation of sets that a request is loading, and since when.
+    loading: Option<(u64, Timestamp)>,
+    /// The sets that were loaded last, until `current` has them.
+    loaded: Option<Rc<StoredSets>>,
     /// When a source was asked that then answered.
     checked: Option<Timestamp>,
     /// When a refresh after a response was last given out.
@@ -216,6 +246,12 @@ impl Holder {
                 (true, true) => Need::Nothing,
             };
         }
+        // A policy whose sets are missing is not whole: somebody tries again
+        // soon, and not before a response.
+        if self.without_sets.is_some() && since(self.tried, now) >= RETRY_AFTER {
+            self.tried = Some(now);
+            return Need::RefreshAfter;
+        }
         // Whoever is told to refresh does: the others are told nothing for an
         // interval.
         if since(self.checked, now) < interval || since(self.tried, now) < interval {
@@ -282,6 +318,14 @@ impl Holder {
     /// Reads a manifest that a source showed: `None` when it is no newer than
     /// what is held.
     pub(super) fn weigh(&mut self, value: &str, metadata: Option<&str>) -> Result<Option<Manifest>, Refused> {
+        // Most of what is read is what is held: that is known from its
+        // metadata and its length, without hashing and parsing a megabyte.
+        if let (Some((length, held)), Some(metadata)) = (&self.taken, metadata)
+            && (*length, held.as_str()) == (value.len(), metadata)
+            && self.without_sets.is_none()
+        {
+            return Ok(None);
+        }
         let hash = fingerprint(value, metadata);
         if let Some((refused, why)) = &self.refused
             && *refused == hash
@@ -289,7 +333,7 @@ impl Holder {
             return Err(why.clone());
         }
         match Manifest::parse(value, metadata) {
-            Ok(manifest) if self.have().is_some_and(|have| manifest.sequence <= have) => Ok(None),
+            Ok(manifest) if self.is_held(manifest.sequence) => Ok(None),
             Ok(manifest) => Ok(Some(manifest)),
             Err(error) => {
                 let refused = Refused { authentic: error.sequence.is_some(), reason: error.reason };
@@ -311,34 +355,6 @@ impl Holder {
     /// The parts that are held already.
     pub(super) fn held_part(&self, part: &PartRef) -> Option<Part> {
         self.parts.iter().find(|(held, _)| held == part).cloned()
-    }
-
-    /// Swaps a manifest in, with all its parts. Meanwhile another request may
-    /// have swapped in a newer one, which then stays.
-    pub(super) fn take(
-        &mut self,
-        manifest: Manifest,
-        parts: Vec<Part>,
-        value: &str,
-        metadata: Option<&str>,
-    ) -> Result<(), Refused> {
-        if self.have().is_some_and(|have| manifest.sequence <= have) {
-            return Ok(());
-        }
-        let gateway = compile(&manifest.policy).map_err(|error| {
-            let reason = format!("revision {} does not compile: {error}", manifest.revision);
-            let refused = Refused { authentic: true, reason };
-            self.refuse(fingerprint(value, metadata), Some(manifest.sequence), refused)
-        })?;
-        self.parts = parts;
-        self.current = Some(Rc::new(Snapshot {
-            gateway: Rc::new(gateway),
-            revision: manifest.revision,
-            sequence: Some(manifest.sequence),
-            stored: None,
-            bans: None,
-        }));
-        Ok(())
     }
 
     /// Takes in how a refresh ended that began at `begun`. Gives a line for
@@ -384,8 +400,13 @@ impl Holder {
         }
         self.degraded = match outcome {
             Err((reason, _)) => Some(clip(&reason, REASON_LIMIT).to_owned()),
-            // A newer one is known, and this module cannot use it.
-            Ok(_) => self.unusable.as_ref().map(|(_, reason)| clip(reason, REASON_LIMIT).to_owned()),
+            // A newer one is known, and this module cannot use it; or a part
+            // of this one is missing.
+            Ok(_) => {
+                let unusable = self.unusable.as_ref().map(|(_, reason)| reason);
+                let missing = self.without_sets.as_ref().or(self.without_bans.as_ref());
+                unusable.or(missing).map(|reason| clip(reason, REASON_LIMIT).to_owned())
+            }
         };
         if self.degraded == before { None } else { Some(self.describe()) }
     }
@@ -418,14 +439,7 @@ impl Holder {
         };
         let gateway = compile(text)
             .map_err(|error| (format!("the {revision} policy does not compile: {error}"), false))?;
-        let gateway = Rc::new(gateway);
-        self.current = Some(Rc::new(Snapshot {
-            gateway,
-            revision: revision.to_owned(),
-            sequence: None,
-            stored: None,
-            bans: None,
-        }));
+        self.current = Some(Rc::new(Snapshot::of(Rc::new(gateway), revision)));
         Ok(true)
     }
 }

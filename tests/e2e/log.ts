@@ -15,6 +15,7 @@ export interface Access {
   reason?: string;
   status: number;
   stages?: Stage[];
+  tags?: string[];
   cache?: string;
   variant?: string;
   upstream?: string;

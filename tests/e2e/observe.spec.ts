@@ -57,6 +57,7 @@ const SCHEMA: Record<keyof Access, (value: unknown) => boolean> = {
     Array.isArray(value) &&
     value.length > 0 &&
     value.every(({ stage, verdict }) => stage && verdict),
+  tags: (value) => Array.isArray(value) && value.every((tag) => /^[a-z0-9_-]+$/.test(String(tag))),
   cache: (value) => /^[a-z-]+$/.test(String(value)),
   variant: (value) => typeof value === "string",
   upstream: (value) => typeof value === "string",

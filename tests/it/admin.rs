@@ -9,8 +9,10 @@ mod forms;
 mod limiter;
 mod openapi;
 mod properties;
+mod sets;
 mod tokens;
 
+pub use self::sets::sets_of;
 use edgeweir::admin::endpoints::PREFIX;
 use edgeweir::admin::tokens::Tokens;
 use edgeweir::exchange::PlainHead;
@@ -65,6 +67,7 @@ impl Admin {
             let answer = control::push(&admin.gate.platform.control, base, &control::document(name));
             assert!(answer["refused"].is_null(), "{answer}");
         }
+        sets::import_samples(&admin.gate.platform.control);
         admin
     }
 
@@ -146,6 +149,8 @@ pub fn refused(response: &Response) -> (u16, String) {
 pub struct Sample {
     pub method: &'static str,
     pub target: &'static str,
+    /// The path as the table of endpoints has it.
+    pub path: &'static str,
     pub fields: &'static [(&'static str, &'static str)],
     pub body: String,
     /// The least role that may.
@@ -159,6 +164,7 @@ pub fn samples() -> Vec<Sample> {
     let explain = json!({"url": "https://app.example/x"}).to_string();
     let replay = json!({"records": "{\"schema\":1}\n"}).to_string();
     let rollback = json!({"to": "r1"}).to_string();
+    let rollback_sets = json!({"to": 1}).to_string();
     let none = String::new();
     let all = [
         ("GET", "/policy", &[][..], &none, "reader"),
@@ -174,10 +180,19 @@ pub fn samples() -> Vec<Sample> {
         ("GET", "/health", &[], &none, "reader"),
         ("GET", "/openapi.json", &[], &none, "reader"),
         ("GET", "/schema.json", &[], &none, "reader"),
+        ("GET", "/address-sets", &[], &none, "reader"),
+        ("DELETE", "/address-sets/drop", &[], &none, "operator"),
+        ("POST", "/address-sets/rollback", &[], &rollback_sets, "operator"),
+        ("GET", "/address/192.0.2.7", &[], &none, "reader"),
     ];
-    let sample = |(method, target, fields, body, role): (_, _, &'static [_], &String, _)| Sample {
+    let sample = |(method, target, fields, body, role): (_, &'static str, &'static [_], &String, _)| Sample {
         method,
         target,
+        path: match target.split('?').next().unwrap_or_default() {
+            "/address-sets/drop" => "/address-sets/{name}",
+            "/address/192.0.2.7" => "/address/{ip}",
+            path => path,
+        },
         fields,
         body: body.clone(),
         role,

@@ -6,6 +6,7 @@ pub mod memory;
 mod messages;
 mod modules;
 mod publishing;
+mod sets;
 mod simulation;
 mod world;
 

@@ -16,9 +16,10 @@ use edgeweir::gateway::{Acting, Isolate, handle};
 use edgeweir::observe::record::Record;
 use edgeweir::platform::{
     AdminPlatform, BanRows, BanStore, BodyError, Clock, ControlClient, CounterPeek, Counters, LimiterClient,
-    Origin, Pause, PolicyStore, ResponseStore,
+    Origin, PartRead, Pause, PolicyStore, ResponseStore,
 };
 use edgeweir::policy::compile;
+use edgeweir::policy::manifest::sha256_hex;
 use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::bans::limiter::LimiterBans;
 use edgeweir::stages::bans::message::Message;
@@ -612,6 +613,7 @@ impl Gate {
                 sequence: Some(1),
                 stored: None,
                 bans: None,
+                alerts: Vec::new(),
             },
             degraded: false,
             available: true,
@@ -694,6 +696,20 @@ pub struct FakeStore {
     pub count: Cell<u32>,
     pub parts: RefCell<BTreeMap<String, Vec<u8>>>,
     pub part_reads: Cell<u32>,
+    /// How long requests have waited for each other.
+    pub paused: Cell<Duration>,
+}
+
+/// What the platform says of these bytes.
+pub fn part_read(bytes: Vec<u8>) -> PartRead {
+    PartRead { hash: sha256_hex(&bytes), bytes }
+}
+
+impl Pause for FakeStore {
+    async fn pause(&self, span: Duration) {
+        Turn(false).await;
+        self.paused.set(self.paused.get() + span);
+    }
 }
 
 impl PolicyStore for FakeStore {
@@ -703,9 +719,10 @@ impl PolicyStore for FakeStore {
         self.reads.borrow_mut().pop_front().unwrap_or(Ok(None))
     }
 
-    async fn read_part(&self, hash: &str, _: Duration) -> Result<Option<Vec<u8>>, PlatformError> {
+    async fn read_parts(&self, hashes: &[&str], _: Duration) -> Result<Vec<Option<PartRead>>, PlatformError> {
         Turn(false).await;
-        self.part_reads.set(self.part_reads.get() + 1);
-        Ok(self.parts.borrow().get(hash).cloned())
+        self.part_reads.set(self.part_reads.get() + u32::try_from(hashes.len()).unwrap());
+        let parts = self.parts.borrow();
+        Ok(hashes.iter().map(|hash| parts.get(*hash).cloned().map(part_read)).collect())
     }
 }

@@ -104,6 +104,11 @@ fn each_field_is_checked() {
         "policy=null",
         "sequence=0",
         "sequence=18446744073709551615",
+        // What a later version adds.
+        "other=1",
+        "sets={\"generation\":1,\"parts\":[]}",
+        "bans={\"generation\":1,\"set\":\"\"}",
+        "alerts=[]",
     ] {
         assert!(Manifest::parse(&whole(good), None).is_ok(), "{good}");
     }
@@ -129,7 +134,10 @@ fn each_field_is_checked() {
         "module=\"0.1\"",
         "module=\"x\"",
         "policy=",
-        "other=1",
+        "sets={\"generation\":1}",
+        "sets={\"generation\":1,\"parts\":[{\"hash\":\"a\",\"bytes\":1}]}",
+        "bans={\"generation\":-1,\"set\":\"\"}",
+        "alerts=[{}]",
     ] {
         assert!(Manifest::parse(&whole(bad), None).is_err(), "{bad}");
     }

@@ -2,6 +2,7 @@
 //! broken or empty.
 
 mod follow;
+mod sets;
 
 use std::cell::RefCell;
 use std::time::Duration;

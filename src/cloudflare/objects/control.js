@@ -67,6 +67,8 @@ export function applyWrites(storage, writes) {
         sql.exec(`INSERT INTO ${table} (number, text) VALUES (?, ?)`, number, text);
       } else if (kind === "object") {
         putObject(sql, ...write);
+      } else if (kind === "forget") {
+        sql.exec("DELETE FROM objects WHERE hash = ?", ...write);
       } else if (kind === "alarm") {
         // Rejects only where the storage has failed as a whole, and with it
         // everything above.
@@ -91,6 +93,11 @@ function putObject(sql, hash, bytes) {
 export async function putKey(namespace, key, value, metadata, milliseconds) {
   const options = metadata === undefined ? undefined : { metadata: JSON.parse(metadata) };
   await within(namespace.put(key, value, options), milliseconds);
+}
+
+/** Removes a key, or fails within so many milliseconds. */
+export async function deleteKey(namespace, key, milliseconds) {
+  await within(namespace.delete(key), milliseconds);
 }
 
 /** Value and metadata of a key as [text, JSON text], past the location's copy as far as may be. */

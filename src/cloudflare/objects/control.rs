@@ -54,6 +54,9 @@ extern "C" {
         deadline: u32,
     ) -> Promise;
 
+    #[wasm_bindgen(js_name = deleteKey)]
+    fn delete_key(namespace: &JsValue, key: &str, deadline: u32) -> Promise;
+
     #[wasm_bindgen(js_name = getKey)]
     fn get_key(namespace: &JsValue, key: &str, deadline: u32) -> Promise;
 }
@@ -171,6 +174,7 @@ impl ControlStore for Storage {
                 Write::Object(hash, bytes) => {
                     Array::of3(&"object".into(), &hash.into(), &Uint8Array::from(bytes.as_slice()))
                 }
+                Write::Forget(hash) => Array::of2(&"forget".into(), &hash.into()),
                 Write::Alarm(at) => Array::of2(&"alarm".into(), &(at.millis() as f64).into()),
             };
             list.push(&entry);
@@ -203,6 +207,11 @@ impl Manifests {
 impl ManifestStore for Manifests {
     async fn put_part(&self, hash: &str, bytes: &[u8]) -> std::result::Result<(), PlatformError> {
         self.put(&part_key(hash), &Uint8Array::from(bytes), None).await
+    }
+
+    async fn delete_part(&self, hash: &str) -> std::result::Result<(), PlatformError> {
+        let deleted = delete_key(self.namespace()?, &part_key(hash), STORE_WAIT);
+        JsFuture::from(deleted).await.map(|_| ()).map_err(|error| failure(Dependency::PolicyStore, &error))
     }
 
     async fn put_active(&self, value: &str, metadata: &str) -> std::result::Result<(), PlatformError> {

@@ -28,6 +28,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::{BANS_LIMIT, Ban, MANUAL, is_bannable};
 use crate::addresses::{AddressIndex, SetId};
 use crate::stages::ip_filter::prefix::Prefix;
@@ -62,6 +65,8 @@ pub type Lifted = (Prefix, u64);
 /// What is wrong with a binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
+    /// It is no base64.
+    Text,
     /// Its format is not read by this module.
     Format,
     /// It ends too early, or goes on after its end.
@@ -77,6 +82,7 @@ pub enum Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Text => "the bans are no base64",
             Self::Format => "the bans are of another format",
             Self::Length => "the bans are not as long as they say",
             Self::Value => "the bans hold something that is no number or cause",
@@ -276,7 +282,21 @@ impl<'a> Reader<'a> {
 /// The end of the year 9999: RFC 3339 writes nothing later.
 const TIME_LIMIT: u64 = 253_402_300_800;
 
+/// The binary as it stands in a manifest: base64 (RFC 4648, 4).
+#[must_use]
+pub fn encode_text(bans: Vec<Entry>, lifted: Vec<Lifted>) -> String {
+    BASE64.encode(encode(bans, lifted))
+}
+
 impl BanSet {
+    /// Reads what stands in a manifest.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn parse(text: &str, generation: u64) -> Result<Self, Damage> {
+        Self::decode(&BASE64.decode(text).map_err(|_| Damage::Text)?, generation)
+    }
+
     /// Reads a binary that was published under this generation.
     ///
     /// # Errors

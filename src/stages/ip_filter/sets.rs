@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::config::AddressSetConfig;
 use super::prefix::Prefix;
-use crate::addresses::{AddressIndex, Builder, Hit, SetId, StoredSets};
+use crate::addresses::{AddressIndex, Builder, Hit, SetId, StoredSet, StoredSets};
 use crate::policy::decode::{Problems, Trail};
 use crate::policy::units::Name;
 
@@ -156,6 +156,15 @@ impl<'a> Sets<'a> {
             let hits = bound.sets.index.find(address);
             hits.filter_map(|hit| Some((hit.prefix, bound.number(&hit)?)))
         })
+    }
+
+    /// What is known of a set by its name, where it is a stored one of the
+    /// policy's, and there.
+    #[must_use]
+    pub fn stored_set(&self, name: &str) -> Option<&'a StoredSet> {
+        // A set of the policy's own may have the name of a stored one.
+        self.names.stored.iter().find(|stored| *stored == name)?;
+        self.stored?.sets.sets.iter().find(|set| set.name == name)
     }
 
     /// Whether a stored set is there.

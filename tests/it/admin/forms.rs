@@ -99,6 +99,7 @@ fn every_body_has_a_limit() {
         ("/policy/validate", DOCUMENT_LIMIT),
         ("/policy/diff", DOCUMENT_LIMIT),
         ("/policy/rollback", 16 << 10),
+        ("/address-sets/rollback", 16 << 10),
         ("/explain", DOCUMENT_LIMIT + (512 << 10)),
         ("/replay", REPLAY_LIMIT),
     ];

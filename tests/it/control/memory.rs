@@ -97,6 +97,9 @@ impl ControlStore for MemoryStore {
                 Write::Object(hash, bytes) => {
                     disk.objects.entry(hash).or_insert(bytes);
                 }
+                Write::Forget(hash) => {
+                    disk.objects.remove(&hash);
+                }
                 Write::Alarm(at) => disk.alarm = Some(at),
             }
         }

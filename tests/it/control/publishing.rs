@@ -67,6 +67,10 @@ impl ManifestStore for Shelf {
         self.call("part", format!("part {}", String::from_utf8_lossy(bytes))).await
     }
 
+    async fn delete_part(&self, hash: &str) -> Result<(), PlatformError> {
+        self.call("delete", format!("delete {hash}")).await
+    }
+
     async fn put_active(&self, value: &str, metadata: &str) -> Result<(), PlatformError> {
         let manifest: Value = serde_json::from_str(value).unwrap();
         self.begun.borrow_mut().push(self.now.get());

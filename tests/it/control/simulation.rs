@@ -8,15 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use edgeweir::addresses::StoredSets;
 use edgeweir::control::answer::{
     Acknowledgement, ActivePolicy, AuditEntry, AuditLog, AuditOutcome, History, RevisionDocument, Status,
     decode_answer,
 };
+use edgeweir::control::change_sets::{Author, change_sets};
 use edgeweir::control::client::seen;
 use edgeweir::control::message::{
     Action, AuditPage, HistoryPage, Push, RevisionOf, Role, Rollback, encode_request, revision_name,
 };
 use edgeweir::control::plane::handle;
+use edgeweir::control::sets::{SetsStatus, StoredSetsState};
 use edgeweir::platform::Clock as _;
 use edgeweir::platform::ControlClient as _;
 use edgeweir::policy::manifest::{Manifest, sha256_hex};
@@ -25,6 +28,7 @@ use edgeweir::time::millis_of;
 use serde_json::json;
 
 use super::world::{FromLocation, ToControl, World};
+use crate::admin::sets_of;
 use crate::fake::START;
 
 /// What an author was told.
@@ -40,6 +44,9 @@ struct Authors {
     /// By the text of the change, which is its own.
     told: RefCell<BTreeMap<String, Told>>,
     documents: RefCell<BTreeSet<String>>,
+    /// The generations of sets that were acknowledged, with sequence and
+    /// message.
+    sets: RefCell<Vec<(u64, u64, String)>>,
     attempts: Cell<u32>,
 }
 
@@ -48,6 +55,8 @@ struct Isolate {
     store: FromLocation,
     control: ToControl,
     highest: Cell<u64>,
+    /// The highest generation of sets that it had.
+    generation: Cell<u64>,
     acts: Cell<u32>,
     refusals: Cell<u32>,
 }
@@ -60,6 +69,8 @@ struct Run {
     max_stale: u64,
     is_control: bool,
     is_closed: bool,
+    /// Whether the policies name a stored set.
+    names_sets: bool,
     seed: u64,
 }
 
@@ -76,6 +87,7 @@ impl Run {
             interval,
             is_control,
             is_closed,
+            names_sets: random.percent(60),
             seed,
             world,
         };
@@ -92,6 +104,7 @@ impl Run {
             store: FromLocation { world: Rc::clone(&world), location, answered: Rc::default() },
             control: ToControl { world, failed: Rc::default(), answered: Rc::default() },
             highest: Cell::new(0),
+            generation: Cell::new(0),
             acts: Cell::new(0),
             refusals: Cell::new(0),
         })
@@ -103,7 +116,12 @@ impl Run {
             "source": if self.is_control { "control" } else { "kv" },
             "on_failure": if self.is_closed { "closed" } else { "last_good" },
         });
-        json!({"version": 1, "refresh": refresh, "address_sets": {name: {"prefixes": []}}}).to_string()
+        let mut document =
+            json!({"version": 1, "refresh": refresh, "address_sets": {name: {"prefixes": []}}});
+        if self.names_sets {
+            document["address_sets"]["list"] = json!({"stored": true});
+        }
+        document.to_string()
     }
 
     /// What the newest acknowledgement of that time or before says.
@@ -138,6 +156,17 @@ impl Run {
         assert!(sequence >= isolate.highest.get(), "seed {seed}: an isolate went back to {sequence}");
         isolate.highest.set(sequence);
         isolate.acts.set(isolate.acts.get() + 1);
+        if let Some(bound) = &snapshot.stored {
+            let generation = bound.sets.generation;
+            assert!(self.names_sets, "seed {seed}: loaded for nobody");
+            assert!(generation >= isolate.generation.get(), "seed {seed}: back to sets {generation}");
+            isolate.generation.set(generation);
+            // Whoever has the publication that carries a generation has it.
+            let sets = self.authors.sets.borrow();
+            let carried = sets.iter().filter(|(_, carried, _)| *carried > 0 && *carried <= sequence);
+            let newest = carried.map(|(generation, ..)| *generation).max().unwrap_or(0);
+            assert!(generation >= newest, "seed {seed}: sets {generation} instead of {newest}");
+        }
         if self.is_control {
             // Only a call that failed in the last second excuses an isolate,
             // and then only until max_stale.
@@ -223,6 +252,55 @@ impl Run {
             Err(_) => return,
         };
         authors.told.borrow_mut().insert(message, told);
+    }
+
+    /// One import by somebody.
+    async fn import(self: Rc<Self>) {
+        let (world, authors) = (&self.world, &self.authors);
+        let attempt = authors.attempts.get() + 1;
+        authors.attempts.set(attempt);
+        let control = ToControl { world: Rc::clone(world), failed: Rc::default(), answered: Rc::default() };
+        let message = format!("import-{attempt}");
+        let author = Author { name: "bob", role: Role::Operator, change: "import list", message: &message };
+        let names = ["list".to_owned(), format!("other-{attempt}")];
+        let sets = sets_of(&names.each_ref().map(String::as_str));
+        let edit = |_: &StoredSets, _: &SetsStatus| Ok::<_, ()>(Some(sets.clone()));
+        if let Ok(Some(done)) = change_sets(&control, &author, None, edit).await {
+            authors.sets.borrow_mut().push((done.generation, done.sequence, message));
+        }
+    }
+
+    /// Every import that was acknowledged has a generation of its own and
+    /// stands in the audit log once; what is replaced for a day or was never
+    /// named is gone.
+    fn check_sets(&self) {
+        let seed = self.seed;
+        let audit = self.audit();
+        let status: SetsStatus = self.say(&Action::Sets);
+        let mut generations = BTreeSet::new();
+        for (generation, _, message) in &*self.authors.sets.borrow() {
+            assert!(generations.insert(*generation), "seed {seed}: generation {generation} twice");
+            assert!(*generation <= status.present.generation, "seed {seed}: {generation} is lost");
+            let entries: Vec<_> = audit.iter().filter(|entry| entry.message == *message).collect();
+            let accepted = entries.iter().filter(|entry| entry.outcome == AuditOutcome::Accepted);
+            assert_eq!(accepted.count(), 1, "seed {seed}: {message}");
+        }
+        let state = StoredSetsState::load(&self.world.store).unwrap();
+        assert!(state.loose.is_empty(), "seed {seed}: parts of no list after hours");
+        let parts = self.world.kv.parts.borrow();
+        for part in &status.present.parts {
+            assert!(part.fits(&parts[&part.hash].1), "seed {seed}: a part of the sets is missing");
+        }
+        for isolate in &*self.isolates.borrow() {
+            let snapshot = isolate.holder.borrow().current();
+            let Some(bound) = snapshot.as_ref().and_then(|snapshot| snapshot.stored.as_ref()) else {
+                let is_nothing = !self.names_sets || status.present.generation == 0 || snapshot.is_none();
+                // The first manifest may be one by hand that names none.
+                assert!(is_nothing, "seed {seed}: no sets");
+                continue;
+            };
+            assert_eq!(bound.sets.generation, status.present.generation, "seed {seed}");
+        }
     }
 
     fn every_isolate(self: &Rc<Self>) {
@@ -342,6 +420,7 @@ impl Run {
 #[derive(Default, Debug)]
 struct Sum {
     accepted: usize,
+    imports: usize,
     refused: usize,
     deaths: u32,
     writes: usize,
@@ -368,7 +447,8 @@ fn run(seed: u64, sum: &mut Sum) {
         let until = world.clock.get() + random.within(1, 1_000);
         world.run_until(until);
         match random.within(0, 100) {
-            0..=14 => world.spawn(Rc::clone(&run).change()),
+            0..=11 => world.spawn(Rc::clone(&run).change()),
+            12..=14 => world.spawn(Rc::clone(&run).import()),
             15..=17 => {
                 // Two at once, on one base.
                 world.spawn(Rc::clone(&run).change());
@@ -418,6 +498,8 @@ fn run(seed: u64, sum: &mut Sum) {
     run.check_records();
     run.check_rate();
     run.check_published();
+    run.check_sets();
+    sum.imports += run.authors.sets.borrow().len();
     let told = run.authors.told.borrow();
     let accepted = told.values().filter(|told| matches!(told, Told::Accepted { .. })).count();
     sum.accepted += accepted;
@@ -442,6 +524,7 @@ fn run_all(from: u64, to: u64) {
     println!("{sum:?}");
     let runs = (to - from) as usize;
     assert!(sum.accepted > 2 * runs && sum.refused > runs && sum.deaths as usize > 5 * runs, "{sum:?}");
+    assert!(2 * sum.imports > runs, "{sum:?}");
     assert!(sum.writes > 2 * runs && sum.acts as usize > 100 * runs && sum.refusals > 0, "{sum:?}");
 }
 

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use edgeweir::control::publication::{Guard, publish, serve};
 use edgeweir::error::{Dependency, PlatformError};
-use edgeweir::platform::{Clock, ControlClient, ManifestStore, PolicyStore, Stored};
+use edgeweir::platform::{Clock, ControlClient, ManifestStore, PartRead, Pause, PolicyStore, Stored};
 use edgeweir::time::{Timestamp, millis_of};
 
 use super::memory::MemoryStore;
-use crate::fake::START;
+use crate::fake::{START, part_read};
 
 /// SplitMix64: the same numbers for the same seed.
 pub struct Random(Cell<u64>);
@@ -279,6 +279,16 @@ impl ManifestStore for World {
         self.store.point()
     }
 
+    async fn delete_part(&self, hash: &str) -> Result<(), PlatformError> {
+        self.store.point()?;
+        self.sleep(self.random.within(1, 200)).await;
+        if self.chaos.get() && self.random.percent(20) {
+            return Err(Self::failed(Dependency::PolicyStore));
+        }
+        self.kv.parts.borrow_mut().remove(hash);
+        self.store.point()
+    }
+
     async fn put_active(&self, value: &str, metadata: &str) -> Result<(), PlatformError> {
         self.store.point()?;
         self.kv.begun.borrow_mut().push(self.clock.get());
@@ -383,6 +393,12 @@ pub struct FromLocation {
     pub answered: Rc<Cell<Option<u64>>>,
 }
 
+impl Pause for FromLocation {
+    async fn pause(&self, span: Duration) {
+        self.world.sleep(millis_of(span)).await;
+    }
+}
+
 impl PolicyStore for FromLocation {
     async fn read_active(&self, deadline: Duration) -> Result<Option<Stored>, PlatformError> {
         let world = &self.world;
@@ -400,9 +416,20 @@ impl PolicyStore for FromLocation {
         Ok(Some((shown.value, Some(shown.metadata))))
     }
 
-    async fn read_part(&self, hash: &str, deadline: Duration) -> Result<Option<Vec<u8>>, PlatformError> {
+    async fn read_parts(
+        &self,
+        hashes: &[&str],
+        deadline: Duration,
+    ) -> Result<Vec<Option<PartRead>>, PlatformError> {
+        self.world.take(Dependency::PolicyStore, deadline).await?;
+        let read = hashes.iter().map(|hash| self.part(hash));
+        Ok(read.collect::<Result<Vec<_>, _>>()?.into_iter().map(|bytes| bytes.map(part_read)).collect())
+    }
+}
+
+impl FromLocation {
+    fn part(&self, hash: &str) -> Result<Option<Vec<u8>>, PlatformError> {
         let world = &self.world;
-        world.take(Dependency::PolicyStore, deadline).await?;
         let found = world.kv.parts.borrow().get(hash).cloned();
         let Some((at, mut bytes)) = found else { return Ok(None) };
         let random = &world.random;

@@ -1,0 +1,178 @@
+//! Changing the stored address sets, as the Worker that received a list does
+//! it: read all of them, change one, compile, hand the parts over, name them.
+//!
+//! The `Control` object never compiles a list: it serves every isolate of the
+//! environment, and a million prefixes are a second of its time.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::answer::{Refusal, Refused};
+use super::client;
+use super::message::{Action, Role};
+use super::sets::{SetInfo, SetSets, SetsAcknowledgement, SetsStatus};
+use crate::addresses::format::{decode, encode};
+use crate::addresses::{SetId, StoredSets};
+use crate::error::{Dependency, PlatformError};
+use crate::platform::ControlClient;
+use crate::policy::manifest::{PART_LIMIT, PartRef};
+
+/// How often a change is made anew because somebody else made one meanwhile.
+const ATTEMPTS: usize = 3;
+
+/// How long the object may take for one message.
+const WAIT: Duration = Duration::from_secs(15);
+
+/// Who changes the sets, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The role.
+    pub role: Role,
+    /// What is changed, for the audit log: `import drop`.
+    pub change: &'a str,
+    /// Why.
+    pub message: &'a str,
+}
+
+/// Why the sets were not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotChanged<E> {
+    /// What was to be changed cannot be.
+    Edit(E),
+    /// The object refused.
+    Refused(Box<Refused>),
+    /// The object failed; whether the change was made is not known.
+    Failed(PlatformError),
+}
+
+impl<E> From<PlatformError> for NotChanged<E> {
+    fn from(error: PlatformError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The present sets. `known` are sets that are at hand, and are taken where
+/// they are the present ones.
+///
+/// # Errors
+/// The object failed, or what it has is damaged.
+pub async fn present_sets(
+    control: &impl ControlClient,
+    status: &SetsStatus,
+    known: Option<&Rc<StoredSets>>,
+) -> Result<Rc<StoredSets>, PlatformError> {
+    let present = &status.present;
+    if let Some(known) = known.filter(|known| known.generation == present.generation) {
+        return Ok(Rc::clone(known));
+    }
+    let mut parts = Vec::with_capacity(present.parts.len());
+    for part in &present.parts {
+        let bytes = client::part(control, &part.hash, WAIT).await?;
+        if !part.fits(&bytes) {
+            return Err(PlatformError::failed(Dependency::Control, "a part has another hash"));
+        }
+        parts.push(bytes);
+    }
+    assemble(present.generation, &parts)
+        .map(Rc::new)
+        .map_err(|damage| PlatformError::failed(Dependency::Control, damage))
+}
+
+/// Sets from their parts, checked as a whole; no parts are no sets.
+///
+/// # Errors
+/// Says what is wrong with them.
+fn assemble(generation: u64, parts: &[Vec<u8>]) -> Result<StoredSets, String> {
+    if parts.is_empty() {
+        return Ok(StoredSets { generation, ..StoredSets::default() });
+    }
+    decode(parts.iter().map(Vec::as_slice)).map_err(|damage| damage.to_string())
+}
+
+/// Changes the sets: `edit` is given the present ones and what is known of
+/// them, and gives what shall be in their place, or nothing where nothing
+/// changes. It is asked again when somebody else was faster.
+///
+/// # Errors
+/// Says why nothing was changed.
+pub async fn change_sets<E>(
+    control: &impl ControlClient,
+    author: &Author<'_>,
+    known: Option<&Rc<StoredSets>>,
+    mut edit: impl FnMut(&StoredSets, &SetsStatus) -> Result<Option<StoredSets>, E>,
+) -> Result<Option<SetsAcknowledgement>, NotChanged<E>> {
+    let mut attempt = 0_usize;
+    loop {
+        attempt = attempt.saturating_add(1);
+        let status: SetsStatus = client::ask(control, &Action::Sets, WAIT).await?;
+        let base = status.present.generation;
+        let present = present_sets(control, &status, known).await?;
+        let Some(mut next) = edit(&present, &status).map_err(NotChanged::Edit)? else { return Ok(None) };
+        drop(present);
+        next.generation = base.saturating_add(1);
+        let sets = infos(&next);
+        let parts = hand_over(control, &next).await?;
+        drop(next);
+        let set = SetSets {
+            base,
+            parts,
+            sets,
+            change: author.change.to_owned(),
+            message: author.message.to_owned(),
+            author: author.name.to_owned(),
+            role: author.role,
+        };
+        match client::ask_or_refused(control, &Action::SetSets(set), WAIT).await? {
+            Ok(acknowledgement) => return Ok(Some(acknowledgement)),
+            Err(refused) if refused.reason == Refusal::StaleBase && attempt < ATTEMPTS => {}
+            Err(refused) => return Err(NotChanged::Refused(refused.into())),
+        }
+    }
+}
+
+/// Gives the object the parts of a binary; their hashes, in order.
+async fn hand_over(control: &impl ControlClient, sets: &StoredSets) -> Result<Vec<String>, PlatformError> {
+    if sets.sets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let binary = encode(sets);
+    let mut hashes = Vec::with_capacity(binary.len().div_ceil(PART_LIMIT));
+    for piece in binary.chunks(PART_LIMIT) {
+        let part: PartRef = client::put_part(control, piece, WAIT).await?;
+        hashes.push(part.hash);
+    }
+    Ok(hashes)
+}
+
+/// What is known of each set.
+#[must_use]
+pub fn infos(sets: &StoredSets) -> Vec<SetInfo> {
+    let counts = sets.index.counts(sets.sets.len());
+    let all = sets.sets.iter().zip(counts);
+    all.map(|(set, (v4, v6))| SetInfo {
+        name: set.name.clone(),
+        v4,
+        v6,
+        since: set.since,
+        source: set.source.clone(),
+    })
+    .collect()
+}
+
+impl StoredSets {
+    /// The sets without one of them; `None` where there is none of that name.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Option<Self> {
+        let gone = self.id(name)?;
+        let renumber = |set: SetId| match set.0.cmp(&gone.0) {
+            std::cmp::Ordering::Less => Some(set),
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Greater => Some(SetId(set.0.saturating_sub(1))),
+        };
+        let index = self.index.keep(renumber).finish();
+        let sets = self.sets.iter().filter(|set| set.name != name).cloned().collect();
+        Some(Self { generation: self.generation, sets, index })
+    }
+}
