@@ -299,13 +299,14 @@ impl<P: Platform> Journey<'_, P> {
             health,
             isolate: self.isolate,
             fresh,
+            failure: RefCell::default(),
         };
         let Answered { reply, refusal, cause } = request.answer().await;
         if let Some(refusal) = refusal {
             self.record.reason = Some(refusal.as_str());
             self.record.verdict = if refusal.is_failure() { Verdict::Failed } else { Verdict::Refused };
-            self.record.error = cause;
         }
+        self.record.error = cause;
         Ok(reply)
     }
 
@@ -406,12 +407,16 @@ impl<P: Platform> Journey<'_, P> {
     }
 }
 
+/// As much of an address as `client_address: network` lets be logged.
+fn logged_network(address: std::net::IpAddr) -> Option<Prefix> {
+    Prefix::containing(address, if address.is_ipv4() { 24 } else { 48 })
+}
+
 fn logged_address(setting: ClientAddress, identity: &Identity) -> Option<String> {
     let address = identity.address;
     match setting {
         ClientAddress::Address => Some(text::address(address)),
-        ClientAddress::Network => Prefix::containing(address, if address.is_ipv4() { 24 } else { 48 })
-            .map(|prefix| prefix.to_string()),
+        ClientAddress::Network => logged_network(address).map(|prefix| prefix.to_string()),
         ClientAddress::None => None,
     }
 }

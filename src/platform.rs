@@ -228,6 +228,50 @@ pub enum Write {
     Forget(String),
     /// When the object is to be woken, in place of what was set before.
     Alarm(Timestamp),
+    /// Sets a row of the bans, over the old one of that key.
+    Ban(BanRow),
+    /// Removes a row of the bans.
+    ForgetBan(String),
+    /// Removes all rows of the bans that have ended.
+    SweepBans(Timestamp),
+}
+
+/// What a row of the bans is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BanKind {
+    /// A trigger's ban.
+    Automatic,
+    /// A person's.
+    Manual,
+    /// None any more: it was taken away before its end.
+    Lifted,
+}
+
+impl BanKind {
+    /// Its number in SQL.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Automatic => 0,
+            Self::Manual => 1,
+            Self::Lifted => 2,
+        }
+    }
+}
+
+/// A row of the bans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanRow {
+    /// The network, in a form that sorts.
+    pub key: String,
+    /// What it is.
+    pub kind: BanKind,
+    /// When it ends.
+    pub until: Timestamp,
+    /// What is collected of it, without line breaks.
+    pub short: String,
+    /// Everything about it.
+    pub text: String,
 }
 
 /// The storage of the `Control` object: small tables of text.
@@ -260,6 +304,39 @@ pub trait ControlStore {
     /// # Errors
     /// The storage failed.
     fn object(&self, hash: &str) -> Result<Option<Vec<u8>>, PlatformError>;
+
+    /// A row of the bans, ended or not.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn ban(&self, key: &str) -> Result<Option<String>, PlatformError>;
+
+    /// At most `limit` rows of bans that hold at that moment, in the order of
+    /// their keys; only those behind `after`.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn bans(&self, after: &str, now: Timestamp, limit: usize) -> Result<Vec<String>, PlatformError>;
+
+    /// How many rows of a kind have not ended.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn ban_count(&self, kind: BanKind, now: Timestamp) -> Result<usize, PlatformError>;
+
+    /// The rows of a kind that end first and have not ended, at most `limit`:
+    /// each its key and its end in milliseconds, with a space between.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn first_bans(&self, kind: BanKind, now: Timestamp, limit: usize) -> Result<Vec<String>, PlatformError>;
+
+    /// Every row that has not ended, all of them as one text: a line each, its
+    /// key and behind a space what is collected of it.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn all_bans(&self, now: Timestamp) -> Result<String, PlatformError>;
 
     /// Stores everything or nothing, the alarm included, and nothing leaves
     /// the object before it is durable (the output gate).

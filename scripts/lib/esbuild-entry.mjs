@@ -13,6 +13,7 @@ const CLASS_ENTRY = "export default new Proxy(Entrypoint, classProxyHooks);";
 const OBJECT_ENTRY = `const edgeweir = {
   begin: exports.begin,
   beginRefresh: exports.beginRefresh,
+  beginReports: exports.beginReports,
   resume: exports.resume,
   trapped: handleMaybeCritical,
 };
@@ -29,7 +30,7 @@ export default {
 };`;
 
 /** What the entry calls; anything else that the module exports would be lost without a word. */
-const KNOWN = ["begin", "beginRefresh", "resume"];
+const KNOWN = ["begin", "beginRefresh", "beginReports", "resume"];
 
 const shim = readFileSync("shim.js", "utf8");
 const snippets = existsSync("snippets") ? readdirSync("snippets") : [];

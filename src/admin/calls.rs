@@ -60,6 +60,9 @@ pub(super) async fn call<P: Platform>(
         Call::RemoveSet => request.remove_set(segment, token).await,
         Call::RollbackSets => request.rollback_sets(token).await,
         Call::Address => request.address(segment).await,
+        Call::Bans => request.bans().await,
+        Call::Ban => request.ban(token).await,
+        Call::Unban => request.unban(token).await,
     }
 }
 
@@ -141,7 +144,7 @@ impl<P: Platform> Request<'_, P> {
         }
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
         let Some(text) = self.query(name)? else { return Ok(None) };
         let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         number.map(Some).ok_or_else(|| {

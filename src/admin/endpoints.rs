@@ -46,6 +46,12 @@ pub enum Call {
     RollbackSets,
     /// Tells what is known of an address.
     Address,
+    /// Lists bans.
+    Bans,
+    /// Bans networks.
+    Ban,
+    /// Lifts bans.
+    Unban,
 }
 
 /// What a parameter is.
@@ -57,6 +63,8 @@ pub enum Kind {
     Number,
     /// The name of a revision.
     Revision,
+    /// A network; it may stand there several times.
+    Networks,
 }
 
 /// A parameter of the query.
@@ -151,7 +159,7 @@ const PLAIN: Endpoint = Endpoint {
 };
 
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 17] = [
+pub const ENDPOINTS: [Endpoint; 20] = [
     Endpoint {
         path: "/policy",
         call: Call::Policy,
@@ -356,6 +364,61 @@ pub const ENDPOINTS: [Endpoint; 17] = [
         answer: "AddressReport",
         has_text: true,
         refusals: &[Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/bans",
+        call: Call::Bans,
+        summary: "The bans that hold now, by network.",
+        parameters: &[
+            Parameter {
+                name: "address",
+                description: "Only bans that hold this address.",
+                kind: Kind::Text,
+                required: false,
+            },
+            Parameter {
+                name: "after",
+                description: "Only bans behind this network.",
+                kind: Kind::Text,
+                required: false,
+            },
+            LIMIT,
+        ],
+        answer: "BanList",
+        refusals: &[Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/bans",
+        call: Call::Ban,
+        role: Role::Operator,
+        changes: true,
+        summary: "Bans networks until an end. A ban of a network that has one replaces it.",
+        body: "BanRequest",
+        answer: "BansAcknowledgement",
+        refusals: &[Refusal::Guarded, Refusal::TooManyBans, Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "DELETE",
+        path: "/bans",
+        call: Call::Unban,
+        role: Role::Operator,
+        changes: true,
+        summary: "Lifts the bans of exactly these networks.",
+        parameters: &[
+            Parameter {
+                name: "network",
+                description: "A network as it is banned. For several, several times; at most 1,000.",
+                kind: Kind::Networks,
+                required: true,
+            },
+            MESSAGE,
+        ],
+        answer: "BansAcknowledgement",
+        refusals: &[Refusal::NoSuchBan, Refusal::ControlUnavailable],
         ..PLAIN
     },
 ];

@@ -15,12 +15,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::address::AddressReport;
+use super::bans::BanRequest;
 use super::calls::{AdminHealth, Difference, RollbackRequest, Validated};
 use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, PREFIX, Parameter, Precondition};
 use super::explain::ReplayCall;
 use super::problem::{Details, Refusal};
 use super::sets::{AddressSets, RollbackSetsRequest};
 use crate::control::answer::{Acknowledgement, AuditLog, History};
+use crate::control::bans::{BanList, BansAcknowledgement};
 use crate::control::message::Role;
 use crate::control::sets::SetsAcknowledgement;
 use crate::error::Reason;
@@ -123,6 +125,9 @@ const fn operation_id(call: Call) -> &'static str {
         Call::AddressSets => "getAddressSets",
         Call::RemoveSet => "removeAddressSet",
         Call::RollbackSets => "rollbackAddressSets",
+        Call::Bans => "getBans",
+        Call::Ban => "banNetworks",
+        Call::Unban => "unbanNetworks",
         Call::Address => "getAddress",
     }
 }
@@ -184,6 +189,9 @@ fn segment(path: &str) -> Option<Value> {
 fn parameter(parameter: &Parameter) -> Value {
     let schema = match parameter.kind {
         Kind::Text => json!({"type": "string"}),
+        Kind::Networks => {
+            json!({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1_000})
+        }
         Kind::Number => json!({"type": "integer", "minimum": 0}),
         Kind::Revision => json!({"type": "string", "pattern": "^r(0|[1-9][0-9]*)$"}),
     };
@@ -268,6 +276,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<RollbackRequest>();
     read.subschema_for::<ReplayCall>();
     read.subschema_for::<RollbackSetsRequest>();
+    read.subschema_for::<BanRequest>();
     let explain = explain_call(&mut read);
     let mut written = settings().for_serialize().into_generator();
     add::<Acknowledgement>(&mut written);
@@ -281,6 +290,8 @@ fn schemas() -> Map<String, Value> {
     add::<AddressSets>(&mut written);
     add::<AddressReport>(&mut written);
     add::<SetsAcknowledgement>(&mut written);
+    add::<BanList>(&mut written);
+    add::<BansAcknowledgement>(&mut written);
     add::<Details<'static>>(&mut written);
     let document = json!({"type": "object", "description": "A JSON document."});
     let mut all =

@@ -58,11 +58,17 @@ pub enum Refusal {
     NoSuchSet,
     /// There is no such generation of the stored sets any more.
     NoSuchGeneration,
+    /// The guard list holds the network.
+    Guarded,
+    /// There is no such ban.
+    NoSuchBan,
+    /// There is no room for more bans of people.
+    TooManyBans,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::NoSuchEndpoint,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -85,6 +91,9 @@ impl Refusal {
         Self::SetInUse,
         Self::NoSuchSet,
         Self::NoSuchGeneration,
+        Self::Guarded,
+        Self::NoSuchBan,
+        Self::TooManyBans,
     ];
 
     /// The label.
@@ -113,6 +122,9 @@ impl Refusal {
             Self::SetInUse => "set-in-use",
             Self::NoSuchSet => "no-such-set",
             Self::NoSuchGeneration => "no-such-generation",
+            Self::Guarded => "guarded",
+            Self::NoSuchBan => "no-such-ban",
+            Self::TooManyBans => "too-many-bans",
         }
     }
 
@@ -123,10 +135,14 @@ impl Refusal {
             Self::BadRequest | Self::InvalidBody => 400,
             Self::Unauthenticated | Self::TokenExpired => 401,
             Self::Forbidden | Self::NeedsOwner => 403,
-            Self::NoSuchEndpoint | Self::NoSuchRevision | Self::NoSuchSet | Self::NoSuchGeneration => 404,
+            Self::NoSuchEndpoint
+            | Self::NoSuchRevision
+            | Self::NoSuchSet
+            | Self::NoSuchGeneration
+            | Self::NoSuchBan => 404,
             Self::MethodNotAllowed => 405,
             Self::SlowBody => 408,
-            Self::NeedsNewerModule | Self::SetInUse => 409,
+            Self::NeedsNewerModule | Self::SetInUse | Self::Guarded | Self::TooManyBans => 409,
             Self::StaleBase => 412,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -163,6 +179,9 @@ impl Refusal {
             Self::SetInUse => "The active policy names this set",
             Self::NoSuchSet => "There is no such set",
             Self::NoSuchGeneration => "There is no such generation any more",
+            Self::Guarded => "The guard list holds this network",
+            Self::NoSuchBan => "There is no such ban",
+            Self::TooManyBans => "There is no room for more bans",
         }
     }
 
@@ -280,6 +299,9 @@ impl Problem {
             ControlRefusal::NeedsOwner => Refusal::NeedsOwner,
             ControlRefusal::SetInUse => Refusal::SetInUse,
             ControlRefusal::NoSuchGeneration => Refusal::NoSuchGeneration,
+            ControlRefusal::Guarded => Refusal::Guarded,
+            ControlRefusal::NoSuchBan => Refusal::NoSuchBan,
+            ControlRefusal::TooManyBans => Refusal::TooManyBans,
             // Between modules of ours: nothing that a client could mend.
             ControlRefusal::Malformed
             | ControlRefusal::NoSuchAction

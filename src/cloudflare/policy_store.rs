@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::binding::{STATE, failure, timer};
 use super::glue;
+use super::origin::Edge;
 use super::task::wait;
 use crate::error::{Dependency, PlatformError};
 use crate::platform::{PartRead, Pause, PolicyStore, Stored};
@@ -19,8 +20,7 @@ pub struct KvPolicyStore;
 
 impl Pause for KvPolicyStore {
     async fn pause(&self, span: Duration) {
-        glue::pause(timer(span));
-        wait().await;
+        Edge.pause(span).await;
     }
 }
 

@@ -81,7 +81,7 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
             return Ok(());
         }
         let now = self.platform.now();
-        let Some(found) = self.context.isolate.ban(bans, self.context.bans, identity, now) else {
+        let Some(found) = self.context.isolate.ban(bans, self.context.bans, identity.address, now) else {
             self.push(stage);
             return Ok(());
         };

@@ -1,16 +1,18 @@
 //! Who is kept out for a while: the steps of the journey about bans, and what
 //! becomes of offences after it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Isolate, Journey};
+use super::{Isolate, Journey, logged_network};
 use crate::error::{Dependency, PlatformError, Reason, Reject};
-use crate::observe::record::{StageRecord, Verdict};
+use crate::observe::record::{ClientAddress, StageRecord, Verdict};
 use crate::platform::{Clock, LimiterClient, Pause, Platform};
 use crate::stages::Mode;
 use crate::stages::bans::message::{Message, Told};
 use crate::stages::bans::{Ban, BanSet, BansStage, Found, is_guarded};
 use crate::stages::identity::Identity;
+use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::Timestamp;
 
 /// How long a `Limiter` object may take to answer to a report.
@@ -28,7 +30,7 @@ impl Isolate {
         &self,
         stage: &BansStage,
         set: Option<&BanSet>,
-        identity: &Identity,
+        address: IpAddr,
         now: Timestamp,
     ) -> Option<Found> {
         if stage.mode == Mode::Off || (set.is_none() && self.bans.borrow().is_empty()) {
@@ -37,13 +39,18 @@ impl Isolate {
         if let Some(set) = set {
             self.bans.borrow_mut().settle(set);
         }
-        stage.judge(identity.address, set, &self.bans.borrow(), now)
+        stage.judge(address, set, &self.bans.borrow(), now)
     }
 
     /// Holds a ban until its end, or until the manifest decides. `generation`
     /// is the one under which `Control` took it, where that is known.
     pub fn hold_ban(&self, ban: Ban, generation: Option<u64>, now: Timestamp) {
         self.bans.borrow_mut().hold(ban, generation, now);
+    }
+
+    /// Drops what is held of a ban that was lifted.
+    pub fn lift_ban(&self, network: Prefix, now: Timestamp) {
+        self.bans.borrow_mut().lift(network, now);
     }
 
     /// Whether offences are to be reported by this request, after its
@@ -60,7 +67,7 @@ impl<P: Platform> Journey<'_, P> {
     pub(super) fn banned(&mut self, identity: &Identity, now: Timestamp) -> Result<(), Reject> {
         let stage = &self.gateway.bans;
         let set = self.acting.snapshot.bans.as_deref();
-        let Some(found) = self.isolate.ban(stage, set, identity, now) else {
+        let Some(found) = self.isolate.ban(stage, set, identity.address, now) else {
             return Ok(());
         };
         self.note_ban(if self.guarded { "guarded" } else { "deny" }, &found);
@@ -85,11 +92,20 @@ impl<P: Platform> Journey<'_, P> {
     }
 
     fn note_ban(&mut self, verdict: &'static str, found: &Found) {
+        // A trigger's ban names its client: as little as the setting says.
+        let setting = self.gateway.logged_address;
+        let prefix = match setting {
+            ClientAddress::Address => Some(found.prefix),
+            ClientAddress::Network => logged_network(found.prefix.address())
+                .filter(|network| network.length() < found.prefix.length())
+                .or(Some(found.prefix)),
+            ClientAddress::None => None,
+        };
         self.record.stages.push(StageRecord {
             stage: "entry.bans",
             verdict,
             rule: Some(found.cause.to_string()),
-            prefix: Some(found.prefix.to_string()),
+            prefix: prefix.map(|prefix| prefix.to_string()),
             shadow: found.shadow,
             error: None,
         });
