@@ -3,6 +3,7 @@
 mod access;
 mod asking;
 mod audit;
+mod bans;
 mod changes;
 mod failures;
 mod forms;
@@ -24,7 +25,7 @@ use edgeweir::policy::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 use crate::control;
-use crate::fake::{Gate, Response, With, request};
+use crate::fake::{Gate, Response, START, With, request};
 
 pub const ROLES: [&str; 3] = ["reader", "operator", "owner"];
 
@@ -68,6 +69,9 @@ impl Admin {
             assert!(answer["refused"].is_null(), "{answer}");
         }
         sets::import_samples(&admin.gate.platform.control);
+        // A trigger's, since that of a person would stand in the audit log.
+        let ban = json!({"network": "203.0.113.9/32", "since": START, "until": START + 600_000, "cause": "scanner", "count": 1});
+        control::ask(&admin.gate.platform.control, "report-bans", json!({"bans": [ban]}));
         admin
     }
 
@@ -164,6 +168,7 @@ pub fn samples() -> Vec<Sample> {
     let explain = json!({"url": "https://app.example/x"}).to_string();
     let replay = json!({"records": "{\"schema\":1}\n"}).to_string();
     let rollback = json!({"to": "r1"}).to_string();
+    let ban = json!({"network": "192.0.2.7", "duration": "1h", "reason": "because"}).to_string();
     let rollback_sets = json!({"to": 1}).to_string();
     let none = String::new();
     let all = [
@@ -184,6 +189,9 @@ pub fn samples() -> Vec<Sample> {
         ("DELETE", "/address-sets/drop", &[], &none, "operator"),
         ("POST", "/address-sets/rollback", &[], &rollback_sets, "operator"),
         ("GET", "/address/192.0.2.7", &[], &none, "reader"),
+        ("GET", "/bans", &[], &none, "reader"),
+        ("POST", "/bans", &[], &ban, "operator"),
+        ("DELETE", "/bans?network=203.0.113.9&message=sorry", &[], &none, "operator"),
     ];
     let sample = |(method, target, fields, body, role): (_, &'static str, &'static [_], &String, _)| Sample {
         method,

@@ -196,6 +196,7 @@ fn another_method_is_told_which_would_do() {
         ("/address-sets", "GET, HEAD"),
         ("/address-sets/{name}", "DELETE"),
         ("/address/{ip}", "GET, HEAD"),
+        ("/bans", "GET, HEAD, POST, DELETE"),
         // A set may have that name.
         ("/address-sets/rollback", "DELETE, POST"),
     ];
