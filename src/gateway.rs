@@ -183,6 +183,16 @@ impl<P: Platform> Journey<'_, P> {
             self.record.request_id = Some(identity.request_id.clone());
             self.record.trace_id = Some(identity.trace.trace_id.clone());
             self.record.client = logged_address(gateway.logged_address, identity);
+            if identity.chain.is_fallback() {
+                self.record.stages.push(StageRecord {
+                    stage: "identity",
+                    verdict: identity.chain.as_str(),
+                    rule: None,
+                    prefix: None,
+                    shadow: false,
+                    error: None,
+                });
+            }
         } else {
             self.record.request_id = Some(text::hex(fresh, 32));
         }
@@ -220,7 +230,9 @@ impl<P: Platform> Journey<'_, P> {
         // What the guard list holds is past every refusal by address.
         let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
         self.guarded = guarded;
-        self.client = Some(identity.network);
+        // Where the peer stands in for a client that nobody knows, offences are
+        // no one's: a stranger would get a hop of ours banned.
+        self.client = (!identity.chain.is_fallback()).then_some(identity.network);
         // Bans before rules: an allow rule is no way past one.
         self.banned(&identity, arrived)?;
         if let Some(filter) = &gateway.entry_ip_filter {

@@ -219,11 +219,26 @@ export function requestField(name) {
   }
 }
 
-/** Country, continent and ASN, one a line; nothing where the platform says nothing. */
+/**
+ * What the platform says about the request, as `RequestMetadata::parse` reads
+ * it: a line for each part, empty where it says nothing.
+ */
 export function requestMetadata() {
   const { cf } = current.request;
   if (!cf) return undefined;
-  return `${cf.country ?? ""}\n${cf.continent ?? ""}\n${cf.asn ?? ""}`;
+  const { country, continent, asn, tlsVersion, tlsCipher, verifiedBotCategory } = cf;
+  const { score, verifiedBot } = cf.botManagement ?? {};
+  const parts = [
+    country,
+    continent,
+    asn,
+    tlsVersion,
+    tlsCipher,
+    score,
+    verifiedBot,
+    verifiedBotCategory,
+  ];
+  return parts.map((part) => part ?? "").join("\n");
 }
 
 /** One field of a response. */

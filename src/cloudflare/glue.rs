@@ -37,8 +37,8 @@ extern "C" {
     #[wasm_bindgen(js_name = requestField)]
     pub fn request_field(name: &str) -> Option<String>;
 
-    /// Country, continent and ASN of the request, one a line, where the
-    /// platform knows them.
+    /// What the platform says about the request, as `RequestMetadata::parse`
+    /// reads it.
     #[wasm_bindgen(js_name = requestMetadata)]
     pub fn request_metadata() -> Option<String>;
 

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::exchange::RequestMetadata;
+
 /// What would become of a request, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -190,9 +192,15 @@ pub struct Who {
     /// The field that gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// What became of the chain: `not-read` (the peer is none of our hops),
+    /// `walked`, or `short` or `garbled`, where the peer was taken.
+    pub chain: &'static str,
     /// The chain as it was walked, from the peer on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hops: Vec<Hop>,
+    /// What the platform says about the request, as far as it was described.
+    #[serde(skip_serializing_if = "RequestMetadata::is_empty")]
+    pub platform: RequestMetadata,
     /// The request id.
     pub request_id: RequestId,
     /// Whether the client's trace is continued.
@@ -203,7 +211,7 @@ pub struct Who {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hop {
-    /// The address.
+    /// The address, or what stands in its place.
     pub address: String,
     /// Whether it is one of our own hops.
     pub trusted: bool,

@@ -82,11 +82,14 @@ const V3: Version = Version(0, 3, 0);
 pub const BESIDE: Version = V3;
 
 /// What came after [`FIRST`].
-pub const NEEDS: [Need; 46] = [
+pub const NEEDS: [Need; 49] = [
     need("$schema", None, Version(0, 2, 0)),
     need("admin", None, Version(0, 2, 0)),
     need("refresh.on_failure", None, Version(0, 2, 0)),
     need("refresh.source", Some("control"), Version(0, 2, 0)),
+    need("identity.client_address.trusted_depth", None, V3),
+    need("identity.client_address.on_short_chain", None, V3),
+    need("identity.client_address.on_garbled_chain", None, V3),
     need("guard_list", None, V3),
     need("address_sets.*.stored", None, V3),
     need("ip_filter.answer", None, V3),

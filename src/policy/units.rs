@@ -1,12 +1,13 @@
 //! The scalar types of the policy document. Each reads one JSON string or
 //! number strictly and says what it expected.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::stages::ip_filter::prefix::Prefix;
+use crate::stages::ip_filter::prefix::{InvalidPrefix, Prefix};
 use http::header::HeaderName;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
@@ -15,6 +16,10 @@ trait FromText: Sized {
     /// What a good value looks like; completes "expected …".
     const EXPECTED: &'static str;
     fn from_text(text: &str) -> Option<Self>;
+    /// What was expected in the place of this text.
+    fn expected(_text: &str) -> Cow<'static, str> {
+        Self::EXPECTED.into()
+    }
 }
 
 struct TextVisitor<T>(std::marker::PhantomData<T>);
@@ -27,7 +32,7 @@ impl<T: FromText> Visitor<'_> for TextVisitor<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        T::from_text(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        T::from_text(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &&*T::expected(text)))
     }
 }
 
@@ -41,7 +46,7 @@ macro_rules! text_type {
     )+ };
 }
 
-text_type!(Span, Size, Name, LimitName, FieldName, Prefix, Address);
+text_type!(Span, Size, Name, LimitName, FieldName, Prefix, HopPrefix, Address);
 
 /// A duration: a whole number and a unit, `ms`, `s`, `m`, `h` or `d`, as in
 /// `"250ms"`, `"15m"`. At most 366 days.
@@ -234,6 +239,40 @@ impl FromText for Prefix {
 
     fn from_text(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn expected(text: &str) -> Cow<'static, str> {
+        match text.parse::<Self>() {
+            Err(InvalidPrefix::Embedded(v4)) => format!(
+                "the IPv4 prefix \"{v4}\": clients with 6to4 and NAT64 addresses are known by the IPv4 address in them"
+            )
+            .into(),
+            _ => Self::EXPECTED.into(),
+        }
+    }
+}
+
+/// A prefix of our own hops. None of them is known by an address that a 6to4
+/// or NAT64 address embeds, so a prefix of such addresses would never match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HopPrefix(pub Prefix);
+
+impl FromText for HopPrefix {
+    const EXPECTED: &'static str = Prefix::EXPECTED;
+
+    fn from_text(text: &str) -> Option<Self> {
+        let written = Prefix::parse_as_written(text).ok()?;
+        if written.embedded().is_some() { None } else { written.seen().ok().map(Self) }
+    }
+
+    fn expected(text: &str) -> Cow<'static, str> {
+        match Prefix::parse_as_written(text) {
+            Ok(written) if written.embedded().is_some() => {
+                "a prefix that is not one of 6to4 or NAT64 addresses: whoever runs the tunnel or translator chooses them"
+                    .into()
+            }
+            _ => Self::EXPECTED.into(),
+        }
     }
 }
 

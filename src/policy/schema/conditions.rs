@@ -73,3 +73,15 @@ pub fn trigger(schema: &mut Schema) {
     let refusals = json!({"required": ["refusals"], "properties": {"refusals": {"const": true}}});
     add(schema, json!({"anyOf": [some("limits"), refusals, some("statuses")]}));
 }
+
+/// Hops are known by their addresses or by their number.
+pub fn one_trust(schema: &mut Schema) {
+    let both = json!({
+        "required": ["trusted_hops", "trusted_depth"],
+        "properties": {
+            "trusted_hops": {"type": "array", "minItems": 1},
+            "trusted_depth": {"type": "integer"},
+        },
+    });
+    add(schema, json!({"not": both}));
+}

@@ -115,7 +115,16 @@ fn identity() {
     refuses(
         "/identity/client_address/trusted_hops/0",
         &at("client_address.trusted_hops[0]"),
-        &[json!("10.0.0.1/8"), json!("x"), json!(7), json!("")],
+        &[
+            json!("10.0.0.1/8"),
+            json!("x"),
+            json!(7),
+            json!(""),
+            // Nobody is a hop by an address that another one embeds.
+            json!("2002::/16"),
+            json!("2002:c000:204::1"),
+            json!("64:ff9b::192.0.2.4"),
+        ],
     );
     refuses(
         "/identity/client_address/trusted_hops",
@@ -139,6 +148,34 @@ fn identity() {
         &at("client_address.on_missing.address"),
         &[json!("x"), json!("127.0.0.1/32"), json!(1)],
     );
+    for outcome in ["on_short_chain", "on_garbled_chain"] {
+        let (pointer, path) =
+            (format!("/identity/client_address/{outcome}"), at(&format!("client_address.{outcome}")));
+        takes(&pointer, &[json!("reject"), json!("peer")]);
+        refuses(&pointer, &path, &[json!("Peer"), json!("allow"), json!({"address": "::1"}), json!(1)]);
+    }
+    takes("/identity/client_address/on_short_chain", &[json!(null)]);
+    refuses(
+        "/identity/client_address/on_garbled_chain",
+        &at("client_address.on_garbled_chain"),
+        &[json!(null)],
+    );
+    takes("/identity/client_address/trusted_depth", &[json!(null)]);
+    // The hops of the whole document have addresses.
+    refuses(
+        "/identity/client_address/trusted_depth",
+        &at("client_address.trusted_depth"),
+        &[json!(1), json!(16)],
+    );
+    let deep = |depth: &Value| {
+        paths(&json!({"version": 1, "identity": {"client_address": {"trusted_depth": depth}}}))
+    };
+    for good in [json!(1), json!(16)] {
+        assert_eq!(deep(&good), [""; 0], "{good}");
+    }
+    for bad in [json!(0), json!(17), json!(255), json!(256), json!(-1), json!("2"), json!(1.5)] {
+        assert_eq!(deep(&bad), ["identity.client_address.trusted_depth"], "{bad}");
+    }
     takes("/identity/ipv6_prefix", &[json!(32), json!(128)]);
     refuses(
         "/identity/ipv6_prefix",
@@ -187,12 +224,26 @@ fn names() {
 fn address_sets() {
     takes(
         "/address_sets/office/prefixes",
-        &[json!([]), json!(["0.0.0.0/0"]), json!(["::/0"]), json!(["1.2.3.4"])],
+        &[
+            json!([]),
+            json!(["0.0.0.0/0"]),
+            json!(["::/0"]),
+            json!(["1.2.3.4"]),
+            json!(["2002:c000:204::/48", "64:ff9b::192.0.2.4", "2002:a00::/24"]),
+        ],
     );
     refuses(
         "/address_sets/office/prefixes/1",
         "address_sets.office.prefixes[1]",
-        &[json!("192.0.2.1/24"), json!("192.0.2.0/33"), json!("example.com"), json!(null)],
+        &[
+            json!("192.0.2.1/24"),
+            json!("192.0.2.0/33"),
+            json!("example.com"),
+            json!(null),
+            json!("2002::/16"),
+            json!("64:ff9b::/96"),
+            json!("2002:c000:200::/40"),
+        ],
     );
     refuses("/address_sets/office/stored", "address_sets.office.stored", &[json!(true)]);
 }

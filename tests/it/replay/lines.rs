@@ -281,6 +281,18 @@ fn an_address_that_could_not_be_read_matters_where_one_is_assumed() {
     assert_eq!(replay(&policy(&json!({})), &lines).0, [Same]);
     let assuming = json!({"identity": {"client_address": {"on_missing": {"address": "127.0.0.1"}}}});
     assert_eq!(replay(&policy(&assuming), &lines).0, [Undecidable]);
+    for (address, outcome) in [
+        (json!({"trusted_hops": ["10.0.0.0/8"]}), Same),
+        (json!({"trusted_hops": ["10.0.0.0/8"], "on_short_chain": "peer"}), Same),
+        (json!({"trusted_hops": ["10.0.0.0/8"], "on_garbled_chain": "peer"}), Undecidable),
+        (json!({"trusted_depth": 1}), Same),
+        (json!({"trusted_depth": 1, "on_short_chain": "peer"}), Undecidable),
+        (json!({"trusted_depth": 1, "on_garbled_chain": "peer"}), Undecidable),
+        (json!({"on_garbled_chain": "peer"}), Same),
+    ] {
+        let candidate = json!({"identity": {"client_address": address}});
+        assert_eq!(replay(&policy(&candidate), &lines).0, [outcome], "{address}");
+    }
 }
 
 #[test]
