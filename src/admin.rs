@@ -15,6 +15,7 @@
 //!    lost update is refused.
 
 pub mod address;
+pub mod bans;
 pub mod body;
 mod calls;
 pub mod endpoints;
@@ -27,11 +28,12 @@ pub mod sets;
 pub mod tokens;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use http::header::{ALLOW, WWW_AUTHENTICATE};
 
-use self::endpoints::{Endpoint, Found};
+use self::endpoints::{Endpoint, Found, Kind, Parameter};
 use self::problem::{Problem, Refusal};
 use self::tokens::{Caller, Token};
 use crate::control::message::{Action, NAME_LIMIT, Note};
@@ -87,6 +89,8 @@ pub struct Request<'a, P: Platform> {
     pub isolate: &'a Isolate,
     /// 128 random bits.
     pub fresh: u128,
+    /// What failed beside a success, for the log alone.
+    pub failure: RefCell<Option<String>>,
 }
 
 /// What became of a request.
@@ -104,7 +108,7 @@ impl<P: Platform> Request<'_, P> {
     /// Answers. Never fails: what is wrong with a request is its answer.
     pub async fn answer(&self) -> Answered<P::Response> {
         match self.serve().await {
-            Ok(reply) => Answered { reply, refusal: None, cause: None },
+            Ok(reply) => Answered { reply, refusal: None, cause: self.failure.take() },
             Err(mut problem) => Answered {
                 refusal: Some(problem.refusal),
                 cause: problem.cause.take(),
@@ -184,18 +188,19 @@ impl<P: Platform> Request<'_, P> {
 
     /// One parameter of the query, decoded.
     fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, Problem> {
+        Ok(self.queries(name)?.into_iter().next())
+    }
+
+    /// Every parameter of that name, decoded.
+    fn queries(&self, name: &str) -> Result<Vec<Cow<'_, str>>, Problem> {
         let query = self.target.as_sent.split_once('?').map_or("", |(_, query)| query);
-        for pair in query.split('&') {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if key == name {
-                let decoded = body::percent_decoded(value).ok_or_else(|| {
-                    Problem::new(Refusal::BadRequest)
-                        .detail(format!("The parameter \"{name}\" is not UTF-8."))
-                })?;
-                return Ok(Some(decoded));
-            }
-        }
-        Ok(None)
+        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| {
+            body::percent_decoded(value).ok_or_else(|| {
+                Problem::new(Refusal::BadRequest).detail(format!("The parameter \"{name}\" is not UTF-8."))
+            })
+        });
+        values.collect()
     }
 
     async fn call(
@@ -215,7 +220,9 @@ impl<P: Platform> Request<'_, P> {
         let keys = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
         let mut seen: Vec<&str> = Vec::new();
         for key in keys.filter(|key| !key.is_empty()) {
-            if seen.contains(&key) {
+            let may_repeat =
+                |parameter: &Parameter| parameter.name == key && parameter.kind == Kind::Networks;
+            if seen.contains(&key) && !endpoint.parameters.iter().any(may_repeat) {
                 return Err(Problem::new(Refusal::BadRequest).detail("A parameter stands there twice."));
             }
             seen.push(key);

@@ -5,6 +5,7 @@
 //! store. The `Control` object only moves texts and rows.
 
 pub mod answer;
+pub mod bans;
 pub mod change;
 pub mod change_sets;
 pub mod client;

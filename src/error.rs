@@ -22,6 +22,8 @@ pub enum Reason {
     Loop,
     /// A stored address set that a rule needs is not there.
     SetUnavailable,
+    /// A ban holds the address.
+    Banned,
     /// An `ip_filter` rule or default refused the address.
     AddressDenied,
     /// A `rate_limit` rule refused.
@@ -51,6 +53,7 @@ impl Reason {
             Self::InvalidHost => "invalid-host",
             Self::ClientAddress => "client-address",
             Self::Loop => "loop",
+            Self::Banned => "banned",
             Self::AddressDenied => "address-denied",
             Self::SetUnavailable => "set-unavailable",
             Self::RateLimited => "rate-limited",
@@ -69,7 +72,7 @@ impl Reason {
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidTarget | Self::InvalidHost | Self::ClientAddress => 400,
-            Self::AddressDenied => 403,
+            Self::Banned | Self::AddressDenied => 403,
             Self::NoRoute | Self::NoSuchEndpoint => 404,
             Self::RateLimited => 429,
             Self::UpstreamUnreachable => 502,
@@ -87,6 +90,7 @@ impl Reason {
             Self::InvalidHost => "The Host field is not acceptable",
             Self::ClientAddress => "The client address is not acceptable",
             Self::Loop => "The request has been here before",
+            Self::Banned => "This address is banned",
             Self::AddressDenied => "This address may not use this resource",
             Self::RateLimited => "Too many requests",
             Self::SetUnavailable => "The address could not be checked",
@@ -135,6 +139,14 @@ impl Reject {
     #[must_use]
     pub fn status(&self) -> u16 {
         self.answer.as_ref().map_or(self.reason.status(), |answer| answer.status)
+    }
+
+    /// Whether the client is told that nothing is there, and so not that its
+    /// address was refused.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        let by_address = matches!(self.reason, Reason::Banned | Reason::AddressDenied);
+        by_address && self.status() == Reason::NoRoute.status()
     }
 
     /// Answers in another way.

@@ -27,16 +27,17 @@ use crate::exchange::{Head, PlainHead};
 use crate::gateway::Isolate;
 use crate::platform::{Clock, CounterPeek};
 use crate::policy::Gateway;
+use crate::stages::bans::BanSet;
 use crate::stages::ip_filter::Sets;
-use crate::stages::rate_limit::algorithm::Decision;
-use crate::stages::rate_limit::message::Peek;
+use crate::stages::rate_limit::message::{Peek, Taken};
 use crate::stages::target::parse;
 use crate::time::Timestamp;
 
 /// The stages, in the order of the journey.
-pub const STAGES: [&str; 10] = [
+pub const STAGES: [&str; 11] = [
     "identity",
     "control",
+    "entry.bans",
     "entry.ip_filter",
     "entry.rate_limit",
     "route",
@@ -54,9 +55,11 @@ pub struct Context<'a> {
     pub gateway: &'a Gateway,
     /// The address sets, with the stored ones that there are now.
     pub sets: Sets<'a>,
+    /// The bans of the manifest.
+    pub bans: Option<&'a BanSet>,
     /// Its revision, or what else it is called.
     pub revision: &'a str,
-    /// Whose local counters are looked at.
+    /// Whose local counters and bans are looked at.
     pub isolate: &'a Isolate,
     /// 128 random bits, as a request gets: what is new about it is made of
     /// them.
@@ -77,7 +80,7 @@ impl Clock for Nowhere {
 }
 
 impl CounterPeek for Nowhere {
-    async fn peek(&self, _: &Peek, _: Duration) -> Result<Decision, PlatformError> {
+    async fn peek(&self, _: &Peek, _: Duration) -> Result<Taken, PlatformError> {
         Err(PlatformError::failed(Dependency::Counter, "there are no exact counters here"))
     }
 }
@@ -141,14 +144,15 @@ impl<P: Clock + CounterPeek> Walk<'_, P> {
         self.push(Stage { stage: "control", verdict: "pass", ..Stage::default() });
         // 3 entry
         let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
+        self.bans(&identity, guarded)?;
         self.ip_filter("entry.ip_filter", gateway.entry_ip_filter.as_ref(), &identity, guarded)?;
-        self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity).await?;
+        self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity, guarded).await?;
         // 4 route
         let (target, route) = self.route(target)?;
         // 5 ip_filter
         self.ip_filter("ip_filter", route.ip_filter.as_ref(), &identity, guarded)?;
         // 7 rate_limit
-        self.rate_limit("rate_limit", &route.rate_limit, &identity).await?;
+        self.rate_limit("rate_limit", &route.rate_limit, &identity, guarded).await?;
         // 11 canary
         let (upstream, variant) = self.canary(route, &identity, target.scheme == "https");
         // 12 cache

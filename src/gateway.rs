@@ -4,6 +4,7 @@
 //! `answers`.
 
 mod answers;
+pub mod bans;
 mod limits;
 mod peek;
 
@@ -19,6 +20,8 @@ use crate::observe::record::{ClientAddress, Record, StageRecord, Verdict};
 use crate::platform::Platform;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::{Gateway, Route};
+use crate::stages::bans::offences::{self, Offences};
+use crate::stages::bans::{BanTable, table};
 use crate::stages::cache::hit_for_miss::HitForMiss;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::prefix::Prefix;
@@ -38,6 +41,10 @@ pub struct Isolate {
     /// For `/_weir/`, apart: a flood of keys must not shut an operator out.
     control_counters: RefCell<CounterTable>,
     unstorable: RefCell<HitForMiss>,
+    /// Bans that came about since the last manifest.
+    bans: RefCell<BanTable>,
+    /// What triggers of bans count.
+    offences: RefCell<Offences>,
     /// The environment's name: part of every cache key.
     pub environment: String,
     /// Who may use the admin API.
@@ -58,6 +65,8 @@ impl Isolate {
             counters: RefCell::new(CounterTable::default()),
             control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
+            bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
+            offences: RefCell::new(Offences::new(offences::CAPACITY, seed)),
             environment: environment.to_owned(),
             tokens: Tokens::default(),
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
@@ -110,6 +119,12 @@ struct Journey<'a, P: Platform> {
     strictest: Option<(u32, [Edit; 2])>,
     /// The labels that `ip_filter` gave.
     tags: Vec<String>,
+    /// Whether the guard list holds the client.
+    guarded: bool,
+    /// The client, where its offences are counted.
+    client: Option<Prefix>,
+    /// The triggers of bans that count the limit that refused, each a bit.
+    tripped: u32,
     record: Record,
 }
 
@@ -132,6 +147,9 @@ pub async fn handle<P: Platform>(
         edits: Vec::new(),
         strictest: None,
         tags: Vec::new(),
+        guarded: false,
+        client: None,
+        tripped: 0,
         record: Record::new(arrived, head.method().as_str()),
     };
     if acting.available {
@@ -139,7 +157,10 @@ pub async fn handle<P: Platform>(
     }
     let result = journey.travel(arrived, fresh).await;
     let reply = journey.respond(result);
-    journey.record.duration_ms = millis_of(platform.now().since(arrived));
+    let ended = platform.now();
+    journey.record.duration_ms = millis_of(ended.since(arrived));
+    // Last, since the final status counts, whoever gave it.
+    journey.count_offences(ended);
     (reply, journey.record)
 }
 
@@ -216,6 +237,12 @@ impl<P: Platform> Journey<'_, P> {
         // what is refused here is not counted.
         // What the guard list holds is past every refusal by address.
         let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
+        self.guarded = guarded;
+        // Where the peer stands in for a client that nobody knows, offences are
+        // no one's: a stranger would get a hop of ours banned.
+        self.client = (!identity.chain.is_fallback()).then_some(identity.network);
+        // Bans before rules: an allow rule is no way past one.
+        self.banned(&identity, arrived)?;
         if let Some(filter) = &gateway.entry_ip_filter {
             self.ip_filter("entry.ip_filter", filter, &identity, guarded)?;
         }
@@ -292,13 +319,14 @@ impl<P: Platform> Journey<'_, P> {
             health,
             isolate: self.isolate,
             fresh,
+            failure: RefCell::default(),
         };
         let Answered { reply, refusal, cause } = request.answer().await;
         if let Some(refusal) = refusal {
             self.record.reason = Some(refusal.as_str());
             self.record.verdict = if refusal.is_failure() { Verdict::Failed } else { Verdict::Refused };
-            self.record.error = cause;
         }
+        self.record.error = cause;
         Ok(reply)
     }
 
@@ -399,12 +427,16 @@ impl<P: Platform> Journey<'_, P> {
     }
 }
 
+/// As much of an address as `client_address: network` lets be logged.
+fn logged_network(address: std::net::IpAddr) -> Option<Prefix> {
+    Prefix::containing(address, if address.is_ipv4() { 24 } else { 48 })
+}
+
 fn logged_address(setting: ClientAddress, identity: &Identity) -> Option<String> {
     let address = identity.address;
     match setting {
         ClientAddress::Address => Some(text::address(address)),
-        ClientAddress::Network => Prefix::containing(address, if address.is_ipv4() { 24 } else { 48 })
-            .map(|prefix| prefix.to_string()),
+        ClientAddress::Network => logged_network(address).map(|prefix| prefix.to_string()),
         ClientAddress::None => None,
     }
 }

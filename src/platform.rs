@@ -11,8 +11,7 @@ use http::header::HeaderName;
 
 use crate::error::PlatformError;
 use crate::exchange::{Edit, Head};
-use crate::stages::rate_limit::algorithm::Decision;
-use crate::stages::rate_limit::message::{Peek, Take};
+use crate::stages::rate_limit::message::{Peek, Take, Taken};
 use crate::stages::upstream::UpstreamRequest;
 use crate::time::Timestamp;
 
@@ -25,9 +24,9 @@ pub trait Clock {
 
 /// Exact counters: one count for all isolates.
 pub trait Counters {
-    /// Counts one request within the deadline. On failure the rule's
-    /// `on_failure` decides.
-    fn take(&self, take: &Take, deadline: Duration) -> impl Future<Output = Result<Decision, PlatformError>>;
+    /// Counts one request within the deadline, and says whether the client is
+    /// banned. On failure the rule's `on_failure` decides.
+    fn take(&self, take: &Take, deadline: Duration) -> impl Future<Output = Result<Taken, PlatformError>>;
 }
 
 /// Exact counters, looked at from `explain`.
@@ -35,7 +34,29 @@ pub trait CounterPeek {
     /// What [`Counters::take`] would say to one request, where nothing is
     /// counted and nothing is written; what remains is what remains before
     /// it. On failure the state is unknown, and the explanation says so.
-    fn peek(&self, peek: &Peek, deadline: Duration) -> impl Future<Output = Result<Decision, PlatformError>>;
+    fn peek(&self, peek: &Peek, deadline: Duration) -> impl Future<Output = Result<Taken, PlatformError>>;
+}
+
+/// The `Limiter` objects, as they are told about bans.
+pub trait LimiterClient {
+    /// Sends one of them a text of [`crate::stages::bans::message`] and gives
+    /// the text of its answer. On failure nothing is known about what it did:
+    /// offences are reported again, and go on being counted in the isolate;
+    /// that a person made or lifted a ban it hears from nobody then, and the
+    /// manifest decides.
+    fn tell(
+        &self,
+        shard: u128,
+        message: &str,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<String, PlatformError>>;
+}
+
+/// Waiting. It cannot fail; where the platform ends what goes on after a
+/// response, whoever comes next goes on.
+pub trait Pause {
+    /// Lets so much time pass.
+    fn pause(&self, span: Duration) -> impl Future<Output = ()>;
 }
 
 /// The origin, and the native messages that pass between it and the client.
@@ -121,16 +142,16 @@ pub trait AdminPlatform: Origin + ControlClient + FeedSource {
 }
 
 /// Everything a journey needs.
-pub trait Platform: Clock + Counters + CounterPeek + ResponseStore + AdminPlatform {}
+pub trait Platform: Clock + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform {}
 
-impl<T: Clock + Counters + CounterPeek + ResponseStore + AdminPlatform> Platform for T {}
+impl<T: Clock + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform> Platform for T {}
 
 /// A value and its metadata, both text, as the policy store holds them.
 pub type Stored = (String, Option<String>);
 
 /// The policy store, as an isolate reads it: near, cheap and eventually
 /// consistent. On failure the last good policy stays.
-pub trait PolicyStore {
+pub trait PolicyStore: Pause {
     /// The manifest; `None` when the store shows none.
     fn read_active(&self, deadline: Duration) -> impl Future<Output = Result<Option<Stored>, PlatformError>>;
 
@@ -142,9 +163,6 @@ pub trait PolicyStore {
         hashes: &[&str],
         deadline: Duration,
     ) -> impl Future<Output = Result<Vec<Option<PartRead>>, PlatformError>>;
-
-    /// Lets so much time pass. Cannot fail.
-    fn pause(&self, span: Duration) -> impl Future<Output = ()>;
 }
 
 /// The bytes of a part, and their SHA-256 as hex: the platform's own is much
@@ -214,6 +232,50 @@ pub enum Write {
     Forget(String),
     /// When the object is to be woken, in place of what was set before.
     Alarm(Timestamp),
+    /// Sets a row of the bans, over the old one of that key.
+    Ban(BanRow),
+    /// Removes a row of the bans.
+    ForgetBan(String),
+    /// Removes all rows of the bans that have ended.
+    SweepBans(Timestamp),
+}
+
+/// What a row of the bans is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BanKind {
+    /// A trigger's ban.
+    Automatic,
+    /// A person's.
+    Manual,
+    /// None any more: it was taken away before its end.
+    Lifted,
+}
+
+impl BanKind {
+    /// Its number in SQL.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Automatic => 0,
+            Self::Manual => 1,
+            Self::Lifted => 2,
+        }
+    }
+}
+
+/// A row of the bans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanRow {
+    /// The network, in a form that sorts.
+    pub key: String,
+    /// What it is.
+    pub kind: BanKind,
+    /// When it ends.
+    pub until: Timestamp,
+    /// What is collected of it, without line breaks.
+    pub short: String,
+    /// Everything about it.
+    pub text: String,
 }
 
 /// The storage of the `Control` object: small tables of text.
@@ -247,12 +309,115 @@ pub trait ControlStore {
     /// The storage failed.
     fn object(&self, hash: &str) -> Result<Option<Vec<u8>>, PlatformError>;
 
+    /// A row of the bans, ended or not.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn ban(&self, key: &str) -> Result<Option<String>, PlatformError>;
+
+    /// At most `limit` rows of bans that hold at that moment, in the order of
+    /// their keys; only those behind `after`.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn bans(&self, after: &str, now: Timestamp, limit: usize) -> Result<Vec<String>, PlatformError>;
+
+    /// How many rows of a kind have not ended.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn ban_count(&self, kind: BanKind, now: Timestamp) -> Result<usize, PlatformError>;
+
+    /// The rows of a kind that end first and have not ended, at most `limit`:
+    /// each its key and its end in milliseconds, with a space between.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn first_bans(&self, kind: BanKind, now: Timestamp, limit: usize) -> Result<Vec<String>, PlatformError>;
+
+    /// Every row that has not ended, all of them as one text: a line each, its
+    /// key and behind a space what is collected of it.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn all_bans(&self, now: Timestamp) -> Result<String, PlatformError>;
+
     /// Stores everything or nothing, the alarm included, and nothing leaves
     /// the object before it is durable (the output gate).
     ///
     /// # Errors
     /// The storage failed, and nothing was stored.
     fn apply(&self, writes: Vec<Write>) -> Result<(), PlatformError>;
+}
+
+/// The lists of a `Limiter` object about bans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BanRows {
+    /// Clients that offended, by network and trigger.
+    Offenders,
+    /// Bans by network.
+    Bans,
+    /// The last report of each isolate.
+    Reporters,
+}
+
+impl BanRows {
+    /// Its name in SQL.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offenders => "offenders",
+            Self::Bans => "bans",
+            Self::Reporters => "reporters",
+        }
+    }
+}
+
+/// The storage of a `Limiter` object, as far as bans go. All calls are
+/// synchronous, and what one message changes is stored together, before the
+/// answer leaves. An error fails the message.
+pub trait BanStore {
+    /// A row by its key.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn get(&self, rows: BanRows, key: &str) -> Result<Option<String>, PlatformError>;
+
+    /// Sets a row; from `ends` on it says nothing.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn put(&self, rows: BanRows, key: &str, ends: Timestamp, text: &str) -> Result<(), PlatformError>;
+
+    /// Takes a row away.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn remove(&self, rows: BanRows, key: &str) -> Result<(), PlatformError>;
+
+    /// Every row.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn all(&self, rows: BanRows) -> Result<Vec<String>, PlatformError>;
+
+    /// The key of the row that ends first.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn first(&self, rows: BanRows) -> Result<Option<String>, PlatformError>;
+
+    /// How many rows there are.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn count(&self, rows: BanRows) -> Result<usize, PlatformError>;
+
+    /// Takes the rows away that say nothing any more.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn sweep(&self, rows: BanRows, now: Timestamp) -> Result<(), PlatformError>;
 }
 
 /// A list of changes as one text, for adapters that hand them over whole:

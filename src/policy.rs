@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use self::units::{Name, Span};
 use crate::observe::record::ClientAddress;
+use crate::stages::bans::BansConfig;
 use crate::stages::cache::CacheConfig;
 use crate::stages::canary::CanaryConfig;
 use crate::stages::identity::config::IdentityConfig;
@@ -77,6 +78,9 @@ pub struct Policy {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(length(max = 1_000)))]
     pub guard_list: Vec<Prefix>,
+    /// Who is kept out for a while.
+    #[serde(default)]
+    pub bans: Option<BansConfig>,
     /// Entry rules: for every request, routed or not.
     #[serde(default)]
     pub ip_filter: Option<IpFilterConfig>,

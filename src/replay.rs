@@ -16,6 +16,9 @@
 //! 5. Failures are not replayed: a request that its origin failed has passed;
 //!    a count that failed leaves its rule in doubt.
 //! 6. Shadow rules decide nothing, here as there.
+//! 7. Bans are no part of a document. Who was not banned is taken not to be;
+//!    a request that a ban refused is undecidable, unless the candidate bans
+//!    nobody or guards the client.
 
 mod counts;
 mod line;

@@ -1,6 +1,7 @@
 //! The stages of a request's journey, one file each: its configuration as it
 //! stands in the policy, its compiled form, and one verb that decides.
 
+pub mod bans;
 pub mod cache;
 pub mod canary;
 pub mod identity;

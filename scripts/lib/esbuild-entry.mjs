@@ -14,6 +14,7 @@ const OBJECT_ENTRY = `const edgeweir = {
   begin: exports.begin,
   beginRefresh: exports.beginRefresh,
   beginScheduled: exports.beginScheduled,
+  beginReports: exports.beginReports,
   resume: exports.resume,
   trapped: handleMaybeCritical,
 };
@@ -39,7 +40,7 @@ export default {
 };`;
 
 /** What the entry calls; anything else that the module exports would be lost without a word. */
-const KNOWN = ["begin", "beginRefresh", "beginScheduled", "resume"];
+const KNOWN = ["begin", "beginRefresh", "beginReports", "beginScheduled", "resume"];
 
 const shim = readFileSync("shim.js", "utf8");
 const snippets = existsSync("snippets") ? readdirSync("snippets") : [];

@@ -10,6 +10,7 @@ use super::calls::Done;
 use super::problem::{Problem, Refusal};
 use super::sets::time_of;
 use crate::addresses::StoredSets;
+use crate::control::bans::{BanList, BansPage, ListedBan};
 use crate::control::change_sets::present_sets;
 use crate::control::message::Action;
 use crate::control::sets::SetsStatus;
@@ -42,6 +43,8 @@ pub struct AddressReport {
     /// Every prefix of every set that contains it: the policy's own sets
     /// first, then the stored ones; each longest first.
     pub sets: Vec<ContainingSet>,
+    /// The bans that hold it, as the control plane has them.
+    pub bans: Vec<ListedBan>,
     /// What each stage decides that looks at addresses, as far as the address
     /// alone tells: nothing is known of its country or network operator. At
     /// most 100.
@@ -77,7 +80,7 @@ pub struct AddressDecision {
     pub route: Option<String>,
     /// `allow`, `deny`, or `unavailable` where a stored set is not there.
     pub action: &'static str,
-    /// What decided: `guard_list`, `rule` or `default`.
+    /// What decided: `guard_list`, `ban`, `rule` or `default`.
     pub because: &'static str,
     /// The rule.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,18 +109,43 @@ impl<P: Platform> Request<'_, P> {
         let known = self.snapshot.stored.as_ref().map(|bound| &bound.sets);
         let stored = present_sets(self.platform, &status, known).await;
         let stored = stored.map_err(|error| Problem::unavailable(&error))?;
+        let page = BansPage { address: Some(address.to_string()), ..BansPage::default() };
+        let bans: BanList = self.control(&Action::Bans(page)).await?;
         let gateway = &self.snapshot.gateway;
         let bound = BoundSets::new(stored.clone(), &gateway.sets);
-        let report = AddressReport {
+        let mut report = AddressReport {
             address: address.to_string(),
             network: gateway.identity.network(address).to_string(),
             revision: self.snapshot.revision.clone(),
             generation: stored.generation,
             guarded_by: gateway.guard.longest(address).map(|hit| hit.prefix.to_string()),
             sets: containing(gateway, &stored, address),
-            decisions: decisions(gateway, &Sets::new(&gateway.sets, Some(&bound)), address),
+            bans: bans.bans,
+            decisions: self.ban_decision(address),
         };
+        report.decisions.extend(decisions(gateway, &Sets::new(&gateway.sets, Some(&bound)), address));
         Ok(if self.wants_text() { Self::plain(report.text()) } else { Self::json(200, &report) })
+    }
+}
+
+impl<P: Platform> Request<'_, P> {
+    /// What this isolate does about bans of the address, where it knows any.
+    fn ban_decision(&self, address: IpAddr) -> Vec<AddressDecision> {
+        let gateway = &self.snapshot.gateway;
+        let now = self.platform.now();
+        let set = self.snapshot.bans.as_deref();
+        let found = self.isolate.ban(&gateway.bans, set, address, now);
+        let guard = gateway.guard.longest(address).map(|hit| hit.prefix.to_string());
+        let decision = found.map(|found| AddressDecision {
+            stage: "entry.bans",
+            action: if guard.is_some() { "allow" } else { "deny" },
+            because: if guard.is_some() { "guard_list" } else { "ban" },
+            rule: Some(found.cause.to_string()),
+            prefix: Some(guard.unwrap_or_else(|| found.prefix.to_string())),
+            shadow: found.shadow,
+            ..AddressDecision::default()
+        });
+        decision.into_iter().collect()
     }
 }
 
@@ -199,10 +227,17 @@ impl AddressReport {
         if self.sets.is_empty() {
             lines.push("  in no set".to_owned());
         }
+        for ban in &self.bans {
+            lines.push(format!(
+                "  banned as {} until {} by {}: {}",
+                ban.network, ban.until, ban.by, ban.reason
+            ));
+        }
         for decision in &self.decisions {
             let place = decision.route.as_ref().map(|route| format!(" of route {route}")).unwrap_or_default();
             let by = match (&decision.rule, decision.because) {
                 (_, "guard_list") => "the guard list".to_owned(),
+                (Some(cause), "ban") => format!("the ban of {cause}"),
                 (Some(rule), _) => format!("rule {rule}"),
                 (None, _) => "the default".to_owned(),
             };

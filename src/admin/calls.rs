@@ -62,6 +62,9 @@ pub(super) async fn call<P: Platform>(
         Call::Address => request.address(segment).await,
         Call::ImportSet => request.import_set(segment, token).await,
         Call::RefreshSet => request.refresh_set(segment, token).await,
+        Call::Bans => request.bans().await,
+        Call::Ban => request.ban(token).await,
+        Call::Unban => request.unban(token).await,
     }
 }
 

@@ -51,6 +51,12 @@ pub enum Call {
     ImportSet,
     /// Fetches the feed of one.
     RefreshSet,
+    /// Lists bans.
+    Bans,
+    /// Bans networks.
+    Ban,
+    /// Lifts bans.
+    Unban,
 }
 
 /// What a parameter is.
@@ -64,6 +70,8 @@ pub enum Kind {
     Revision,
     /// One of these.
     Choice(&'static [&'static str]),
+    /// A network; it may stand there several times.
+    Networks,
 }
 
 /// A parameter of the query.
@@ -202,7 +210,7 @@ const PLAIN: Endpoint = Endpoint {
 };
 
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 19] = [
+pub const ENDPOINTS: [Endpoint; 22] = [
     Endpoint {
         path: "/policy",
         call: Call::Policy,
@@ -424,6 +432,29 @@ pub const ENDPOINTS: [Endpoint; 19] = [
         ..PLAIN
     },
     Endpoint {
+        path: "/bans",
+        call: Call::Bans,
+        summary: "The bans that hold now, by network.",
+        parameters: &[
+            Parameter {
+                name: "address",
+                description: "Only bans that hold this address.",
+                kind: Kind::Text,
+                required: false,
+            },
+            Parameter {
+                name: "after",
+                description: "Only bans behind this network.",
+                kind: Kind::Text,
+                required: false,
+            },
+            LIMIT,
+        ],
+        answer: "BanList",
+        refusals: &[Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
         method: "POST",
         path: "/address-sets/{name}/refresh",
         call: Call::RefreshSet,
@@ -439,6 +470,38 @@ pub const ENDPOINTS: [Endpoint; 19] = [
             Refusal::StaleBase,
             Refusal::ControlUnavailable,
         ],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/bans",
+        call: Call::Ban,
+        role: Role::Operator,
+        changes: true,
+        summary: "Bans networks until an end. A ban of a network that has one replaces it.",
+        body: "BanRequest",
+        answer: "BansAcknowledgement",
+        refusals: &[Refusal::Guarded, Refusal::TooManyBans, Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "DELETE",
+        path: "/bans",
+        call: Call::Unban,
+        role: Role::Operator,
+        changes: true,
+        summary: "Lifts the bans of exactly these networks.",
+        parameters: &[
+            Parameter {
+                name: "network",
+                description: "A network as it is banned. For several, several times; at most 1,000.",
+                kind: Kind::Networks,
+                required: true,
+            },
+            MESSAGE,
+        ],
+        answer: "BansAcknowledgement",
+        refusals: &[Refusal::NoSuchBan, Refusal::ControlUnavailable],
         ..PLAIN
     },
 ];

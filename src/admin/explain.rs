@@ -99,6 +99,7 @@ impl<P: Platform> Request<'_, P> {
         let context = Context {
             gateway: about.gateway(),
             sets: Sets::new(&about.gateway().sets, stored.as_ref()),
+            bans: self.snapshot.bans.as_deref(),
             revision: about.revision(),
             isolate: self.isolate,
             fresh: self.fresh,

@@ -15,6 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::address::AddressReport;
+use super::bans::BanRequest;
 use super::calls::{AdminHealth, Difference, RollbackRequest, Validated};
 use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, LIST, PREFIX, Parameter, Precondition};
 use super::explain::ReplayCall;
@@ -22,6 +23,7 @@ use super::import::ImportedSet;
 use super::problem::{Details, Refusal};
 use super::sets::{AddressSets, RollbackSetsRequest};
 use crate::control::answer::{Acknowledgement, AuditLog, History};
+use crate::control::bans::{BanList, BansAcknowledgement};
 use crate::control::message::Role;
 use crate::control::sets::SetsAcknowledgement;
 use crate::error::Reason;
@@ -124,6 +126,9 @@ const fn operation_id(call: Call) -> &'static str {
         Call::AddressSets => "getAddressSets",
         Call::RemoveSet => "removeAddressSet",
         Call::RollbackSets => "rollbackAddressSets",
+        Call::Bans => "getBans",
+        Call::Ban => "banNetworks",
+        Call::Unban => "unbanNetworks",
         Call::Address => "getAddress",
         Call::ImportSet => "importAddressSet",
         Call::RefreshSet => "refreshAddressSet",
@@ -188,6 +193,9 @@ fn segment(path: &str) -> Option<Value> {
 fn parameter(parameter: &Parameter) -> Value {
     let schema = match parameter.kind {
         Kind::Text => json!({"type": "string"}),
+        Kind::Networks => {
+            json!({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1_000})
+        }
         Kind::Number => json!({"type": "integer", "minimum": 0}),
         Kind::Revision => json!({"type": "string", "pattern": "^r(0|[1-9][0-9]*)$"}),
         Kind::Choice(names) => json!({"type": "string", "enum": names}),
@@ -273,6 +281,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<RollbackRequest>();
     read.subschema_for::<ReplayCall>();
     read.subschema_for::<RollbackSetsRequest>();
+    read.subschema_for::<BanRequest>();
     let explain = explain_call(&mut read);
     let mut written = settings().for_serialize().into_generator();
     add::<Acknowledgement>(&mut written);
@@ -287,6 +296,8 @@ fn schemas() -> Map<String, Value> {
     add::<AddressReport>(&mut written);
     add::<SetsAcknowledgement>(&mut written);
     add::<ImportedSet>(&mut written);
+    add::<BanList>(&mut written);
+    add::<BansAcknowledgement>(&mut written);
     add::<Details<'static>>(&mut written);
     let document = json!({"type": "object", "description": "A JSON document."});
     let mut all =

@@ -64,11 +64,17 @@ pub enum Refusal {
     NoFeed,
     /// The server of a feed did not give a list.
     FeedUnavailable,
+    /// The guard list holds the network.
+    Guarded,
+    /// There is no such ban.
+    NoSuchBan,
+    /// There is no room for more bans of people.
+    TooManyBans,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::NoSuchEndpoint,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -94,6 +100,9 @@ impl Refusal {
         Self::InvalidList,
         Self::NoFeed,
         Self::FeedUnavailable,
+        Self::Guarded,
+        Self::NoSuchBan,
+        Self::TooManyBans,
     ];
 
     /// The label.
@@ -125,6 +134,9 @@ impl Refusal {
             Self::InvalidList => "invalid-list",
             Self::NoFeed => "no-feed",
             Self::FeedUnavailable => "feed-unavailable",
+            Self::Guarded => "guarded",
+            Self::NoSuchBan => "no-such-ban",
+            Self::TooManyBans => "too-many-bans",
         }
     }
 
@@ -135,10 +147,14 @@ impl Refusal {
             Self::BadRequest | Self::InvalidBody => 400,
             Self::Unauthenticated | Self::TokenExpired => 401,
             Self::Forbidden | Self::NeedsOwner => 403,
-            Self::NoSuchEndpoint | Self::NoSuchRevision | Self::NoSuchSet | Self::NoSuchGeneration => 404,
+            Self::NoSuchEndpoint
+            | Self::NoSuchRevision
+            | Self::NoSuchSet
+            | Self::NoSuchGeneration
+            | Self::NoSuchBan => 404,
             Self::MethodNotAllowed => 405,
             Self::SlowBody => 408,
-            Self::NeedsNewerModule | Self::SetInUse | Self::NoFeed => 409,
+            Self::NeedsNewerModule | Self::SetInUse | Self::NoFeed | Self::Guarded | Self::TooManyBans => 409,
             Self::StaleBase => 412,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -179,6 +195,9 @@ impl Refusal {
             Self::InvalidList => "The list may not take the place of the one before",
             Self::NoFeed => "The set has no feed",
             Self::FeedUnavailable => "The feed gives no list",
+            Self::Guarded => "The guard list holds this network",
+            Self::NoSuchBan => "There is no such ban",
+            Self::TooManyBans => "There is no room for more bans",
         }
     }
 
@@ -315,6 +334,9 @@ impl Problem {
             ControlRefusal::NeedsOwner => Refusal::NeedsOwner,
             ControlRefusal::SetInUse => Refusal::SetInUse,
             ControlRefusal::NoSuchGeneration => Refusal::NoSuchGeneration,
+            ControlRefusal::Guarded => Refusal::Guarded,
+            ControlRefusal::NoSuchBan => Refusal::NoSuchBan,
+            ControlRefusal::TooManyBans => Refusal::TooManyBans,
             // Between modules of ours: nothing that a client could mend.
             ControlRefusal::Malformed
             | ControlRefusal::NoSuchAction

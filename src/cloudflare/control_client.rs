@@ -11,7 +11,7 @@ use crate::error::{Dependency, PlatformError};
 use crate::platform::ControlClient;
 
 /// The name of the one object of an environment.
-const NAME: &str = "control-v1";
+pub const NAME: &str = "control-v1";
 
 impl ControlClient for Edge {
     async fn call(&self, message: &str, deadline: Duration) -> Result<String, PlatformError> {

@@ -99,23 +99,33 @@ export function runScheduled(module, env, context) {
   return done;
 }
 
-/** Refreshes the policy beside the current exchange, which does not wait. */
+/** Refreshes the policy beside the current exchange. */
 export function refreshLater() {
+  beside("beginRefresh");
+}
+
+/** Reports offences beside the current exchange. */
+export function reportLater() {
+  beside("beginReports");
+}
+
+/** Runs what the module begins by that name beside the current exchange, which does not wait. */
+function beside(name) {
   const { module, request, env, context } = current;
-  const refreshed = new Promise((resolve, reject) => {
+  const done = new Promise((resolve, reject) => {
     queueMicrotask(() => {
       const id = open(module, request, env, context);
       const exchange = current;
       exchange.resolve = resolve;
       exchange.reject = reject;
       try {
-        if (module.beginRefresh(id)) resolve();
+        if (module[name](id)) resolve();
       } catch (error) {
         fail(exchange, error);
       }
     });
   });
-  context.waitUntil(refreshed);
+  context.waitUntil(done);
 }
 
 function resume(exchange, outcome, text) {

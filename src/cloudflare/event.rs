@@ -21,6 +21,7 @@ use crate::control::client;
 use crate::error::{Dependency, Reason, Reject};
 use crate::exchange::{Answer, Edit, Head, Reply};
 use crate::feeds::run;
+use crate::gateway::bans::report_offences;
 use crate::gateway::{self, Acting};
 use crate::observe::record::{Record, Verdict};
 use crate::platform::edits_text;
@@ -76,6 +77,24 @@ async fn scheduled() {
     run::scheduled(&Edge, &snapshot).await.iter().for_each(|line| glue::warn(line));
 }
 
+/// Begins to report offences; `true` when it is over.
+#[wasm_bindgen(js_name = beginReports)]
+#[must_use]
+pub fn begin_reports(id: u32) -> bool {
+    task::run(
+        id,
+        Box::pin(async {
+            let state = IsolateState::of();
+            // They go on being counted here, and are told again.
+            if let Some(error) = report_offences(&state.isolate, &Edge).await {
+                let time = now().to_string();
+                let line = serde_json::json!({ "schema": 1, "event": "bans", "time": time, "error": error.to_string() });
+                glue::warn(&line.to_string());
+            }
+        }),
+    )
+}
+
 async fn answer() {
     let state = IsolateState::of();
     let Ready { snapshot, refresh_after, lines } =
@@ -101,7 +120,10 @@ async fn answer() {
         glue::log(&record.line());
     }
     state.isolate.notes.take().iter().for_each(|note| glue::warn(note));
-    // Only after the response: neither may hold it up.
+    // Only after the response: none of these may hold it up.
+    if state.isolate.takes_on_reports(now()) {
+        glue::report_later();
+    }
     if let Some(sequence) = state.isolate.changed.take() {
         state.holder.borrow_mut().await_sequence(sequence);
         glue::refresh_later();

@@ -142,4 +142,8 @@ extern "C" {
     /// Starts a refresh of the policy beside the exchange.
     #[wasm_bindgen(js_name = refreshLater)]
     pub fn refresh_later();
+
+    /// Starts to report offences beside the exchange.
+    #[wasm_bindgen(js_name = reportLater)]
+    pub fn report_later();
 }

@@ -1,5 +1,7 @@
 //! The port to the origin, and the platform as one value.
 
+use std::time::Duration;
+
 use http::header::{CACHE_CONTROL, CONNECTION, HeaderName};
 
 use super::binding::{failure, timer};
@@ -7,7 +9,7 @@ use super::glue;
 use super::head::EdgeHead;
 use super::task::wait;
 use crate::error::{Dependency, PlatformError};
-use crate::platform::{Clock, Origin, push_edits};
+use crate::platform::{Clock, Origin, Pause, push_edits};
 use crate::stages::upstream::UpstreamRequest;
 use crate::time::Timestamp;
 
@@ -24,6 +26,13 @@ pub fn now() -> Timestamp {
 impl Clock for Edge {
     fn now(&self) -> Timestamp {
         now()
+    }
+}
+
+impl Pause for Edge {
+    async fn pause(&self, span: Duration) {
+        glue::pause(timer(span));
+        wait().await;
     }
 }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::binding::{STATE, failure, timer};
 use super::glue;
+use super::origin::Edge;
 use super::task::wait;
 use crate::error::{Dependency, PlatformError};
-use crate::platform::{PartRead, PolicyStore, Stored};
+use crate::platform::{PartRead, Pause, PolicyStore, Stored};
 use crate::policy::manifest::{ACTIVE_KEY, part_key};
 
 /// How long a location may answer from its own copy, in seconds: the least
@@ -16,6 +17,12 @@ const CACHE_TTL: u32 = 30;
 /// The namespace [`STATE`], which holds nothing where it is not bound.
 #[derive(Clone, Copy, Debug)]
 pub struct KvPolicyStore;
+
+impl Pause for KvPolicyStore {
+    async fn pause(&self, span: Duration) {
+        Edge.pause(span).await;
+    }
+}
 
 impl PolicyStore for KvPolicyStore {
     async fn read_active(&self, deadline: Duration) -> Result<Option<Stored>, PlatformError> {
@@ -47,10 +54,5 @@ impl PolicyStore for KvPolicyStore {
             (!hash.is_empty()).then(|| PartRead { bytes: glue::part_bytes(index), hash: hash.to_owned() })
         };
         Ok((0..).zip(read.split('\n')).map(part).collect())
-    }
-
-    async fn pause(&self, span: Duration) {
-        glue::pause(timer(span));
-        wait().await;
     }
 }

@@ -37,6 +37,12 @@ pub enum Refusal {
     SetInUse,
     /// There is no such generation of the stored sets.
     NoSuchGeneration,
+    /// The guard list holds the network.
+    Guarded,
+    /// There is no such ban.
+    NoSuchBan,
+    /// There is no room for more bans of people.
+    TooManyBans,
     /// A reason that a later protocol added.
     #[serde(other)]
     Other,
@@ -60,6 +66,9 @@ impl Refusal {
             Self::UnsupportedVersion => "unsupported-version",
             Self::SetInUse => "set-in-use",
             Self::NoSuchGeneration => "no-such-generation",
+            Self::Guarded => "guarded",
+            Self::NoSuchBan => "no-such-ban",
+            Self::TooManyBans => "too-many-bans",
             Self::Other => "other",
         }
     }
@@ -302,6 +311,12 @@ pub struct AuditEntry {
     /// The revision that a rollback went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// The network that was banned, or whose ban was lifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// When that ban ends, as in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// What the author wrote.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Refusal, Refused};
+use super::bans::{BanOrder, BansPage, BansReport, UnbanOrder};
 use super::feeds::FeedResults;
 use super::sets::{PutPart, RollbackSets, SetSets};
 use crate::policy::manifest::MODULE_VERSION;
@@ -126,6 +127,14 @@ pub enum Action {
     Feeds,
     /// What became of feeds.
     FeedResults(FeedResults),
+    /// Bans networks.
+    Ban(BanOrder),
+    /// Lifts bans.
+    Unban(UnbanOrder),
+    /// The bans, by network.
+    Bans(BansPage),
+    /// Bans that triggers made, from a `Limiter` object.
+    ReportBans(BansReport),
 }
 
 /// `active`.
@@ -291,6 +300,10 @@ pub fn decode_request(text: &str, protocol: u32) -> Result<Request, Box<Refused>
         "note" => Action::Note(object(text)?),
         "seen" => Action::Seen(object(text)?),
         "status" => Action::Status,
+        "ban" => Action::Ban(object(text)?),
+        "unban" => Action::Unban(object(text)?),
+        "bans" => Action::Bans(object(text)?),
+        "report-bans" => Action::ReportBans(object(text)?),
         "put-part" if protocol >= 3 => Action::PutPart(object(text)?),
         "sets" if protocol >= 3 => Action::Sets,
         "set-sets" if protocol >= 3 => Action::SetSets(object(text)?),

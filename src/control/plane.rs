@@ -22,6 +22,7 @@ use super::answer::{
     Acknowledgement, ActivePolicy, AuditEntry, AuditLog, AuditOutcome, Behind, Done, History, PartBytes,
     PublicationState, Refusal, Refused, Revision, RevisionDocument, Status, StoredManifest, encode_answer,
 };
+use super::bans::{BansAcknowledgement, BansState, collect};
 use super::change::{Change, can_read};
 use super::feeds::FeedStates;
 use super::message::{
@@ -55,13 +56,14 @@ enum Answer {
     Acknowledged(Acknowledgement),
     Sets(SetsAcknowledgement),
     Text(String),
+    Bans(BansAcknowledgement),
 }
 
 impl Handled {
     /// Whether something was made that now wants to be published.
     #[must_use]
     pub const fn is_change(&self) -> bool {
-        matches!(self.answer, Answer::Acknowledged(_) | Answer::Sets(_))
+        matches!(self.answer, Answer::Acknowledged(_) | Answer::Sets(_) | Answer::Bans(_))
     }
 
     /// Says of a change how far its publication has come meanwhile.
@@ -71,7 +73,8 @@ impl Handled {
     pub fn settle(&mut self, store: &impl ControlStore) -> Result<(), PlatformError> {
         let (sequence, state) = match &mut self.answer {
             Answer::Acknowledged(Acknowledgement { sequence, state, .. })
-            | Answer::Sets(SetsAcknowledgement { sequence, state, .. }) => (*sequence, state),
+            | Answer::Sets(SetsAcknowledgement { sequence, state, .. })
+            | Answer::Bans(BansAcknowledgement { sequence, state, .. }) => (*sequence, state),
             Answer::Text(_) => return Ok(()),
         };
         if sequence > 0 && State::load(store)?.published >= sequence {
@@ -86,6 +89,7 @@ impl Handled {
         match &self.answer {
             Answer::Acknowledged(acknowledgement) => encode_answer(self.version, Ok(acknowledgement)),
             Answer::Sets(acknowledgement) => encode_answer(self.version, Ok(acknowledgement)),
+            Answer::Bans(acknowledgement) => encode_answer(self.version, Ok(acknowledgement)),
             Answer::Text(text) => text.clone(),
         }
     }
@@ -160,7 +164,12 @@ pub fn decide(
         Action::RollbackSets(to) => plane.rollback_sets(to)?.map_or_else(refuse(version), Answer::Sets),
         Action::Feeds => text(encode_answer(version, Ok(FeedStates::load(store)?))),
         Action::FeedResults(results) => text(encode_answer(version, Ok(plane.note_feeds(&results)?))),
+        Action::Ban(ban) => plane.ban(ban)?.map_or_else(refuse(version), Answer::Bans),
+        Action::Unban(unban) => plane.unban(unban)?.map_or_else(refuse(version), Answer::Bans),
+        Action::Bans(page) => text(encode_answer(version, Ok(plane.bans(&page)?))),
+        Action::ReportBans(report) => text(encode_answer(version, Ok(plane.report_bans(report)?))),
     };
+    let mut answer = answer;
     if plane.writes.is_empty() {
         // A storage that takes nothing more must not keep isolates from their
         // policy; the module says so again next time.
@@ -168,6 +177,13 @@ pub fn decide(
     } else {
         plane.writes.extend(seen);
         store.apply(plane.writes)?;
+    }
+    if let Answer::Bans(acknowledgement) = &mut answer {
+        // At once, in the same turn: what a person does is published with
+        // nothing else in between.
+        let collected = collect(store, now)?;
+        acknowledgement.generation = collected.generation;
+        acknowledgement.sequence = collected.sequence;
     }
     Ok(Handled { version, answer })
 }
@@ -220,6 +236,8 @@ impl<S: ControlStore> Plane<'_, S> {
             revision: None,
             base: None,
             to: None,
+            network: None,
+            until: None,
             message: String::new(),
         }
     }
@@ -395,7 +413,8 @@ pub(super) fn manifest(
 
 /// What stands beside the policy now.
 pub(super) fn beside(store: &impl ControlStore, state: &State) -> Result<Beside, PlatformError> {
-    Ok(Beside { sets: StoredSetsState::load(store)?.reference(), bans: None, alerts: state.alerts.clone() })
+    let bans = BansState::load(store)?.reference(store)?;
+    Ok(Beside { sets: StoredSetsState::load(store)?.reference(), bans, alerts: state.alerts.clone() })
 }
 
 /// Whether a role may change anything.

@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::answer::{Revision, StoredManifest};
+use super::bans::{COLLECT_EVERY, collect};
 use super::message::PROTOCOL;
 use super::plane::{beside, decide, manifest};
 use super::sets::{KEPT, StoredSetsState};
@@ -64,22 +65,28 @@ pub enum Step {
     Verify,
     /// Remove parts that nothing names any more.
     Clean,
+    /// Collect the bans for the manifest.
+    Collect,
 }
 
 /// What to do next about the publication.
 #[must_use]
 pub fn next_step(state: &State, now: Timestamp) -> Step {
+    // What is due further ahead than it ever is was set under a clock that has
+    // gone back since.
+    let is_ahead = |due: &Timestamp, longest| *due > now && due.since(now) <= longest;
+    // First: what is published next has these in it.
+    if state.collect.is_some_and(|due| !is_ahead(&due, COLLECT_EVERY)) {
+        return Step::Collect;
+    }
     if state.active > 0 && state.published < state.sequence {
         let free = state.wrote.map(|wrote| wrote.after(WRITE_INTERVAL));
         // A moment further ahead than any wait was written under a clock that
         // has gone back since.
         let due = free.max(state.retry).filter(|due| *due > now && due.since(now) <= LONGEST_WAIT);
-        return due.map_or(Step::Publish, Step::Wait);
+        return due.map_or(Step::Publish, |due| Step::Wait(state.collect.unwrap_or(due).min(due)));
     }
-    // What is due further ahead than it ever is was set under a clock that has
-    // gone back since.
     let longest = VERIFY_AFTER.iter().max().copied().unwrap_or_default();
-    let is_ahead = |due: &Timestamp, longest| *due > now && due.since(now) <= longest;
     let verify = state.verify.filter(|_| state.active > 0);
     let clean = state.clean;
     if verify.is_some_and(|due| !is_ahead(&due, longest)) {
@@ -88,7 +95,7 @@ pub fn next_step(state: &State, now: Timestamp) -> Step {
     if clean.is_some_and(|due| !is_ahead(&due, KEPT)) {
         return Step::Clean;
     }
-    verify.into_iter().chain(clean).min().map_or(Step::Idle, Step::Wait)
+    verify.into_iter().chain(clean).chain(state.collect).min().map_or(Step::Idle, Step::Wait)
 }
 
 /// How long to wait after so many failures in a row.
@@ -171,6 +178,7 @@ pub async fn publish(
             Step::Publish => write(store, manifests, clock, &state).await,
             Step::Verify => verify(store, manifests, clock).await,
             Step::Clean => clean(store, manifests, clock).await,
+            Step::Collect => collect(store, clock.now()).map(|_| ()).map_err(Failure::from),
         };
         match done {
             Ok(()) => {}

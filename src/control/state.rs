@@ -65,6 +65,9 @@ pub struct State {
     /// What an operator should look at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Alert>,
+    /// When the bans are to be collected for the manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collect: Option<Timestamp>,
 }
 
 impl State {

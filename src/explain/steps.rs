@@ -9,11 +9,12 @@ use crate::error::{PlatformError, Reason, Reject};
 use crate::exchange::Head;
 use crate::platform::{Clock, CounterPeek};
 use crate::policy::Route;
+use crate::stages::bans::Ban;
 use crate::stages::cache::ask::ask;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::{Action, IpFilterStage, Subject};
 use crate::stages::rate_limit::algorithm::Decision;
-use crate::stages::rate_limit::message::Peek;
+use crate::stages::rate_limit::message::{Peek, Taken};
 use crate::stages::rate_limit::{Counting, LimitRule, RateLimitStage, seconds_up};
 use crate::stages::target::Target;
 use crate::stages::{Mode, cache, upstream};
@@ -73,6 +74,35 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         }
     }
 
+    pub(super) fn bans(&mut self, identity: &Identity, guarded: bool) -> Result<(), Reject> {
+        let bans = &self.context.gateway.bans;
+        let mut stage = Stage { stage: "entry.bans", verdict: "allow", ..Stage::default() };
+        if bans.mode == Mode::Off {
+            self.push(Stage { verdict: "off", ..stage });
+            return Ok(());
+        }
+        let now = self.platform.now();
+        let Some(found) = self.context.isolate.ban(bans, self.context.bans, identity.address, now) else {
+            self.push(stage);
+            return Ok(());
+        };
+        stage.rule = Some(found.cause.to_string());
+        stage.prefix = Some(found.prefix.to_string());
+        stage.shadow = found.shadow;
+        stage.note = Some(format!("until {}", found.until));
+        stage.verdict = if guarded { "guarded" } else { "deny" };
+        if guarded {
+            stage.note = Some("the guard list holds the address: nothing refuses it".to_owned());
+        }
+        if guarded || found.shadow {
+            self.push(stage);
+            return Ok(());
+        }
+        let reject = bans.refusal(found.until, now);
+        self.push(Stage { reason: Some(reject.reason.as_str()), ..stage });
+        Err(reject)
+    }
+
     pub(super) fn ip_filter(
         &mut self,
         name: &'static str,
@@ -128,6 +158,7 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         name: &'static str,
         limits: &RateLimitStage,
         identity: &Identity,
+        guarded: bool,
     ) -> Result<(), Reject> {
         let mut stage = Stage { stage: name, verdict: "none", ..Stage::default() };
         let mut refused = None;
@@ -145,8 +176,14 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
                 stage.verdict = "allow";
             }
             let is_enforced = rule.mode == Mode::Enforce;
-            match self.look(rule, identity).await {
-                Ok(decision) => {
+            match self.look(rule, identity, guarded).await {
+                Ok(Taken { banned: Some(ban), .. }) if self.acts(&ban, identity) => {
+                    limit.verdict = "banned";
+                    stage.note =
+                        Some(format!("{} is banned by {} until {}", ban.network, ban.cause, ban.until));
+                    refused = Some(self.context.gateway.bans.refusal(ban.until, self.platform.now()));
+                }
+                Ok(Taken { decision, .. }) => {
                     describe::judged(&mut limit, &decision);
                     if is_enforced && !decision.allowed {
                         refused = Some(refusal(rule, &decision));
@@ -171,12 +208,26 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         Ok(())
     }
 
+    /// Whether a ban that a counter's object knows would refuse the client.
+    fn acts(&self, ban: &Ban, identity: &Identity) -> bool {
+        let now = self.platform.now();
+        self.context.gateway.bans.heard(ban, identity.address, self.context.bans, now) == Mode::Enforce
+    }
+
     /// What the rule's counter would say.
-    async fn look(&self, rule: &LimitRule, identity: &Identity) -> Result<Decision, PlatformError> {
+    async fn look(
+        &self,
+        rule: &LimitRule,
+        identity: &Identity,
+        guarded: bool,
+    ) -> Result<Taken, PlatformError> {
         let key = rule.counter(identity, self.head);
         match rule.counting {
-            Counting::Local => Ok(self.context.isolate.peek(key, &rule.quota, self.platform.now())),
-            Counting::Exact => self.platform.peek(&Peek { key, quota: rule.quota }, rule.deadline).await,
+            Counting::Local => Ok(self.context.isolate.peek(key, &rule.quota, self.platform.now()).into()),
+            Counting::Exact => {
+                let client = self.context.gateway.bans.asked_for(rule, identity, guarded);
+                self.platform.peek(&Peek { key, quota: rule.quota, client }, rule.deadline).await
+            }
         }
     }
 

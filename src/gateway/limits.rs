@@ -11,7 +11,7 @@ use crate::stages::Mode;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::{Action, IpDecision, IpFilterStage, IpVerdict, Subject};
 use crate::stages::rate_limit::algorithm::Decision;
-use crate::stages::rate_limit::message::Take;
+use crate::stages::rate_limit::message::{Take, Taken};
 use crate::stages::rate_limit::{CounterKey, Counting, LimitRule, OnFailure, RateLimitStage, seconds_up};
 use crate::time::Timestamp;
 
@@ -113,12 +113,18 @@ impl<P: Platform> Journey<'_, P> {
             let (decision, failure) = match rule.counting {
                 Counting::Local => (self.count_locally(key, rule, now), None),
                 Counting::Exact => {
-                    let take = Take { key, quota: rule.quota, cost: 1 };
+                    let client = self.gateway.bans.asked_for(rule, identity, self.guarded);
+                    let take = Take { key, quota: rule.quota, cost: 1, client };
                     let answer = self.platform.take(&take, rule.deadline).await;
                     // The clock moves while waiting.
                     now = self.platform.now();
                     match answer {
-                        Ok(decision) => (Some(decision), None),
+                        Ok(Taken { decision, banned }) => {
+                            // The object knows of a ban that has not come here
+                            // by the manifest yet.
+                            banned.map_or(Ok(()), |ban| self.heard(ban, identity, now))?;
+                            (Some(decision), None)
+                        }
                         Err(error) => match rule.on_failure {
                             OnFailure::Local => (self.count_locally(key, rule, now), Some(error)),
                             OnFailure::Open | OnFailure::Closed => (None, Some(error)),
@@ -180,6 +186,7 @@ impl<P: Platform> Journey<'_, P> {
         if !refused {
             return Ok(());
         }
+        self.tripped |= rule.trips;
         let reject = Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after).max(1));
         Err(match &rule.message {
             Some(message) => reject.detail(message.clone()),

@@ -14,11 +14,12 @@ use crate::addresses::{AddressIndex, SetId};
 use crate::error::{PolicyError, Problem};
 use crate::feeds::{Feed, compile_feeds};
 use crate::observe::record::ClientAddress;
+use crate::stages::bans::{BansStage, LIMIT_EXPECTED, LimitNames};
 use crate::stages::cache::{self, CacheStage};
 use crate::stages::canary::CanaryStage;
 use crate::stages::identity::IdentityStage;
 use crate::stages::ip_filter::{ADDRESS_SET_EXPECTED, IpFilterStage, PolicySets, SetNames, compile_sets};
-use crate::stages::rate_limit::RateLimitStage;
+use crate::stages::rate_limit::{RateLimitConfig, RateLimitStage};
 use crate::stages::route::{Matcher, Router};
 use crate::stages::target::parse_authority;
 use crate::stages::upstream::{self, Upstream};
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub feeds: BTreeMap<String, Feed>,
     /// Stage 3: whom no rule refuses.
     pub guard: AddressIndex,
+    /// Stage 3, bans.
+    pub bans: BansStage,
     /// Stage 3, addresses.
     pub entry_ip_filter: Option<IpFilterStage>,
     /// Stage 3, limits.
@@ -217,6 +220,8 @@ fn assemble(mut policy: Policy, text: &str, problems: &mut Problems) -> Option<G
 struct Written {
     upstreams: Vec<String>,
     address_sets: Vec<String>,
+    /// The ids of limits.
+    limits: Vec<String>,
 }
 
 const UPSTREAM_EXPECTED: &str = "expected the name of one of \"upstreams\"";
@@ -227,7 +232,11 @@ impl Written {
             let object = tree.get(key).and_then(Value::as_object);
             object.map(|object| object.keys().map(|name| format!("\"{name}\"")).collect()).unwrap_or_default()
         };
-        Self { upstreams: names("upstreams"), address_sets: names("address_sets") }
+        let routes = tree.get("routes").and_then(Value::as_array);
+        let stages = routes.into_iter().flatten().chain([tree]).chain(tree.get("defaults"));
+        let rules = stages.filter_map(|stage| stage.get("rate_limit")?.get("rules")?.as_array()).flatten();
+        let ids = rules.filter_map(|rule| rule.get("id")?.as_str().map(str::to_owned));
+        Self { upstreams: names("upstreams"), address_sets: names("address_sets"), limits: ids.collect() }
     }
 
     /// Whether a problem only follows from something that was cut out.
@@ -236,6 +245,11 @@ impl Written {
         let refers = match problem.expected.as_str() {
             UPSTREAM_EXPECTED => self.upstreams.contains(&problem.value),
             ADDRESS_SET_EXPECTED => self.address_sets.contains(&problem.value),
+            LIMIT_EXPECTED => {
+                let name = problem.value.trim_matches('"');
+                let rule = name.split_once('/').map_or(name, |(_, rule)| rule);
+                !cut.is_empty() && self.limits.iter().any(|limit| limit == rule)
+            }
             _ => false,
         };
         // A route without its path or hosts overlaps with every other.
@@ -287,9 +301,11 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
     let guard = AddressIndex::build(policy.guard_list.iter().map(|prefix| (*prefix, SetId(0))));
     let at = Trail::Root.entry("ip_filter");
     let entry_ip_filter = policy.ip_filter.take().map(|filter| filter.compile(&at, &set_names, problems));
+    let bans = bans(&mut policy, problems);
     let at = Trail::Root.entry("rate_limit");
-    let entry_rate_limit =
+    let mut entry_rate_limit =
         policy.rate_limit.take().map(|limit| limit.compile(&at, "", problems)).unwrap_or_default();
+    entry_rate_limit.count_for(&bans, "");
 
     check_defaults(&policy, &set_names, problems);
     let routes_at = Trail::Root.entry("routes");
@@ -302,7 +318,9 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
     for (index, route) in policy.routes.into_iter().enumerate() {
         let path = routes_at.item(index);
         matchers.push(route.matches.compile(route.priority, &path, problems));
-        routes.push(build_route(route, &path, &set_names, &names, problems));
+        let mut route = build_route(route, &path, &set_names, &names, problems);
+        route.rate_limit.count_for(&bans, &route.id);
+        routes.push(route);
     }
     let route_ids: Vec<String> = routes.iter().map(|route| route.id.clone()).collect();
     let router = Router::new(matchers, &route_ids, problems);
@@ -316,6 +334,7 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
         sets,
         feeds,
         guard,
+        bans,
         entry_ip_filter,
         entry_rate_limit,
         router,
@@ -327,6 +346,18 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
     };
     gateway.wanted_fields = wanted_fields(&gateway);
     gateway
+}
+
+fn bans(policy: &mut Policy, problems: &mut Problems) -> BansStage {
+    let Some(bans) = policy.bans.take() else { return BansStage::default() };
+    let mut limits = LimitNames::new();
+    let mut note = |route: &str, stage: &Option<RateLimitConfig>| {
+        let rules = stage.iter().flat_map(|stage| &stage.rules);
+        limits.extend(rules.map(|rule| (route.to_owned(), rule.id.0.clone())));
+    };
+    note("", &policy.rate_limit);
+    policy.routes.iter().for_each(|route| note(route.id.as_str(), &route.rate_limit));
+    bans.compile(&Trail::Root.entry("bans"), &limits, problems)
 }
 
 fn build_route(

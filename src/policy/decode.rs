@@ -20,11 +20,10 @@ use crate::error::{Problem, clip};
 
 /// Names that the design reserves. They are refused like any unknown name,
 /// but the message says why.
-const RESERVED: [&str; 31] = [
+const RESERVED: [&str; 29] = [
     "api_key",
     "asn",
     "auth",
-    "bans",
     "breaker",
     "claim",
     "compress",
@@ -33,7 +32,6 @@ const RESERVED: [&str; 31] = [
     "countries",
     "guard",
     "health",
-    "jitter",
     "load_balancing",
     "metrics",
     "penalty",

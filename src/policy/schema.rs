@@ -20,11 +20,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use self::patterns::{
-    ADDRESS, FIELD_NAME, HOST_PATTERN, MEDIA_TYPE, METHOD, NAME, ORIGIN, PATH, PREFIX, TOKEN, size_pattern,
-    size_text, span_pattern, span_text,
+    ADDRESS, FIELD_NAME, HOST_PATTERN, LIMIT_NAME, MEDIA_TYPE, METHOD, NAME, ORIGIN, PATH, PREFIX, TOKEN,
+    size_pattern, size_text, span_pattern, span_text,
 };
 use super::Policy;
-use super::units::{Address, FieldName, FieldValues, HopPrefix, Name, Percent, Size, Span};
+use super::units::{Address, FieldName, FieldValues, HopPrefix, LimitName, Name, Percent, Size, Span};
 use crate::stages::ip_filter::CONTINENTS;
 use crate::stages::ip_filter::prefix::Prefix;
 
@@ -86,6 +86,7 @@ const LONGEST_SPAN: u64 = 366 * 86_400_000;
 
 scalars! {
     Name => "Name", json_schema!({"type": "string", "pattern": NAME, "x-type": "name"});
+    LimitName => "LimitName", json_schema!({"type": "string", "pattern": LIMIT_NAME, "x-type": "name of a limit"});
     FieldName => "FieldName", json_schema!({"type": "string", "pattern": FIELD_NAME, "x-type": "field name"});
     Prefix => "Prefix", json_schema!({"type": "string", "pattern": PREFIX, "x-type": "prefix"});
     HopPrefix => "HopPrefix", json_schema!({"type": "string", "pattern": PREFIX, "x-type": "prefix"});

@@ -33,6 +33,7 @@ use super::{RefreshFailure, Source};
 use crate::addresses::StoredSets;
 use crate::error::clip;
 use crate::platform::{ControlClient, PolicyStore};
+use crate::stages::bans::BanSet;
 use crate::stages::ip_filter::{BoundSets, Sets};
 use crate::time::Timestamp;
 
@@ -70,6 +71,8 @@ pub struct Snapshot {
     pub sequence: Option<u64>,
     /// The stored address sets, where they have been loaded.
     pub stored: Option<BoundSets>,
+    /// The bans of the manifest, where it has any.
+    pub bans: Option<Rc<BanSet>>,
     /// What an operator should look at.
     pub alerts: Vec<Alert>,
 }
@@ -91,7 +94,14 @@ impl Snapshot {
 
     /// A policy with nothing beside it.
     fn of(gateway: Rc<Gateway>, revision: &str) -> Self {
-        Self { gateway, revision: revision.to_owned(), sequence: None, stored: None, alerts: Vec::new() }
+        Self {
+            gateway,
+            revision: revision.to_owned(),
+            sequence: None,
+            stored: None,
+            bans: None,
+            alerts: Vec::new(),
+        }
     }
 }
 
@@ -159,6 +169,9 @@ pub struct Holder {
     parts: Vec<Part>,
     /// Why the stored sets of `current` are not there, where they are not.
     without_sets: Option<String>,
+    /// Why the bans of `current` are not those of its manifest, where they are
+    /// not: the last ones that could be read act on.
+    without_bans: Option<String>,
     /// The generation of sets that a request is loading, and since when.
     loading: Option<(u64, Timestamp)>,
     /// The sets that were loaded last, until `current` has them.
@@ -391,7 +404,8 @@ impl Holder {
             // of this one is missing.
             Ok(_) => {
                 let unusable = self.unusable.as_ref().map(|(_, reason)| reason);
-                unusable.or(self.without_sets.as_ref()).map(|reason| clip(reason, REASON_LIMIT).to_owned())
+                let missing = self.without_sets.as_ref().or(self.without_bans.as_ref());
+                unusable.or(missing).map(|reason| clip(reason, REASON_LIMIT).to_owned())
             }
         };
         if self.degraded == before { None } else { Some(self.describe()) }

@@ -46,7 +46,7 @@ macro_rules! text_type {
     )+ };
 }
 
-text_type!(Span, Size, Name, FieldName, Prefix, HopPrefix, Address);
+text_type!(Span, Size, Name, LimitName, FieldName, Prefix, HopPrefix, Address);
 
 /// A duration: a whole number and a unit, `ms`, `s`, `m`, `h` or `d`, as in
 /// `"250ms"`, `"15m"`. At most 366 days.
@@ -162,6 +162,46 @@ impl FromText for Name {
         let good = (1..=64).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
         good.then(|| Self(text.to_owned()))
+    }
+}
+
+/// A rule of `rate_limit`: by its id in whatever stage, or behind the id of
+/// its route as in `"login/attempts"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitName {
+    /// The route; `None` for any stage, the entry among them.
+    pub route: Option<Name>,
+    /// The rule.
+    pub rule: Name,
+}
+
+impl LimitName {
+    /// Whether it names that rule; the entry's rules have an empty route.
+    #[must_use]
+    pub fn names(&self, route: &str, rule: &str) -> bool {
+        self.rule.0 == rule && self.route.as_ref().is_none_or(|own| own.0 == route)
+    }
+}
+
+impl fmt::Display for LimitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(route) = &self.route {
+            write!(f, "{route}/")?;
+        }
+        write!(f, "{}", self.rule)
+    }
+}
+
+impl FromText for LimitName {
+    const EXPECTED: &'static str = "the id of a limit such as \"per-client\" or \"login/attempts\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(match text.split_once('/') {
+            Some((route, rule)) => {
+                Self { route: Some(Name::from_text(route)?), rule: Name::from_text(rule)? }
+            }
+            None => Self { route: None, rule: Name::from_text(text)? },
+        })
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Gap {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// What it reads: a header field, `cookie NAME`, `client`, `scheme`,
-    /// `path`, `method`; `an earlier count` where an earlier record that was
+    /// `path`, `method`; `bans`; `an earlier count` where an earlier record that was
     /// undecidable may have counted; `the counter` where the count failed.
     pub reads: String,
 }
@@ -124,6 +124,11 @@ impl<'a> Walk<'a> {
         // Looked up here, to know which counters a gap leaves in doubt.
         let (found, possible) = self.find(&targets);
         // 3 entry
+        if logged.before.reason.as_deref() == Some(Reason::Banned.as_str()) && self.may_be_banned() {
+            // A ban stands in no document, and the log holds the banned alone.
+            let gap = Gap { stage: "entry.bans", rule: None, reads: "bans".to_owned() };
+            return Err(self.doubt_after(Stop::Unknown(gap), Some(0), &possible));
+        }
         self.ip_filter("entry.ip_filter", None, gateway.entry_ip_filter.as_ref())
             .map_err(|stop| self.doubt_after(stop, Some(0), &possible))?;
         self.limits("entry.rate_limit", None, &gateway.entry_rate_limit, &possible)?;
@@ -248,6 +253,15 @@ impl<'a> Walk<'a> {
     fn field_of(&self, index: usize) -> Option<&'a HeaderName> {
         let gateway: &'a Gateway = self.gateway;
         gateway.router.matcher(index)?.fields().first().map(|(name, _)| name)
+    }
+
+    /// Whether a ban could refuse the client.
+    fn may_be_banned(&self) -> bool {
+        let guarded = match self.logged.client {
+            Client::Address(address) => self.gateway.guard.longest(address).is_some(),
+            Client::Network(_) | Client::Unknown => false,
+        };
+        self.gateway.bans.mode == Mode::Enforce && !guarded
     }
 
     fn ip_filter(

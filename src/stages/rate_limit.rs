@@ -18,6 +18,7 @@ pub mod holder;
 pub mod message;
 pub mod table;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -27,7 +28,9 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 pub use self::algorithm::Algorithm;
 use self::algorithm::{Decision, Quota};
 use super::Mode;
+use super::bans::BansStage;
 use super::identity::Identity;
+use super::ip_filter::prefix::Prefix;
 use crate::exchange::{Edit, Head};
 use crate::policy::decode::{Problems, Trail};
 use crate::policy::units::{FieldName, Name, Span, repeated};
@@ -191,6 +194,8 @@ pub struct LimitRule {
     pub message: Option<String>,
     /// The labels that it is there for; empty for all requests.
     pub tags: Vec<String>,
+    /// The triggers of bans that count its refusals, each a bit by its place.
+    pub trips: u32,
     scope: String,
     key: Vec<KeyPart>,
     policy_field: String,
@@ -210,6 +215,28 @@ impl CounterKey {
     pub const fn shard(self) -> u128 {
         self.0.wrapping_rem(SHARDS)
     }
+
+    /// The key with the number of an object in its lowest bits.
+    #[must_use]
+    const fn in_shard(self, shard: u128) -> Self {
+        Self(self.0.wrapping_sub(self.shard()).wrapping_add(shard))
+    }
+}
+
+/// The object that keeps what is known of a client: its bans and its offences,
+/// and every count whose key it is part of. So that a ban acts with the next
+/// count wherever that is, the two are in one place.
+#[must_use]
+pub fn shard_of(network: Prefix) -> u128 {
+    use std::hash::Hasher as _;
+    // The key is fixed: isolates and objects must agree.
+    let mut hasher = SipHasher13::new_with_keys(0x6564_6765_7765_6972, 0x6e65_7477_6f72_6b31);
+    match network.address() {
+        IpAddr::V4(v4) => hasher.write(&v4.octets()),
+        IpAddr::V6(v6) => hasher.write(&v6.octets()),
+    }
+    hasher.write(&[network.length()]);
+    hasher.finish128().as_u128().wrapping_rem(SHARDS)
 }
 
 impl RateLimitConfig {
@@ -274,6 +301,7 @@ impl LimitRuleConfig {
             on_failure: self.on_failure.or(on_failure).unwrap_or_default(),
             message: self.message,
             tags: self.tags.into_iter().map(|tag| tag.0).collect(),
+            trips: 0,
             // Names hold no slash, so no two rules share a scope.
             scope: text(&[
                 Str(scope),
@@ -328,6 +356,16 @@ fn push_decimal(number: u64, text: &mut String) {
 }
 
 impl RateLimitStage {
+    /// Notes which triggers of bans count the refusals of its rules; `route`
+    /// is empty for the entry stage.
+    pub fn count_for(&mut self, bans: &BansStage, route: &str) {
+        if bans.has_triggers() {
+            for rule in &mut self.rules {
+                rule.trips = bans.naming(route, &rule.id);
+            }
+        }
+    }
+
     /// The fields that the keys read.
     pub fn wanted_fields(&self) -> impl Iterator<Item = &HeaderName> {
         self.rules.iter().flat_map(|rule| &rule.key).filter_map(|part| match part {
@@ -350,6 +388,13 @@ impl LimitRule {
         &self.key
     }
 
+    /// Whether it counts each client by itself, so that its object knows the
+    /// client's bans.
+    #[must_use]
+    pub fn counts_clients(&self) -> bool {
+        self.key.contains(&KeyPart::Client)
+    }
+
     /// The counter for this request. Parts are hashed with their length, so
     /// that no two lists of parts run together.
     #[must_use]
@@ -365,13 +410,14 @@ impl LimitRule {
         for key in &self.key {
             match key {
                 KeyPart::Client => match identity.network.address() {
-                    std::net::IpAddr::V4(v4) => part(&v4.octets()),
-                    std::net::IpAddr::V6(v6) => part(&v6.octets()),
+                    IpAddr::V4(v4) => part(&v4.octets()),
+                    IpAddr::V6(v6) => part(&v6.octets()),
                 },
                 KeyPart::Header(name) => part(head.field(&name.0).unwrap_or_default().as_bytes()),
             }
         }
-        CounterKey(hasher.finish128().as_u128())
+        let key = CounterKey(hasher.finish128().as_u128());
+        if self.counts_clients() { key.in_shard(shard_of(identity.network)) } else { key }
     }
 
     /// The text of the `RateLimit-Policy` and `RateLimit` fields

@@ -32,12 +32,20 @@ struct ProblemDetails<'a> {
 #[must_use]
 pub fn problem(reject: &Reject, request_id: Option<&str>) -> Answer {
     let status = reject.status();
-    if let Some((body, kind)) = reject.answer.as_ref().and_then(|answer| answer.body.as_ref()) {
-        return Answer { body: body.clone(), ..empty(status, kind) };
+    let mut answer = match reject.answer.as_ref().and_then(|answer| answer.body.as_ref()) {
+        Some((body, kind)) => Answer { body: body.clone(), ..empty(status, kind) },
+        None => details(reject, request_id),
+    };
+    if let Some(seconds) = reject.retry_after {
+        answer.fields.push((RETRY_AFTER, seconds.to_string()));
     }
+    answer
+}
+
+fn details(reject: &Reject, request_id: Option<&str>) -> Answer {
+    let status = reject.status();
     // Who is told that nothing is there is not told that there is a filter.
-    let is_hidden = reject.reason == Reason::AddressDenied && status == Reason::NoRoute.status();
-    let shown = if is_hidden { Reason::NoRoute } else { reject.reason };
+    let shown = if reject.is_hidden() { Reason::NoRoute } else { reject.reason };
     let details = ProblemDetails {
         kind: format!("urn:edgeweir:problem:{}", shown.as_str()),
         title: shown.title(),
@@ -45,11 +53,7 @@ pub fn problem(reject: &Reject, request_id: Option<&str>) -> Answer {
         detail: reject.detail.as_deref(),
         request_id,
     };
-    let mut answer = problem_json(status, &details);
-    if let Some(seconds) = reject.retry_after {
-        answer.fields.push((RETRY_AFTER, seconds.to_string()));
-    }
-    answer
+    problem_json(status, &details)
 }
 
 /// A JSON answer of our own.

@@ -3,6 +3,7 @@
 mod access;
 mod asking;
 mod audit;
+mod bans;
 mod changes;
 mod failures;
 mod forms;
@@ -26,7 +27,7 @@ use serde_json::{Value, json};
 
 use crate::control;
 use crate::fake::feeds::Served;
-use crate::fake::{Gate, Response, With, request};
+use crate::fake::{Gate, Response, START, With, request};
 
 pub const ROLES: [&str; 3] = ["reader", "operator", "owner"];
 
@@ -73,6 +74,9 @@ impl Admin {
             assert!(answer["refused"].is_null(), "{answer}");
         }
         sets::import_samples(&admin.gate.platform.control);
+        // A trigger's, since that of a person would stand in the audit log.
+        let ban = json!({"network": "203.0.113.9/32", "since": START, "until": START + 600_000, "cause": "scanner", "count": 1});
+        control::ask(&admin.gate.platform.control, "report-bans", json!({"bans": [ban]}));
         admin
     }
 
@@ -169,6 +173,7 @@ pub fn samples() -> Vec<Sample> {
     let explain = json!({"url": "https://app.example/x"}).to_string();
     let replay = json!({"records": "{\"schema\":1}\n"}).to_string();
     let rollback = json!({"to": "r1"}).to_string();
+    let ban = json!({"network": "192.0.2.7", "duration": "1h", "reason": "because"}).to_string();
     let rollback_sets = json!({"to": 1}).to_string();
     let list = "198.51.100.0/24\n".to_owned();
     let none = String::new();
@@ -192,6 +197,9 @@ pub fn samples() -> Vec<Sample> {
         ("GET", "/address/192.0.2.7", &[], &none, "reader"),
         ("PUT", "/address-sets/drop", &[], &list, "operator"),
         ("POST", "/address-sets/drop/refresh", &[], &none, "operator"),
+        ("GET", "/bans", &[], &none, "reader"),
+        ("POST", "/bans", &[], &ban, "operator"),
+        ("DELETE", "/bans?network=203.0.113.9&message=sorry", &[], &none, "operator"),
     ];
     let sample = |(method, target, fields, body, role): (_, &'static str, &'static [_], &String, _)| Sample {
         method,

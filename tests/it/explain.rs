@@ -15,6 +15,7 @@ pub fn explained(gate: &Gate, request: &ExplainRequest) -> Explanation {
     let context = Context {
         gateway: &gate.snapshot.gateway,
         sets: gate.snapshot.sets(),
+        bans: gate.snapshot.bans.as_deref(),
         revision: &gate.snapshot.revision,
         isolate: &gate.isolate,
         fresh: gate.fresh(),

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,15 +17,20 @@ use edgeweir::exchange::{Edit, PlainHead, Reply, join_lines};
 use edgeweir::gateway::{Acting, Isolate, handle};
 use edgeweir::observe::record::Record;
 use edgeweir::platform::{
-    AdminPlatform, BodyError, Clock, ControlClient, CounterPeek, Counters, Origin, PartRead, PolicyStore,
-    ResponseStore,
+    AdminPlatform, BanRows, BanStore, BodyError, Clock, ControlClient, CounterPeek, Counters, LimiterClient,
+    Origin, PartRead, Pause, PolicyStore, ResponseStore,
 };
 use edgeweir::policy::compile;
 use edgeweir::policy::manifest::sha256_hex;
 use edgeweir::policy::snapshot::Snapshot;
+use edgeweir::stages::bans::limiter::LimiterBans;
+use edgeweir::stages::bans::message::Message;
+use edgeweir::stages::bans::set::{Entry, encode};
+use edgeweir::stages::bans::{Ban, BanSet};
+use edgeweir::stages::ip_filter::prefix::Prefix;
 use edgeweir::stages::rate_limit::CounterKey;
-use edgeweir::stages::rate_limit::algorithm::{Decision, State, peek, take};
-use edgeweir::stages::rate_limit::message::{Peek, Take};
+use edgeweir::stages::rate_limit::algorithm::{State, peek, take};
+use edgeweir::stages::rate_limit::message::{Peek, Take, Taken};
 use edgeweir::stages::upstream::UpstreamRequest;
 use edgeweir::time::Timestamp;
 use http::Method;
@@ -180,6 +186,13 @@ pub struct FakePlatform {
     pub store_events: RefCell<Vec<StoreEvent>>,
     pub stored: RefCell<BTreeMap<String, (String, String)>>,
     counts: RefCell<HashMap<CounterKey, State>>,
+    /// The bans that the Limiter objects know; several isolates may share
+    /// them.
+    pub limiters: Rc<Limiters>,
+    pub limiter_fault: Cell<Option<Fault>>,
+    /// What happens to a message and its answer on the way, by turns; then
+    /// nothing.
+    pub limiter_mishaps: RefCell<VecDeque<Mishap>>,
     pub control: MemoryStore,
     pub control_fault: Cell<Option<Fault>>,
     /// How many calls the control plane takes before the fault begins.
@@ -215,6 +228,9 @@ impl Default for FakePlatform {
             store_events: RefCell::default(),
             stored: RefCell::default(),
             counts: RefCell::default(),
+            limiters: Rc::default(),
+            limiter_fault: Cell::new(None),
+            limiter_mishaps: RefCell::default(),
             control: MemoryStore::default(),
             control_fault: Cell::new(None),
             control_calls: Cell::new(0),
@@ -253,7 +269,7 @@ impl Clock for FakePlatform {
 }
 
 impl Counters for FakePlatform {
-    async fn take(&self, wanted: &Take, deadline: Duration) -> Result<Decision, PlatformError> {
+    async fn take(&self, wanted: &Take, deadline: Duration) -> Result<Taken, PlatformError> {
         Turn(false).await;
         self.advance(self.counter_takes.get());
         self.takes.borrow_mut().push((*wanted, deadline));
@@ -266,17 +282,65 @@ impl Counters for FakePlatform {
         if let Some(state) = state {
             counts.insert(wanted.key, state);
         }
-        Ok(decision)
+        Ok(Taken { decision, banned: self.limiters.banned(wanted.client, wanted.key.shard(), self.now()) })
     }
 }
 
 impl CounterPeek for FakePlatform {
-    async fn peek(&self, wanted: &Peek, _: Duration) -> Result<Decision, PlatformError> {
+    async fn peek(&self, wanted: &Peek, _: Duration) -> Result<Taken, PlatformError> {
         Turn(false).await;
         match self.counter_fault.get() {
             Some(fault) => Err(fault.error(Dependency::Counter)),
-            None => Ok(peek(&wanted.quota, self.counts.borrow().get(&wanted.key).copied(), self.now())),
+            None => {
+                let decision =
+                    peek(&wanted.quota, self.counts.borrow().get(&wanted.key).copied(), self.now());
+                let banned = self.limiters.banned(wanted.client, wanted.key.shard(), self.now());
+                Ok(Taken { decision, banned })
+            }
         }
+    }
+}
+
+/// What happens to a message on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    None,
+    /// It does not arrive.
+    Lost,
+    /// It arrives, and the answer does not.
+    AnswerLost,
+    /// It arrives twice.
+    Doubled,
+}
+
+impl LimiterClient for FakePlatform {
+    async fn tell(&self, shard: u128, message: &str, _: Duration) -> Result<String, PlatformError> {
+        Turn(false).await;
+        if let Some(fault) = self.limiter_fault.get() {
+            self.limiters.failed.set(self.limiters.failed.get() + 1);
+            return Err(fault.error(Dependency::Counter));
+        }
+        let mishap = self.limiter_mishaps.borrow_mut().pop_front().unwrap_or(Mishap::None);
+        let failed = Err(Fault::TimesOut.error(Dependency::Counter));
+        match mishap {
+            Mishap::Lost => failed,
+            Mishap::AnswerLost => {
+                self.limiters.tell(shard, message, self.now())?;
+                failed
+            }
+            Mishap::Doubled => {
+                self.limiters.tell(shard, message, self.now())?;
+                self.limiters.tell(shard, message, self.now())
+            }
+            Mishap::None => self.limiters.tell(shard, message, self.now()),
+        }
+    }
+}
+
+impl Pause for FakePlatform {
+    async fn pause(&self, span: Duration) {
+        Turn(false).await;
+        self.advance(u64::try_from(span.as_millis()).unwrap());
     }
 }
 
@@ -402,6 +466,98 @@ impl ResponseStore for FakePlatform {
     }
 }
 
+/// A Limiter object's rows about bans.
+#[derive(Default)]
+pub struct MemoryRows {
+    rows: RefCell<BTreeMap<(BanRows, String), (Timestamp, String)>>,
+    /// Whether everything fails.
+    pub broken: Cell<bool>,
+    pub writes: Cell<u64>,
+}
+
+impl MemoryRows {
+    fn of(&self, rows: BanRows) -> Result<Vec<(String, Timestamp, String)>, PlatformError> {
+        if self.broken.get() {
+            return Err(Fault::Fails.error(Dependency::Counter));
+        }
+        let all = self.rows.borrow();
+        let mine = all.iter().filter(|((table, _), _)| *table == rows);
+        Ok(mine.map(|((_, key), (ends, text))| (key.clone(), *ends, text.clone())).collect())
+    }
+}
+
+impl BanStore for MemoryRows {
+    fn get(&self, rows: BanRows, key: &str) -> Result<Option<String>, PlatformError> {
+        if self.broken.get() {
+            return Err(Fault::Fails.error(Dependency::Counter));
+        }
+        Ok(self.rows.borrow().get(&(rows, key.to_owned())).map(|(_, text)| text.clone()))
+    }
+
+    fn put(&self, rows: BanRows, key: &str, ends: Timestamp, text: &str) -> Result<(), PlatformError> {
+        self.writes.set(self.writes.get() + 1);
+        self.rows.borrow_mut().insert((rows, key.to_owned()), (ends, text.to_owned()));
+        Ok(())
+    }
+
+    fn remove(&self, rows: BanRows, key: &str) -> Result<(), PlatformError> {
+        self.rows.borrow_mut().remove(&(rows, key.to_owned()));
+        Ok(())
+    }
+
+    fn all(&self, rows: BanRows) -> Result<Vec<String>, PlatformError> {
+        Ok(self.of(rows)?.into_iter().map(|(.., text)| text).collect())
+    }
+
+    fn first(&self, rows: BanRows) -> Result<Option<String>, PlatformError> {
+        Ok(self.of(rows)?.into_iter().min_by_key(|(_, ends, _)| *ends).map(|(key, ..)| key))
+    }
+
+    fn count(&self, rows: BanRows) -> Result<usize, PlatformError> {
+        Ok(self.of(rows)?.len())
+    }
+
+    fn sweep(&self, rows: BanRows, now: Timestamp) -> Result<(), PlatformError> {
+        self.rows.borrow_mut().retain(|(table, _), (ends, _)| *table != rows || *ends > now);
+        Ok(())
+    }
+}
+
+/// The Limiter objects, as far as bans go.
+#[derive(Default)]
+pub struct Limiters {
+    pub objects: RefCell<BTreeMap<u128, (LimiterBans, Rc<MemoryRows>)>>,
+    /// How many messages arrived, and how many failed.
+    pub told: Cell<u64>,
+    pub failed: Cell<u64>,
+}
+
+impl Limiters {
+    pub fn with<T>(&self, shard: u128, act: impl FnOnce(&mut LimiterBans, &MemoryRows) -> T) -> T {
+        let mut objects = self.objects.borrow_mut();
+        let (bans, rows) = objects.entry(shard).or_insert_with(|| (LimiterBans::new(7), Rc::default()));
+        let rows = Rc::clone(rows);
+        act(bans, &rows)
+    }
+
+    fn banned(&self, client: Option<Prefix>, shard: u128, now: Timestamp) -> Option<Ban> {
+        self.with(shard, |bans, rows| bans.banned(rows, client?, now).unwrap())
+    }
+
+    pub fn tell(&self, shard: u128, message: &str, now: Timestamp) -> Result<String, PlatformError> {
+        self.told.set(self.told.get() + 1);
+        let message = Message::decode(message).unwrap();
+        self.with(shard, |bans, rows| Ok(bans.tell(rows, message, now)?.encode()))
+    }
+
+    /// Drops all memory, as the platform does with idle objects.
+    pub fn restart(&self) {
+        for (bans, _) in self.objects.borrow_mut().values_mut() {
+            *bans = LimiterBans::new(8);
+        }
+    }
+}
+
 /// Makes changes as the runtime does.
 pub fn edit(fields: &mut Vec<(HeaderName, String)>, edits: &[Edit]) {
     for change in edits {
@@ -479,12 +635,20 @@ impl Gate {
                 revision: "r1".to_owned(),
                 sequence: Some(1),
                 stored: None,
+                bans: None,
                 alerts: Vec::new(),
             },
             degraded: false,
             available: true,
             sent: Cell::new(0),
         }
+    }
+
+    /// The manifest has these bans from now on: network, end in milliseconds
+    /// behind [`START`], and cause.
+    pub fn with_bans(mut self, generation: u64, bans: &[(&str, u64, &str)]) -> Self {
+        self.snapshot.bans = Some(std::rc::Rc::new(ban_set(generation, bans)));
+        self
     }
 
     /// Sends a request; gives what the client sees and what is logged.
@@ -534,6 +698,17 @@ impl Gate {
     }
 }
 
+/// Bans as a manifest has them: network, end in milliseconds behind
+/// [`START`], and cause.
+pub fn ban_set(generation: u64, bans: &[(&str, u64, &str)]) -> BanSet {
+    let entries = bans.iter().map(|(network, end, cause)| Entry {
+        network: network.parse().unwrap(),
+        until: (START + end) / 1_000,
+        cause: (*cause).into(),
+    });
+    BanSet::decode(&encode(entries.collect(), Vec::new()), generation).unwrap()
+}
+
 /// What a policy store says: the value and its metadata.
 pub type Read = Result<Option<(String, Option<String>)>, PlatformError>;
 
@@ -553,6 +728,13 @@ pub fn part_read(bytes: Vec<u8>) -> PartRead {
     PartRead { hash: sha256_hex(&bytes), bytes }
 }
 
+impl Pause for FakeStore {
+    async fn pause(&self, span: Duration) {
+        Turn(false).await;
+        self.paused.set(self.paused.get() + span);
+    }
+}
+
 impl PolicyStore for FakeStore {
     async fn read_active(&self, _: Duration) -> Read {
         Turn(false).await;
@@ -565,10 +747,5 @@ impl PolicyStore for FakeStore {
         self.part_reads.set(self.part_reads.get() + u32::try_from(hashes.len()).unwrap());
         let parts = self.parts.borrow();
         Ok(hashes.iter().map(|hash| parts.get(*hash).cloned().map(part_read)).collect())
-    }
-
-    async fn pause(&self, span: Duration) {
-        Turn(false).await;
-        self.paused.set(self.paused.get() + span);
     }
 }

@@ -16,6 +16,7 @@
 
 mod addresses;
 mod admin;
+mod bans;
 mod cache;
 mod canary;
 mod control;

@@ -42,6 +42,7 @@ fn versions_are_read_and_written() {
 fn first() -> Value {
     let mut document = whole();
     document.as_object_mut().unwrap().remove("admin");
+    document.as_object_mut().unwrap().remove("bans");
     document["refresh"].as_object_mut().unwrap().remove("on_failure");
     document["refresh"]["source"] = json!("kv");
     document
@@ -68,6 +69,7 @@ fn what_came_later_needs_a_later_module() {
     for set in [json!({"stored": true}), json!({"feed": null})] {
         assert_eq!(least_module(&changed(first(), "/address_sets/office", &set)), Version(0, 3, 0), "{set}");
     }
+    assert_eq!(least_module(&changed(first(), "/bans", &json!({}))), Version(0, 3, 0));
     // Only the value is new.
     assert_eq!(least_module(&changed(first(), "/refresh/source", &json!("kv"))), FIRST);
     // The same names elsewhere are somebody's own.

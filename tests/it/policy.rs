@@ -46,6 +46,9 @@ pub fn whole() -> Value {
         "observe": {"log": {"client_address": "network"}},
         "upstreams": {"a": {"origin": "http://a.example", "timeouts": {"first_byte": "5s"}}, "b": {"origin": "request", "timeouts": {"first_byte": "5s"}}},
         "address_sets": {"office": {"prefixes": ["198.51.100.0/24", "192.0.2.1"]}, "home": {"prefixes": ["2001:db8:1::/48"]}},
+        "bans": {"mode": "shadow", "answer": {"status": 404}, "triggers": [
+            {"id": "scanner", "mode": "enforce", "limits": ["a"], "refusals": true, "statuses": [401, 404], "threshold": 20,
+             "window": "5m", "duration": "10m", "factor": 3, "max_duration": "1d", "jitter": 10, "forget_after": "2d"}]},
         "ip_filter": stages("shadow")["ip_filter"], "rate_limit": stages("off")["rate_limit"],
         "defaults": {"cache": {"max_body": "64KiB"}},
         "routes": [route("one", "/one/*"), route("two", "/two/{id}"), route("three", "/three")],

@@ -7,6 +7,9 @@ const SCHEMA = [
   "CREATE TABLE IF NOT EXISTS revisions (number INTEGER PRIMARY KEY, text TEXT NOT NULL)",
   "CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY, text TEXT NOT NULL)",
   "CREATE TABLE IF NOT EXISTS objects (hash TEXT, piece INTEGER, bytes BLOB NOT NULL, PRIMARY KEY (hash, piece))",
+  "CREATE TABLE IF NOT EXISTS bans (key TEXT PRIMARY KEY, kind INTEGER NOT NULL, until INTEGER NOT NULL, " +
+    "short TEXT NOT NULL, text TEXT NOT NULL) WITHOUT ROWID",
+  "CREATE INDEX IF NOT EXISTS bans_by_end ON bans (kind, until)",
 ];
 
 /** A row holds at most 2 MB. */
@@ -52,6 +55,47 @@ export function storedObject(storage, hash) {
   return whole;
 }
 
+/** A row of the bans. */
+export function storedBan(storage, key) {
+  return storage.sql.exec("SELECT text FROM bans WHERE key = ?", key).toArray()[0]?.text;
+}
+
+/** The bans behind a key that hold at that moment. */
+export function storedBans(storage, after, now, limit) {
+  const sql = "SELECT text FROM bans WHERE key > ? AND kind < 2 AND until > ? ORDER BY key LIMIT ?";
+  return storage.sql
+    .exec(sql, after, now, limit)
+    .toArray()
+    .map(({ text }) => text);
+}
+
+/** How many rows of a kind have not ended. */
+export function banCount(storage, kind, now) {
+  const sql = "SELECT COUNT(*) AS count FROM bans WHERE kind = ? AND until > ?";
+  return storage.sql.exec(sql, kind, now).one().count;
+}
+
+/** The rows of a kind that end first, each its key and its end. */
+export function firstBans(storage, kind, now, limit) {
+  const sql =
+    "SELECT key, until FROM bans WHERE kind = ? AND until > ? ORDER BY until, key LIMIT ?";
+  return storage.sql
+    .exec(sql, kind, now, limit)
+    .toArray()
+    .map(({ key, until }) => `${key} ${until}`);
+}
+
+/** Every row that has not ended as one text: a hundred thousand in one crossing. */
+export function allBans(storage, now) {
+  let text = "";
+  for (const [key, short] of storage.sql
+    .exec("SELECT key, short FROM bans WHERE until > ?", now)
+    .raw()) {
+    text += `${key} ${short}\n`;
+  }
+  return text;
+}
+
 /**
  * Stores everything or nothing. Each write is a list that begins with its
  * kind. The alarm is part of the same transaction: nothing is awaited in it.
@@ -69,6 +113,13 @@ export function applyWrites(storage, writes) {
         putObject(sql, ...write);
       } else if (kind === "forget") {
         sql.exec("DELETE FROM objects WHERE hash = ?", ...write);
+      } else if (kind === "ban") {
+        const columns = "(key, kind, until, short, text) VALUES (?, ?, ?, ?, ?)";
+        sql.exec(`INSERT OR REPLACE INTO bans ${columns}`, ...write);
+      } else if (kind === "forget-ban") {
+        sql.exec("DELETE FROM bans WHERE key = ?", ...write);
+      } else if (kind === "sweep-bans") {
+        sql.exec("DELETE FROM bans WHERE until <= ?", ...write);
       } else if (kind === "alarm") {
         // Rejects only where the storage has failed as a whole, and with it
         // everything above.

@@ -12,7 +12,7 @@ use super::super::binding::{STATE, failure};
 use super::super::origin::now;
 use crate::control::publication::{Guard, publish, serve};
 use crate::error::{Dependency, PlatformError};
-use crate::platform::{Clock, ControlStore, ManifestStore, Stored, Table, Write};
+use crate::platform::{BanKind, Clock, ControlStore, ManifestStore, Stored, Table, Write};
 use crate::policy::manifest::{ACTIVE_KEY, part_key};
 use crate::time::Timestamp;
 
@@ -41,6 +41,26 @@ extern "C" {
 
     #[wasm_bindgen(js_name = storedObject, catch)]
     fn stored_object(storage: &JsValue, hash: &str) -> std::result::Result<Option<Uint8Array>, JsValue>;
+
+    #[wasm_bindgen(js_name = storedBan, catch)]
+    fn stored_ban(storage: &JsValue, key: &str) -> std::result::Result<Option<String>, JsValue>;
+
+    #[wasm_bindgen(js_name = storedBans, catch)]
+    fn stored_bans(
+        storage: &JsValue,
+        after: &str,
+        now: f64,
+        limit: u32,
+    ) -> std::result::Result<Array, JsValue>;
+
+    #[wasm_bindgen(js_name = banCount, catch)]
+    fn ban_count(storage: &JsValue, kind: u8, now: f64) -> std::result::Result<u32, JsValue>;
+
+    #[wasm_bindgen(js_name = firstBans, catch)]
+    fn first_bans(storage: &JsValue, kind: u8, now: f64, limit: u32) -> std::result::Result<Array, JsValue>;
+
+    #[wasm_bindgen(js_name = allBans, catch)]
+    fn all_bans(storage: &JsValue, now: f64) -> std::result::Result<String, JsValue>;
 
     #[wasm_bindgen(js_name = applyWrites, catch)]
     fn apply_writes(storage: &JsValue, writes: &Array) -> std::result::Result<(), JsValue>;
@@ -122,7 +142,12 @@ impl Clock for RuntimeClock {
 #[derive(Debug)]
 struct Storage(JsValue);
 
-/// Numbers of rows are counted up from 1, so a double holds them.
+fn texts(rows: &Array) -> Vec<String> {
+    rows.iter().filter_map(|row| row.as_string()).collect()
+}
+
+/// Numbers of rows are counted up from 1, and moments are far below 2^53, so
+/// a double holds them.
 #[expect(clippy::cast_precision_loss)]
 const fn number(value: u64) -> f64 {
     value as f64
@@ -155,14 +180,46 @@ impl ControlStore for Storage {
     ) -> std::result::Result<Vec<String>, PlatformError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let rows = stored_rows(&self.0, table.as_str(), before.map_or(-1.0, number), limit);
-        Ok(rows.map_err(broken)?.iter().filter_map(|row| row.as_string()).collect())
+        rows.map_err(broken).map(|rows| texts(&rows))
     }
 
     fn object(&self, hash: &str) -> std::result::Result<Option<Vec<u8>>, PlatformError> {
         Ok(stored_object(&self.0, hash).map_err(broken)?.map(|bytes| bytes.to_vec()))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a date are far below 2^53")]
+    fn ban(&self, key: &str) -> std::result::Result<Option<String>, PlatformError> {
+        stored_ban(&self.0, key).map_err(broken)
+    }
+
+    fn bans(
+        &self,
+        after: &str,
+        now: Timestamp,
+        limit: usize,
+    ) -> std::result::Result<Vec<String>, PlatformError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        stored_bans(&self.0, after, number(now.millis()), limit).map_err(broken).map(|rows| texts(&rows))
+    }
+
+    fn ban_count(&self, kind: BanKind, now: Timestamp) -> std::result::Result<usize, PlatformError> {
+        ban_count(&self.0, kind.number(), number(now.millis())).map_err(broken).map(|count| count as usize)
+    }
+
+    fn first_bans(
+        &self,
+        kind: BanKind,
+        now: Timestamp,
+        limit: usize,
+    ) -> std::result::Result<Vec<String>, PlatformError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let rows = first_bans(&self.0, kind.number(), number(now.millis()), limit);
+        rows.map_err(broken).map(|rows| texts(&rows))
+    }
+
+    fn all_bans(&self, now: Timestamp) -> std::result::Result<String, PlatformError> {
+        all_bans(&self.0, number(now.millis())).map_err(broken)
+    }
+
     fn apply(&self, writes: Vec<Write>) -> std::result::Result<(), PlatformError> {
         let list = Array::new();
         for write in writes {
@@ -175,7 +232,20 @@ impl ControlStore for Storage {
                     Array::of3(&"object".into(), &hash.into(), &Uint8Array::from(bytes.as_slice()))
                 }
                 Write::Forget(hash) => Array::of2(&"forget".into(), &hash.into()),
-                Write::Alarm(at) => Array::of2(&"alarm".into(), &(at.millis() as f64).into()),
+                Write::Alarm(at) => Array::of2(&"alarm".into(), &number(at.millis()).into()),
+                Write::Ban(row) => {
+                    let entry = Array::of4(
+                        &"ban".into(),
+                        &row.key.into(),
+                        &row.kind.number().into(),
+                        &number(row.until.millis()).into(),
+                    );
+                    entry.push(&row.short.into());
+                    entry.push(&row.text.into());
+                    entry
+                }
+                Write::ForgetBan(key) => Array::of2(&"forget-ban".into(), &key.into()),
+                Write::SweepBans(now) => Array::of2(&"sweep-bans".into(), &number(now.millis()).into()),
             };
             list.push(&entry);
         }

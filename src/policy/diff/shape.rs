@@ -169,6 +169,25 @@ pub const POLICY: Shape = Shape::Object(&[
             ),
         ])),
     ),
+    (
+        "bans",
+        Shape::Object(&[(
+            "triggers",
+            Shape::List {
+                id: "id",
+                ordered: false,
+                item: &Shape::Object(&[
+                    ("limits", Shape::Set(Form::Text)),
+                    ("statuses", Shape::Set(Form::Number)),
+                    ("window", Shape::Scalar(Form::Span)),
+                    ("duration", Shape::Scalar(Form::Span)),
+                    ("max_duration", Shape::Scalar(Form::Span)),
+                    ("jitter", Shape::Scalar(Form::Percent)),
+                    ("forget_after", Shape::Scalar(Form::Span)),
+                ]),
+            },
+        )]),
+    ),
     ("ip_filter", IP_FILTER),
     ("rate_limit", RATE_LIMIT),
     (

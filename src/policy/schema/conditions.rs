@@ -66,6 +66,14 @@ pub fn typed_body(schema: &mut Schema) {
     );
 }
 
+/// A trigger of bans counts something.
+pub fn trigger(schema: &mut Schema) {
+    let some =
+        |name: &str| json!({"required": [name], "properties": {name: {"type": "array", "minItems": 1}}});
+    let refusals = json!({"required": ["refusals"], "properties": {"refusals": {"const": true}}});
+    add(schema, json!({"anyOf": [some("limits"), refusals, some("statuses")]}));
+}
+
 /// Hops are known by their addresses or by their number.
 pub fn one_trust(schema: &mut Schema) {
     let both = json!({

@@ -8,6 +8,9 @@ pub const MEDIA_TYPE: &str = "^[ -~]*/[ -~]*$";
 /// A [`Name`](crate::policy::units::Name).
 pub const NAME: &str = "^[A-Za-z0-9_-]{1,64}$";
 
+/// A [`LimitName`](crate::policy::units::LimitName).
+pub const LIMIT_NAME: &str = "^(?:[A-Za-z0-9_-]{1,64}/)?[A-Za-z0-9_-]{1,64}$";
+
 /// A field name (RFC 9110, 5.1).
 pub const FIELD_NAME: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$";
 

@@ -8,7 +8,8 @@ use super::{FIRST_READ, Holder, Part, Refused, Snapshot, fingerprint};
 use crate::addresses::StoredSets;
 use crate::platform::Stored;
 use crate::policy::compile::{Gateway, compile};
-use crate::policy::manifest::Manifest;
+use crate::policy::manifest::{BansRef, Manifest};
+use crate::stages::bans::BanSet;
 use crate::stages::ip_filter::BoundSets;
 use crate::time::Timestamp;
 
@@ -97,6 +98,8 @@ impl Holder {
             Ok(sets) => (sets, None),
             Err(reason) => (None, Some(reason)),
         };
+        let (bans, without_bans) = self.bans_of(manifest.beside.bans.as_ref());
+        self.without_bans = without_bans;
         self.parts = parts;
         self.document = Some(document);
         self.taken = metadata.clone().map(|metadata| (value.len(), metadata));
@@ -107,7 +110,22 @@ impl Holder {
             gateway,
             revision: manifest.revision,
             sequence: Some(manifest.sequence),
+            bans,
             alerts: manifest.beside.alerts,
         }));
+    }
+
+    /// The bans of a manifest; those that are held where they are the same, or
+    /// where these cannot be read, and why. A policy must not wait for that.
+    fn bans_of(&self, reference: Option<&BansRef>) -> (Option<Rc<BanSet>>, Option<String>) {
+        let held = self.current.as_ref().and_then(|current| current.bans.clone());
+        let Some(BansRef { generation, set }) = reference else { return (None, None) };
+        if held.as_ref().is_some_and(|held| held.generation() == *generation) {
+            return (held, None);
+        }
+        match BanSet::parse(set, *generation) {
+            Ok(bans) => (Some(Rc::new(bans)), None),
+            Err(damage) => (held, Some(format!("generation {generation}: {damage}"))),
+        }
     }
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::CounterKey;
 use super::algorithm::{Decision, Quota};
+use crate::stages::bans::Ban;
+use crate::stages::bans::message::BanText;
+use crate::stages::ip_filter::prefix::Prefix;
 
 /// The field that carries either.
 pub const FIELD: &str = "weir-message";
@@ -25,6 +28,8 @@ struct TakeText {
     window_ms: u64,
     burst: u32,
     cost: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
 }
 
 /// Count one request.
@@ -36,6 +41,10 @@ pub struct Take {
     pub quota: Quota,
     /// How much it costs.
     pub cost: u32,
+    /// The client, where the answer is to say whether it is banned: where its
+    /// network is part of the key, so that the object knows. An object of the
+    /// build before passes it over.
+    pub client: Option<Prefix>,
 }
 
 impl Take {
@@ -49,6 +58,7 @@ impl Take {
             window_ms: crate::time::millis_of(self.quota.window()),
             burst: self.quota.burst(),
             cost: self.cost,
+            client: self.client.map(|client| client.to_string()),
         };
         // A struct of numbers and a string always serialises.
         serde_json::to_string(&text).unwrap_or_default()
@@ -63,6 +73,7 @@ impl Take {
             key,
             quota: Quota::new(text.max, Duration::from_millis(text.window_ms), text.burst),
             cost: text.cost,
+            client: text.client.and_then(|client| client.parse().ok()),
         })
     }
 }
@@ -79,6 +90,8 @@ struct PeekedText {
     max: u32,
     window_ms: u64,
     burst: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
 }
 
 /// Say what a count would be, and count nothing.
@@ -93,6 +106,8 @@ pub struct Peek {
     pub key: CounterKey,
     /// By which quota.
     pub quota: Quota,
+    /// As in [`Take`].
+    pub client: Option<Prefix>,
 }
 
 impl Peek {
@@ -106,6 +121,7 @@ impl Peek {
                 max: self.quota.max(),
                 window_ms: crate::time::millis_of(self.quota.window()),
                 burst: self.quota.burst(),
+                client: self.client.map(|client| client.to_string()),
             },
         };
         serde_json::to_string(&text).unwrap_or_default()
@@ -117,7 +133,8 @@ impl Peek {
         let text: PeekText = serde_json::from_str(text).ok()?;
         let key = (text.v == VERSION).then(|| parse_key(&text.peek.key)).flatten()?;
         let window = Duration::from_millis(text.peek.window_ms);
-        Some(Self { key, quota: Quota::new(text.peek.max, window, text.peek.burst) })
+        let client = text.peek.client.and_then(|client| client.parse().ok());
+        Some(Self { key, quota: Quota::new(text.peek.max, window, text.peek.burst), client })
     }
 }
 
@@ -126,38 +143,63 @@ fn parse_key(text: &str) -> Option<CounterKey> {
     is_key.then(|| u128::from_str_radix(text, 16).ok().map(CounterKey)).flatten()
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct DecisionText {
+#[derive(Serialize, Deserialize)]
+struct TakenText {
     v: u32,
     allowed: bool,
     remaining: u32,
     retry_ms: u64,
     full_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    banned: Option<BanText>,
 }
 
-/// The text of a decision. Spans are rounded up to milliseconds: coming back
-/// then is not too early.
-#[must_use]
-pub fn encode_decision(decision: &Decision) -> String {
-    let up = |span: Duration| u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    let text = DecisionText {
-        v: VERSION,
-        allowed: decision.allowed,
-        remaining: decision.remaining,
-        retry_ms: up(decision.retry_after),
-        full_ms: up(decision.full_after),
-    };
-    serde_json::to_string(&text).unwrap_or_default()
+/// The answer: what was decided, and whether the client is banned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// What was decided. A banned client is counted, too: whether the ban acts
+    /// is said by the asker's policy.
+    pub decision: Decision,
+    /// Its ban, where the message named a client that has one. An asker of the
+    /// build before passes it over.
+    pub banned: Option<Ban>,
 }
 
-/// From the text of a decision.
-#[must_use]
-pub fn decode_decision(text: &str) -> Option<Decision> {
-    let text: DecisionText = serde_json::from_str(text).ok()?;
-    (text.v == VERSION).then_some(Decision {
-        allowed: text.allowed,
-        remaining: text.remaining,
-        retry_after: Duration::from_millis(text.retry_ms),
-        full_after: Duration::from_millis(text.full_ms),
-    })
+impl From<Decision> for Taken {
+    fn from(decision: Decision) -> Self {
+        Self { decision, banned: None }
+    }
+}
+
+impl Taken {
+    /// The text. Spans are rounded up to milliseconds: coming back then is not
+    /// too early.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let up = |span: Duration| u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        let text = TakenText {
+            v: VERSION,
+            allowed: self.decision.allowed,
+            remaining: self.decision.remaining,
+            retry_ms: up(self.decision.retry_after),
+            full_ms: up(self.decision.full_after),
+            banned: self.banned.as_ref().map(BanText::from),
+        };
+        serde_json::to_string(&text).unwrap_or_default()
+    }
+
+    /// From the text; `None` when it is not one this module knows.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let text: TakenText = serde_json::from_str(text).ok()?;
+        (text.v == VERSION).then(|| Self {
+            decision: Decision {
+                allowed: text.allowed,
+                remaining: text.remaining,
+                retry_after: Duration::from_millis(text.retry_ms),
+                full_after: Duration::from_millis(text.full_ms),
+            },
+            banned: text.banned.and_then(BanText::read),
+        })
+    }
 }

@@ -25,7 +25,7 @@ fuzz_target!(|text: &str| {
         Ok(request) => {
             let gateway = compile(edgeweir::DEMO_POLICY).expect("the demo compiles");
             let isolate = Isolate::new("local", 7);
-            let context = Context { gateway: &gateway, sets: Sets::new(&gateway.sets, None), revision: "demo", isolate: &isolate, fresh: 7 };
+            let context = Context { gateway: &gateway, sets: Sets::new(&gateway.sets, None), bans: None, revision: "demo", isolate: &isolate, fresh: 7 };
             let nowhere = Nowhere { now: Timestamp::from_millis(1_767_225_600_000) };
             let first = now(explain(&request, &context, &nowhere));
             let second = now(explain(&request, &context, &nowhere));

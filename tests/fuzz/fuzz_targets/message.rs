@@ -3,13 +3,13 @@
 #![no_main]
 
 use edgeweir::stages::rate_limit::algorithm::take;
-use edgeweir::stages::rate_limit::message::{Take, decode_decision, encode_decision};
+use edgeweir::stages::rate_limit::message::{Take, Taken};
 use edgeweir::time::Timestamp;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    if let Some(decision) = decode_decision(text) {
-        assert_eq!(decode_decision(&encode_decision(&decision)), Some(decision));
+    if let Some(taken) = Taken::decode(text) {
+        assert_eq!(Taken::decode(&taken.encode()), Some(taken));
     }
     let Some(wanted) = Take::decode(text) else { return };
     let now = Timestamp::from_millis(1_767_225_600_000);

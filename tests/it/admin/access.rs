@@ -198,6 +198,7 @@ fn another_method_is_told_which_would_do() {
         ("/address-sets/{name}", "DELETE, PUT"),
         ("/address-sets/{name}/refresh", "POST"),
         ("/address/{ip}", "GET, HEAD"),
+        ("/bans", "GET, HEAD, POST, DELETE"),
         // A set may have that name.
         ("/address-sets/rollback", "DELETE, POST, PUT"),
     ];

@@ -101,6 +101,7 @@ fn every_body_has_a_limit() {
         ("/policy/diff", DOCUMENT_LIMIT),
         ("/policy/rollback", 16 << 10),
         ("/address-sets/rollback", 16 << 10),
+        ("/bans", 1 << 20),
         ("/explain", DOCUMENT_LIMIT + (512 << 10)),
         ("/replay", REPLAY_LIMIT),
     ];

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use edgeweir::error::{Dependency, PlatformError};
-use edgeweir::platform::{ControlStore, Table, Write};
+use edgeweir::platform::{BanKind, BanRow, ControlStore, Table, Write};
 use edgeweir::time::Timestamp;
 
 /// What is stored.
@@ -16,6 +16,7 @@ pub struct Disk {
     pub rows: BTreeMap<(Table, u64), String>,
     pub objects: BTreeMap<String, Vec<u8>>,
     pub alarm: Option<Timestamp>,
+    pub bans: BTreeMap<String, BanRow>,
 }
 
 #[derive(Default)]
@@ -73,6 +74,39 @@ impl ControlStore for MemoryStore {
         Ok(self.disk.borrow().objects.get(hash).cloned())
     }
 
+    fn ban(&self, key: &str) -> Result<Option<String>, PlatformError> {
+        self.point()?;
+        Ok(self.disk.borrow().bans.get(key).map(|row| row.text.clone()))
+    }
+
+    fn bans(&self, after: &str, now: Timestamp, limit: usize) -> Result<Vec<String>, PlatformError> {
+        self.point()?;
+        let disk = self.disk.borrow();
+        let holds = |row: &&BanRow| row.kind != BanKind::Lifted && row.until > now && *row.key > *after;
+        Ok(disk.bans.values().filter(holds).take(limit).map(|row| row.text.clone()).collect())
+    }
+
+    fn ban_count(&self, kind: BanKind, now: Timestamp) -> Result<usize, PlatformError> {
+        self.point()?;
+        let disk = self.disk.borrow();
+        Ok(disk.bans.values().filter(|row| row.kind == kind && row.until > now).count())
+    }
+
+    fn first_bans(&self, kind: BanKind, now: Timestamp, limit: usize) -> Result<Vec<String>, PlatformError> {
+        self.point()?;
+        let disk = self.disk.borrow();
+        let mut rows: Vec<_> = disk.bans.values().filter(|row| row.kind == kind && row.until > now).collect();
+        rows.sort_by_key(|row| (row.until, &row.key));
+        Ok(rows.into_iter().take(limit).map(|row| format!("{} {}", row.key, row.until.millis())).collect())
+    }
+
+    fn all_bans(&self, now: Timestamp) -> Result<String, PlatformError> {
+        self.point()?;
+        let disk = self.disk.borrow();
+        let rows = disk.bans.values().filter(|row| row.until > now);
+        Ok(rows.map(|row| format!("{} {}", row.key, row.short)).collect::<Vec<_>>().join("\n"))
+    }
+
     fn apply(&self, writes: Vec<Write>) -> Result<(), PlatformError> {
         self.point()?;
         if self.full.get() {
@@ -101,6 +135,13 @@ impl ControlStore for MemoryStore {
                     disk.objects.remove(&hash);
                 }
                 Write::Alarm(at) => disk.alarm = Some(at),
+                Write::Ban(row) => {
+                    disk.bans.insert(row.key.clone(), row);
+                }
+                Write::ForgetBan(key) => {
+                    disk.bans.remove(&key);
+                }
+                Write::SweepBans(now) => disk.bans.retain(|_, row| row.until > now),
             }
         }
         drop(disk);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use edgeweir::control::publication::{Guard, publish, serve};
 use edgeweir::error::{Dependency, PlatformError};
-use edgeweir::platform::{Clock, ControlClient, ManifestStore, PartRead, PolicyStore, Stored};
+use edgeweir::platform::{Clock, ControlClient, ManifestStore, PartRead, Pause, PolicyStore, Stored};
 use edgeweir::time::{Timestamp, millis_of};
 
 use super::memory::MemoryStore;
@@ -393,6 +393,12 @@ pub struct FromLocation {
     pub answered: Rc<Cell<Option<u64>>>,
 }
 
+impl Pause for FromLocation {
+    async fn pause(&self, span: Duration) {
+        self.world.sleep(millis_of(span)).await;
+    }
+}
+
 impl PolicyStore for FromLocation {
     async fn read_active(&self, deadline: Duration) -> Result<Option<Stored>, PlatformError> {
         let world = &self.world;
@@ -418,10 +424,6 @@ impl PolicyStore for FromLocation {
         self.world.take(Dependency::PolicyStore, deadline).await?;
         let read = hashes.iter().map(|hash| self.part(hash));
         Ok(read.collect::<Result<Vec<_>, _>>()?.into_iter().map(|bytes| bytes.map(part_read)).collect())
-    }
-
-    async fn pause(&self, span: Duration) {
-        self.world.sleep(millis_of(span)).await;
     }
 }
 

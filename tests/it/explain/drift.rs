@@ -14,7 +14,7 @@ use http::header::HOST;
 use proptest::prelude::*;
 
 use super::explained;
-use super::worlds::{Dice, policy, request};
+use super::worlds::{Dice, bans, policy, request};
 use crate::fake::{Fault, Gate, Response, StoreEvent, check, edit};
 
 /// A decision, as a record notes it.
@@ -38,6 +38,11 @@ fn to_note(explanation: &Explanation) -> Vec<Noted> {
     let mut notes = Vec::new();
     for stage in &explanation.stages {
         let name = stage.stage.to_owned();
+        if stage.verdict == "guarded" {
+            let shadow = stage.shadow && stage.stage == "entry.bans";
+            notes.push((name, stage.verdict.to_owned(), stage.rule.clone(), stage.prefix.clone(), shadow));
+            continue;
+        }
         if let Some(who) = stage.identity.as_ref().filter(|who| ["short", "garbled"].contains(&who.chain)) {
             notes.push((name.clone(), who.chain.to_owned(), None, None, false));
         }
@@ -50,7 +55,9 @@ fn to_note(explanation: &Explanation) -> Vec<Noted> {
                 true,
             ));
         }
-        if ["allow", "deny"].contains(&stage.verdict) && stage.stage.ends_with("ip_filter") {
+        let decides =
+            stage.stage.ends_with("ip_filter") || (stage.stage == "entry.bans" && stage.rule.is_some());
+        if ["allow", "deny"].contains(&stage.verdict) && decides {
             let (rule, prefix) = (stage.rule.clone(), stage.prefix.clone());
             notes.push((name.clone(), stage.verdict.to_owned(), rule, prefix, stage.shadow));
         }
@@ -65,7 +72,10 @@ fn to_note(explanation: &Explanation) -> Vec<Noted> {
 }
 
 fn gate(dice: &mut Dice) -> Gate {
-    let gate = Gate::new(&policy(dice));
+    let mut gate = Gate::new(&policy(dice));
+    if dice.chance(3) {
+        gate = gate.with_bans(1, &bans(dice));
+    }
     let control = dice.pick(&["max-age=60", "max-age=60", "no-store", "max-age=3"]);
     let vary = dice.pick(&["", "X-Team", "Accept-Language"]);
     gate.platform.origin(move |_| {
@@ -76,11 +86,12 @@ fn gate(dice: &mut Dice) -> Gate {
 }
 
 /// What has to come about for the comparison to say something.
-const MET: [&str; 26] = [
+const MET: [&str; 27] = [
     "Forwarded",
     "Cached",
     "Refused",
     "Answered",
+    "banned",
     "address-denied",
     "rate-limited",
     "no-route",
@@ -108,7 +119,7 @@ const MET: [&str; 26] = [
 #[test]
 fn the_journey_does_what_the_explanation_says() {
     let met = RefCell::new(BTreeSet::new());
-    check(200, any::<u64>(), |seed| {
+    check(300, any::<u64>(), |seed| {
         let mut dice = Dice::new(seed);
         let gate = gate(&mut dice);
         let frequent: Vec<_> = (0..3).map(|_| request(&mut dice)).collect();
@@ -154,8 +165,10 @@ fn the_journey_does_what_the_explanation_says() {
                 prop_assert_eq!(explanation.reason, record.reason, "{}", at);
             }
             if verdict == Outcome::Refused {
-                let body = response.json();
-                prop_assert_eq!(explanation.detail.as_deref(), body["detail"].as_str(), "{}", at);
+                if response.field("Content-Type").as_deref() == Some("application/problem+json") {
+                    let body = response.json();
+                    prop_assert_eq!(explanation.detail.as_deref(), body["detail"].as_str(), "{}", at);
+                }
                 let retry_after = explanation.retry_after.map(|seconds| seconds.to_string());
                 prop_assert_eq!(retry_after, response.field("Retry-After"), "{}", at);
             }

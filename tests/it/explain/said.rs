@@ -56,6 +56,7 @@ fn a_refusal_goes_down_to_the_prefix_and_its_set() {
     assert_eq!(
         verdicts(&explanation)[2..],
         [
+            "entry.bans allow",
             "entry.ip_filter deny",
             "entry.rate_limit not-reached",
             "route not-reached",
@@ -277,6 +278,7 @@ fn without_a_platform_exact_counts_are_unknown() {
     let context = Context {
         gateway: &gateway,
         sets: edgeweir::stages::ip_filter::Sets::new(&gateway.sets, None),
+        bans: None,
         revision: "candidate",
         isolate: &isolate,
         fresh: 1,
@@ -303,6 +305,7 @@ fn the_text_has_the_answer_first_and_a_line_a_stage() {
          refused 403 address-denied, by policy r1\n\
          \x20 identity          known       203.0.113.66 by cf-connecting-ip, counted as 203.0.113.66/32, request id new\n\
          \x20 control           pass\n\
+         \x20 entry.bans        allow\n\
          \x20 entry.ip_filter   deny        address-denied; rule blocked; 203.0.113.0/24 of set abuse\n\
          \x20 entry.rate_limit  not-reached\n\
          \x20 route             not-reached\n\
@@ -315,10 +318,10 @@ fn the_text_has_the_answer_first_and_a_line_a_stage() {
     gate.send(&get("/other"));
     let text = explained(&gate, &from("192.0.2.1")).text();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 12, "{text}");
+    assert_eq!(lines.len(), 13, "{text}");
     assert_eq!(lines[1], "cached-possible to next, by policy r1");
     assert_eq!(
-        lines[8],
+        lines[9],
         "  rate_limit        allow       few allow: 1 left of 2 in 10 s, local by client 192.0.2.1/32 + x-api-key \
          (absent); exact (shadow) allow: 4 left of 5 in 60 s, exact by client 192.0.2.1/32"
     );

@@ -142,6 +142,39 @@ fn stages(dice: &mut Dice, object: &mut Value, of: u64) {
     }
 }
 
+/// Bans that hold some of [`CLIENTS`] for a while.
+pub fn bans(dice: &mut Dice) -> Vec<(&'static str, u64, &'static str)> {
+    let networks =
+        ["192.0.2.1", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.9", "2001:db8:1::/48", "2001:db8:1::/64"];
+    let mut bans = Vec::new();
+    for network in networks {
+        if dice.chance(3) {
+            bans.push((
+                network,
+                dice.pick(&[1_000, 9_000, 600_000]),
+                dice.pick(&["manual", "scanner", "guesser", "gone"]),
+            ));
+        }
+    }
+    bans
+}
+
+fn triggers(dice: &mut Dice) -> Value {
+    let mut scanner =
+        json!({"id": "scanner", "mode": mode(dice), "threshold": dice.below(4) + 1, "window": "1m"});
+    scanner["statuses"] = dice.pick(&[json!([404]), json!([401, 404, 503]), json!([200])]);
+    if dice.chance(4) {
+        scanner["duration"] = json!(dice.pick(&["2s", "1h"]));
+    }
+    let guesser = json!({"id": "guesser", "mode": mode(dice), "threshold": dice.below(3) + 1, "window": "10s",
+        "refusals": true, "duration": "3s", "factor": 3, "jitter": 50});
+    let mut bans = json!({"mode": mode(dice), "triggers": dice.pick(&[json!([]), json!([scanner]), json!([scanner, guesser])])});
+    if dice.chance(3) {
+        bans["answer"] = dice.pick(&[json!({"status": 404}), json!({"status": 429}), json!({"body": "no"})]);
+    }
+    bans
+}
+
 /// A policy that compiles.
 pub fn policy(dice: &mut Dice) -> Value {
     let mut matches = vec![
@@ -205,6 +238,12 @@ pub fn policy(dice: &mut Dice) -> Value {
     }
     if dice.chance(3) {
         policy["rate_limit"] = rate_limit(dice);
+    }
+    if dice.chance(4) {
+        policy["bans"] = triggers(dice);
+    }
+    if dice.chance(2) {
+        policy["guard_list"] = json!(dice.some(&["192.0.2.1", "198.51.100.0/24", "2001:db8:1::1"], 2));
     }
     if dice.chance(2) {
         let mut defaults = json!({});

@@ -453,7 +453,7 @@ fn a_route_takes_nothing_less_than_an_id_and_an_upstream() {
 #[test]
 fn reserved_and_unknown_names_are_told_apart() {
     for (pointer, path, reserved) in [
-        ("/bans", "bans", true),
+        ("/auth", "auth", true),
         ("/slos", "slos", true),
         ("/routes/0/validate", "routes[0].validate", true),
         ("/upstreams/a/retries", "upstreams.a.retries", true),

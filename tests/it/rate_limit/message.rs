@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeweir::stages::rate_limit::algorithm::{Decision, Quota};
-use edgeweir::stages::rate_limit::message::{Peek, Take, decode_decision, encode_decision};
+use edgeweir::stages::rate_limit::message::{Peek, Take, Taken};
 use edgeweir::stages::rate_limit::{CounterKey, SHARDS};
 use proptest::prelude::*;
 
@@ -14,7 +14,8 @@ fn a_take_survives_its_text() {
     let numbers = (any::<u128>(), any::<u32>(), 1_u64..=31 * 86_400_000, any::<u32>(), any::<u32>());
     check(1_000, numbers, |(key, max, window, burst, cost)| {
         let quota = Quota::new(max, Duration::from_millis(window), burst);
-        let take = Take { key: CounterKey(key), quota, cost };
+        let client = (cost % 2 == 0).then(|| "2001:db8::/64".parse().unwrap());
+        let take = Take { key: CounterKey(key), quota, cost, client };
         prop_assert_eq!(Take::decode(&take.encode()), Some(take));
         // It travels in a header field.
         prop_assert!(http::HeaderValue::from_str(&take.encode()).is_ok());
@@ -34,7 +35,7 @@ fn a_decision_survives_its_text_and_is_never_too_early() {
                 retry_after: Duration::from_nanos(retry),
                 full_after: Duration::from_nanos(full),
             };
-            let read = decode_decision(&encode_decision(&decision)).unwrap();
+            let read = Taken::decode(&Taken::from(decision).encode()).unwrap().decision;
             prop_assert_eq!((read.allowed, read.remaining), (allowed, remaining));
             for (read, given) in
                 [(read.retry_after, decision.retry_after), (read.full_after, decision.full_after)]
@@ -46,7 +47,10 @@ fn a_decision_survives_its_text_and_is_never_too_early() {
     );
     let never =
         Decision { allowed: false, remaining: 0, retry_after: Duration::MAX, full_after: Duration::MAX };
-    assert!(decode_decision(&encode_decision(&never)).unwrap().retry_after > Duration::from_secs(1 << 40));
+    assert!(
+        Taken::decode(&Taken::from(never).encode()).unwrap().decision.retry_after
+            > Duration::from_secs(1 << 40)
+    );
 }
 
 #[test]
@@ -58,7 +62,7 @@ fn another_version_is_not_understood() {
     assert!(Take::decode(&text(1, &key)).is_some());
     assert!(Take::decode(&text(2, &key)).is_none());
     assert!(Take::decode(&text(0, &key)).is_none());
-    assert!(decode_decision(r#"{"v":2,"allowed":true,"remaining":1,"retry_ms":0,"full_ms":0}"#).is_none());
+    assert!(Taken::decode(r#"{"v":2,"allowed":true,"remaining":1,"retry_ms":0,"full_ms":0}"#).is_none());
 }
 
 /// The sender and the object must agree on the name of a counter: one key has
@@ -82,10 +86,10 @@ fn only_a_key_of_hex_digits_is_a_key() {
 #[test]
 fn garbage_is_no_message() {
     for bad in ["", "{}", "null", "[]", "{\"v\":1}", "\u{0}", "{\"v\":1,\"allowed\":1}"] {
-        assert!(Take::decode(bad).is_none() && decode_decision(bad).is_none(), "{bad:?}");
+        assert!(Take::decode(bad).is_none() && Taken::decode(bad).is_none(), "{bad:?}");
     }
     check(1_000, any::<String>(), |text| {
-        prop_assert!(Take::decode(&text).is_none() && decode_decision(&text).is_none());
+        prop_assert!(Take::decode(&text).is_none() && Taken::decode(&text).is_none());
         Ok(())
     });
 }
@@ -105,7 +109,7 @@ fn any_numbers_of_a_message_can_be_counted_with() {
         let (second, _) = take(&wanted.quota, state, wanted.cost, Timestamp::from_millis(now));
         prop_assert_eq!(first.allowed, cost <= burst.max(1));
         prop_assert!(first.allowed || !second.allowed);
-        prop_assert!(!encode_decision(&second).is_empty());
+        prop_assert!(!Taken::from(second).encode().is_empty());
         Ok(())
     });
 }
@@ -125,18 +129,83 @@ fn a_peek_survives_its_text_and_is_never_taken_for_a_take() {
     check(1_000, (any::<u128>(), any::<u32>(), 1_u64..=31 * 86_400_000, any::<u32>()), |numbers| {
         let (key, max, window, burst) = numbers;
         let quota = Quota::new(max, Duration::from_millis(window), burst);
-        let peek = Peek { key: CounterKey(key), quota };
+        let client = (max % 2 == 0).then(|| "192.0.2.7/32".parse().unwrap());
+        let peek = Peek { key: CounterKey(key), quota, client };
         prop_assert_eq!(Peek::decode(&peek.encode()), Some(peek));
         prop_assert!(http::HeaderValue::from_str(&peek.encode()).is_ok());
         // An object of the version before reads takes only, and ignores what
         // it does not know: it must find no take in it.
         prop_assert_eq!(Take::decode(&peek.encode()), None);
-        let take = Take { key: CounterKey(key), quota, cost: 0 };
+        let take = Take { key: CounterKey(key), quota, cost: 0, client: None };
         prop_assert_eq!(Peek::decode(&take.encode()), None);
         Ok(())
     });
-    let text = Peek { key: CounterKey(1), quota: Quota::new(1, Duration::from_secs(1), 1) }.encode();
+    let text =
+        Peek { key: CounterKey(1), quota: Quota::new(1, Duration::from_secs(1), 1), client: None }.encode();
     for other in [text.replace("\"v\":1", "\"v\":2"), text.replace("0001", "000x"), "{}".to_owned()] {
         assert_eq!(Peek::decode(&other), None, "{other}");
     }
+}
+
+/// Who does not know of bans passes them over, and who does not say them is
+/// understood.
+#[test]
+fn a_ban_travels_with_an_answer_and_may_be_missing() {
+    use edgeweir::stages::bans::Ban;
+    use edgeweir::time::Timestamp;
+    let decision = Decision {
+        allowed: true,
+        remaining: 1,
+        retry_after: Duration::ZERO,
+        full_after: Duration::from_secs(1),
+    };
+    let ban = Ban {
+        network: "192.0.2.0/24".parse().unwrap(),
+        since: Timestamp::from_millis(5),
+        until: Timestamp::from_millis(9_000),
+        cause: "scanner".into(),
+        shadow: false,
+    };
+    let taken = Taken { decision, banned: Some(ban) };
+    assert_eq!(Taken::decode(&taken.encode()), Some(taken.clone()));
+    assert!(http::HeaderValue::from_str(&taken.encode()).is_ok());
+    let of_before = r#"{"v":1,"allowed":true,"remaining":1,"retry_ms":0,"full_ms":1000}"#;
+    assert_eq!(Taken::decode(of_before), Some(decision.into()));
+    // What is no ban that anybody may make is none.
+    let wide = taken.encode().replace("192.0.2.0/24", "0.0.0.0/0");
+    assert_eq!(Taken::decode(&wide), Some(decision.into()));
+}
+
+/// What a client's counts and its bans are kept by is one object.
+#[test]
+fn a_clients_counts_lie_where_its_bans_lie() {
+    use edgeweir::policy::compile;
+    use edgeweir::stages::rate_limit::shard_of;
+    let rule = |id: &str, key: &str| format!(r#"{{"id": "{id}", "max": 1, "window": "1s", "key": {key}}}"#);
+    let rules = [
+        rule("client", r#"["client"]"#),
+        rule("both", r#"["client", {"header": "X-User"}]"#),
+        rule("header", r#"[{"header": "X-User"}]"#),
+    ]
+    .join(",");
+    let gateway = compile(&format!(r#"{{"version": 1, "rate_limit": {{"rules": [{rules}]}}}}"#)).unwrap();
+    let mut elsewhere = 0;
+    for n in 0..200 {
+        let address = if n % 2 == 0 { format!("192.0.2.{n}") } else { format!("2001:db8:0:{n:x}::1") };
+        let head = crate::fake::With::from(crate::fake::get("/"), &address);
+        let identity = gateway.identity.identify(&head, 1).unwrap();
+        let shards: Vec<u128> = gateway
+            .entry_rate_limit
+            .rules
+            .iter()
+            .map(|rule| rule.counter(&identity, &head).shard())
+            .collect();
+        assert_eq!(shards[..2], [shard_of(identity.network); 2]);
+        elsewhere += usize::from(shards[2] != shards[0]);
+        // Two rules of one client are two counters.
+        let keys: Vec<_> =
+            gateway.entry_rate_limit.rules.iter().map(|rule| rule.counter(&identity, &head)).collect();
+        assert!(keys[0] != keys[1]);
+    }
+    assert!(elsewhere > 150, "{elsewhere}");
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::replay;
-use crate::explain::worlds::{CLIENTS, Dice, policy, request};
+use crate::explain::worlds::{CLIENTS, Dice, bans, policy, request};
 use crate::fake::{Fault, Gate, Response, With, check, get};
 
 /// A policy and the log of a day under it, failures and all.
@@ -18,7 +18,7 @@ fn day(dice: &mut Dice) -> (Value, Vec<String>) {
     let mut policy = policy(dice);
     policy["observe"] =
         json!({"log": {"client_address": dice.pick(&["address", "address", "network", "none"])}});
-    let gate = Gate::new(&policy);
+    let gate = Gate::new(&policy).with_bans(1, &bans(dice));
     let control = dice.pick(&["max-age=60", "no-store"]);
     gate.platform.origin(move |_| Response::new(200).with("Cache-Control", control));
     let frequent: Vec<_> = (0..3).map(|_| request(dice)).collect();
@@ -147,6 +147,9 @@ fn one_more_deny_rule_changes_exactly_what_it_names() {
         let (mut policy, _) = day(&mut dice);
         policy["observe"] = json!({});
         policy["ip_filter"]["mode"] = json!("enforce");
+        // Nobody is kept out, or let in, by anything else.
+        policy["bans"] = json!({});
+        policy["guard_list"] = json!([]);
         let gate = Gate::new(&policy);
         let requests: Vec<_> = (0..25).map(|_| request(&mut dice)).collect();
         let heads = requests.iter().map(|asked| asked.head(&gate.snapshot.gateway.identity));

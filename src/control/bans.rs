@@ -1,0 +1,707 @@
+//! The bans, as the `Control` object keeps them.
+//!
+//! 1. A network has one ban. A person's stands until its end or until a person
+//!    changes it; of triggers the later end stands.
+//! 2. At most [`BANS_LIMIT`]. The earliest end leaves first, and bans of people
+//!    never leave for those of triggers: no flood lifts what somebody decided.
+//! 3. What the guard list of the active policy holds is never banned.
+//! 4. What is lifted stays known until it would have ended, so that isolates
+//!    and `Limiter` objects that heard of the ban late do not bring it back.
+//! 5. For the manifest all bans are collected into one set: at once for what a
+//!    person does, at most every five seconds for what triggers do, and not at
+//!    all when only time has passed. It is stored as it is published, so that
+//!    what is read back can be compared.
+//! 6. Every ban and every lifting by a person stands in the audit log; those
+//!    of triggers stand in the list alone.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::{AuditEntry, AuditOutcome, PublicationState, Refusal, Refused};
+use super::message::{Action, NAME_LIMIT, NOTE_LIMIT, PAGE_LIMIT, Role, encode_request};
+use super::plane::{PUBLISH_AFTER, Plane, document, may_change, row};
+use super::publication::{Step, next_step};
+use super::state::{Modules, State, lost, stored};
+use crate::addresses::{AddressIndex, SetId};
+use crate::error::{PlatformError, clip};
+use crate::platform::{BanKind, BanRow, ControlStore, Table, Write};
+use crate::policy::manifest::{BansRef, sha256_hex};
+use crate::stages::bans::limiter::{BATCH_LIMIT, Unreported};
+use crate::stages::bans::set::{Entry, LIFTED_LIMIT, Lifted, encode_text};
+use crate::stages::bans::{BANS_LIMIT, MANUAL, is_bannable, is_guarded, whole_seconds};
+use crate::stages::ip_filter::prefix::Prefix;
+use crate::time::Timestamp;
+
+/// The name of the value that holds what is known of the collected set.
+pub const BANS: &str = "bans";
+
+/// The least time between two collections for triggers.
+pub const COLLECT_EVERY: Duration = Duration::from_secs(5);
+
+/// The most bans, or networks, of one message of a person's.
+pub const ORDER_LIMIT: usize = 1_000;
+
+/// The longest ban of a person's.
+pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+/// What is known of the collected set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BansState {
+    /// Grows with every set that differs from the one before; 0 before the
+    /// first.
+    pub generation: u64,
+    /// The hash of the set's text.
+    pub set: Option<String>,
+    /// When it was collected.
+    pub collected: Option<Timestamp>,
+}
+
+impl BansState {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The storage failed, or holds something else.
+    pub fn load(store: &impl ControlStore) -> Result<Self, PlatformError> {
+        Ok(store.value(BANS)?.map(|text| stored(&text)).transpose()?.unwrap_or_default())
+    }
+
+    fn write(&self) -> Write {
+        Write::Value(BANS, row(self))
+    }
+
+    /// What a manifest says of the bans; nothing before the first.
+    ///
+    /// # Errors
+    /// The storage failed.
+    pub fn reference(&self, store: &impl ControlStore) -> Result<Option<BansRef>, PlatformError> {
+        let Some(hash) = &self.set else { return Ok(None) };
+        let set = document(store, hash)?;
+        Ok(Some(BansRef { generation: self.generation, set }))
+    }
+}
+
+/// A ban of a person's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderedBan {
+    /// The network.
+    pub network: String,
+    /// Its end, in milliseconds since 1970; or `duration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// How long it is, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u64>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `ban`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanOrder {
+    /// At most [`ORDER_LIMIT`].
+    pub bans: Vec<OrderedBan>,
+    /// Who.
+    pub author: String,
+    /// What the author may do.
+    pub role: Role,
+}
+
+/// `unban`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnbanOrder {
+    /// Exactly these; at most [`ORDER_LIMIT`].
+    pub networks: Vec<String>,
+    /// Why.
+    #[serde(default)]
+    pub message: String,
+    /// Who.
+    pub author: String,
+    /// What the author may do.
+    pub role: Role,
+}
+
+/// `bans`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BansPage {
+    /// Only those that hold this address.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// Only those behind this network.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// At most so many, 1 to [`PAGE_LIMIT`]; what lies outside is clipped.
+    #[serde(default)]
+    pub limit: Option<u64>,
+}
+
+/// A ban of a trigger's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedBan {
+    /// The network.
+    pub network: String,
+    /// When it was made, in milliseconds since 1970.
+    pub since: u64,
+    /// Its end.
+    pub until: u64,
+    /// The trigger.
+    pub cause: String,
+    /// How many the trigger has made in a row.
+    pub count: u32,
+}
+
+/// `report-bans`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BansReport {
+    /// At most [`BATCH_LIMIT`].
+    pub bans: Vec<ReportedBan>,
+}
+
+/// The answer to `report-bans`: the others are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BansTaken {
+    /// The networks that are not banned: guarded, or lifted since.
+    pub dropped: Vec<String>,
+}
+
+/// The answer to `ban` and `unban`: they are durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BansAcknowledgement {
+    /// The generation of the bans that has the change.
+    pub generation: u64,
+    /// The sequence of the publication that carries it; 0 where there is no
+    /// policy to publish yet.
+    pub sequence: u64,
+    /// Whether the policy store has it.
+    pub state: PublicationState,
+    /// The networks, as they are banned or were.
+    pub networks: Vec<String>,
+}
+
+/// A ban in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Ban"))]
+pub struct ListedBan {
+    /// The network.
+    pub network: String,
+    /// Its end, as in RFC 3339.
+    pub until: String,
+    /// When it was made.
+    pub since: String,
+    /// Why.
+    pub reason: String,
+    /// Who made it: the name of a person, or `trigger` and its id.
+    pub by: String,
+    /// Triggers: how many bans in a row it has made, this one among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+}
+
+/// The answer to `bans`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BanList {
+    /// IPv4 first, then by address and length.
+    pub bans: Vec<ListedBan>,
+    /// Whether there are more behind the last one.
+    pub more: bool,
+    /// How many bans there are in all.
+    pub total: usize,
+}
+
+/// Everything about a ban, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    #[serde(flatten)]
+    listed: ListedBan,
+    /// [`MANUAL`] or the trigger.
+    cause: String,
+    since_ms: u64,
+    until_ms: u64,
+    /// When it was lifted, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lifted_ms: Option<u64>,
+}
+
+impl Known {
+    fn kind(&self) -> BanKind {
+        match (self.lifted_ms, self.cause == MANUAL) {
+            (Some(_), _) => BanKind::Lifted,
+            (None, true) => BanKind::Manual,
+            (None, false) => BanKind::Automatic,
+        }
+    }
+
+    fn write(&self, network: Prefix) -> Write {
+        Write::Ban(BanRow {
+            key: key_of(network),
+            kind: self.kind(),
+            until: Timestamp::from_millis(self.until_ms),
+            short: format!(
+                "{} {} {}",
+                self.until_ms,
+                self.cause,
+                self.lifted_ms.map(|lifted| lifted.to_string()).unwrap_or_default()
+            ),
+            text: row(self),
+        })
+    }
+
+    /// Whether it holds now.
+    fn holds(&self, now: Timestamp) -> bool {
+        self.lifted_ms.is_none() && self.until_ms > now.millis()
+    }
+}
+
+/// The text of a message that reports bans.
+#[must_use]
+pub fn report_of(batch: &[Unreported]) -> String {
+    let bans = batch.iter().map(|Unreported { ban, count }| ReportedBan {
+        network: ban.network.to_string(),
+        since: ban.since.millis(),
+        until: ban.until.millis(),
+        cause: ban.cause.to_string(),
+        count: *count,
+    });
+    encode_request(&Action::ReportBans(BansReport { bans: bans.collect() }))
+}
+
+/// A network as a key that sorts: IPv4 first, then by address and length.
+#[must_use]
+pub fn key_of(network: Prefix) -> String {
+    match network.address() {
+        IpAddr::V4(v4) => format!("4{:08x}/{:02}", v4.to_bits(), network.length()),
+        IpAddr::V6(v6) => format!("6{:032x}/{:03}", v6.to_bits(), network.length()),
+    }
+}
+
+/// The network of a key.
+#[must_use]
+pub fn network_of(key: &str) -> Option<Prefix> {
+    let (address, length) = key.get(1..)?.split_once('/')?;
+    let address: IpAddr = match key.get(..1)? {
+        "4" => Ipv4Addr::from_bits(u32::from_str_radix(address, 16).ok()?).into(),
+        _ => Ipv6Addr::from_bits(u128::from_str_radix(address, 16).ok()?).into(),
+    };
+    Prefix::new(address, length.parse().ok()?)
+}
+
+/// What was collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Collected {
+    pub(super) generation: u64,
+    pub(super) sequence: u64,
+}
+
+/// Collects the bans for the manifest, and lets them be published where they
+/// are others than before.
+///
+/// # Errors
+/// The storage failed: it is collected again.
+pub(super) fn collect(store: &impl ControlStore, now: Timestamp) -> Result<Collected, PlatformError> {
+    let (state, modules) = (State::load(store)?, Modules::load(store)?);
+    let mut plane = Plane { store, now, state, modules, writes: Vec::new() };
+    let before = BansState::load(store)?;
+    let mut after = BansState { collected: Some(now), ..before.clone() };
+    plane.state.collect = None;
+    let (bans, lifted) = read_all(&store.all_bans(now)?)?;
+    let nothing_yet = before.set.is_none() && bans.is_empty() && lifted.is_empty();
+    let text = encode_text(bans, lifted);
+    let hash = sha256_hex(text.as_bytes());
+    let mut sequence = plane.state.sequence;
+    if !nothing_yet && before.set.as_ref() != Some(&hash) {
+        after.generation = before.generation.saturating_add(1);
+        plane.writes.push(Write::Object(hash.clone(), text.into_bytes()));
+        plane.writes.extend(before.set.map(Write::Forget));
+        after.set = Some(hash);
+        sequence = plane.publish_anew();
+    }
+    let writes = [Write::SweepBans(now), after.write(), plane.state.write()];
+    plane.writes.extend(writes);
+    store.apply(plane.writes)?;
+    Ok(Collected { generation: after.generation, sequence })
+}
+
+fn read_all(lines: &str) -> Result<(Vec<Entry>, Vec<Lifted>), PlatformError> {
+    let (mut bans, mut lifted) = (Vec::new(), Vec::new());
+    // A cause is one of few: each is held once.
+    let mut causes: BTreeMap<&str, Rc<str>> = BTreeMap::new();
+    let seconds = |text: &str| text.parse().ok().map(|millis| Timestamp::from_millis(millis).seconds());
+    for line in lines.lines() {
+        let mut words = line.split(' ');
+        let mut word = || words.next().ok_or_else(|| lost("a part of a ban"));
+        let (key, until, cause, time) = (word()?, word()?, word()?, word()?);
+        let network = network_of(key).ok_or_else(|| lost("the network of a ban"))?;
+        if let Some(time) = seconds(time) {
+            lifted.push((network, time));
+            continue;
+        }
+        let cause = Rc::clone(causes.entry(cause).or_insert_with_key(|cause| (*cause).into()));
+        let until = seconds(until).ok_or_else(|| lost("the end of a ban"))?;
+        bans.push(Entry { network, until, cause });
+    }
+    Ok((bans, lifted))
+}
+
+impl<S: ControlStore> Plane<'_, S> {
+    pub(super) fn ban(
+        &mut self,
+        order: BanOrder,
+    ) -> Result<Result<BansAcknowledgement, Refused>, PlatformError> {
+        let BanOrder { bans, author, role } = order;
+        let action = |plane: &Self, ban: Option<&OrderedBan>| AuditEntry {
+            author: clip(&author, NAME_LIMIT).to_owned(),
+            role: Some(role),
+            action: "ban".to_owned(),
+            network: ban.map(|ban| clip(&ban.network, NAME_LIMIT).to_owned()),
+            message: ban.map(|ban| clip(&ban.reason, NOTE_LIMIT).to_owned()).unwrap_or_default(),
+            ..plane.entry()
+        };
+        let checked = self.check_order(&bans, role)?;
+        let wanted = match checked {
+            Ok(wanted) => wanted,
+            Err((place, refused)) => {
+                let entry = action(self, bans.get(place));
+                self.note_outcome(entry, Some(&refused));
+                return Ok(Err(refused));
+            }
+        };
+        let mut networks = Vec::with_capacity(wanted.len());
+        self.writes.push(Write::SweepBans(self.now));
+        for (network, until, ban) in &wanted {
+            let listed = ListedBan {
+                network: network.to_string(),
+                until: until.to_string(),
+                since: self.now.to_string(),
+                reason: clip(&ban.reason, NOTE_LIMIT).to_owned(),
+                by: clip(&author, NAME_LIMIT).to_owned(),
+                count: None,
+            };
+            let (since_ms, until_ms) = (self.now.millis(), until.millis());
+            let known = Known { listed, cause: MANUAL.to_owned(), since_ms, until_ms, lifted_ms: None };
+            self.writes.push(known.write(*network));
+            let entry = AuditEntry {
+                outcome: AuditOutcome::Accepted,
+                network: Some(network.to_string()),
+                until: Some(until.to_string()),
+                ..action(self, Some(ban))
+            };
+            self.add_audit(entry);
+            networks.push(network.to_string());
+        }
+        Ok(Ok(self.collect_now(networks)))
+    }
+
+    /// The networks and ends of an order, or what is wrong, and with which.
+    #[expect(clippy::type_complexity, reason = "a list, or where it is wrong")]
+    fn check_order<'b>(
+        &mut self,
+        bans: &'b [OrderedBan],
+        role: Role,
+    ) -> Result<Result<Vec<(Prefix, Timestamp, &'b OrderedBan)>, (usize, Refused)>, PlatformError> {
+        let malformed = |detail: String| Refused::new(Refusal::Malformed).detail(detail);
+        if !may_change(role) {
+            return Ok(Err((0, Refused::new(Refusal::NeedsOperator))));
+        }
+        if bans.is_empty() || bans.len() > ORDER_LIMIT {
+            return Ok(Err((0, malformed(format!("expected 1 to {ORDER_LIMIT} bans")))));
+        }
+        let guard = self.guard()?;
+        let mut wanted: BTreeMap<Prefix, (Timestamp, &OrderedBan)> = BTreeMap::new();
+        for (place, ban) in bans.iter().enumerate() {
+            let network = ban.network.parse().ok().filter(|network| is_bannable(*network));
+            let Some(network) = network else {
+                return Ok(Err((
+                    place,
+                    malformed(format!("\"{}\" cannot be banned", clip(&ban.network, 64))),
+                )));
+            };
+            if is_guarded(network, &guard) {
+                let detail = format!("the guard list holds {network}, or a part of it");
+                return Ok(Err((place, Refused::new(Refusal::Guarded).detail(detail))));
+            }
+            let duration = ban.duration.map(Duration::from_millis);
+            let until =
+                ban.until.map(Timestamp::from_millis).or(duration.map(|duration| self.now.after(duration)));
+            let until = until
+                .map(whole_seconds)
+                .filter(|until| *until > self.now && until.since(self.now) <= LONGEST);
+            let Some(until) = until else {
+                let detail = format!("the end of the ban of {network} is not within the next 366 days");
+                return Ok(Err((place, malformed(detail))));
+            };
+            wanted.insert(network, (until, ban));
+        }
+        let wanted: Vec<_> =
+            wanted.into_iter().map(|(network, (until, ban))| (network, until, ban)).collect();
+        if !self.make_room(wanted.iter().map(|(network, ..)| *network))? {
+            let detail = format!("there are {BANS_LIMIT} bans of people already");
+            return Ok(Err((0, Refused::new(Refusal::TooManyBans).detail(detail))));
+        }
+        Ok(Ok(wanted))
+    }
+
+    /// Lets bans of triggers go for those of people, the earliest end first;
+    /// gives whether there is room then.
+    fn make_room(&mut self, networks: impl Iterator<Item = Prefix>) -> Result<bool, PlatformError> {
+        let mut more = 0_usize;
+        let mut replaced = Vec::new();
+        for network in networks {
+            let known = self.known(network)?.filter(|known| known.holds(self.now));
+            match known {
+                None => more = more.saturating_add(1),
+                Some(_) => replaced.push(key_of(network)),
+            }
+        }
+        let automatic = self.store.ban_count(BanKind::Automatic, self.now)?;
+        let people = self.store.ban_count(BanKind::Manual, self.now)?;
+        let over = automatic.saturating_add(people).saturating_add(more).saturating_sub(BANS_LIMIT);
+        if over == 0 {
+            return Ok(true);
+        }
+        let first =
+            self.store.first_bans(BanKind::Automatic, self.now, over.saturating_add(replaced.len()))?;
+        let leave: Vec<String> = first
+            .iter()
+            .filter_map(|line| line.split_once(' ').map(|(key, _)| key.to_owned()))
+            .filter(|key| !replaced.contains(key))
+            .take(over)
+            .collect();
+        if leave.len() < over {
+            return Ok(false);
+        }
+        self.writes.extend(leave.into_iter().map(Write::ForgetBan));
+        Ok(true)
+    }
+
+    pub(super) fn unban(
+        &mut self,
+        order: UnbanOrder,
+    ) -> Result<Result<BansAcknowledgement, Refused>, PlatformError> {
+        let UnbanOrder { networks, message, author, role } = order;
+        let action = |plane: &Self, network: Option<&str>| AuditEntry {
+            author: clip(&author, NAME_LIMIT).to_owned(),
+            role: Some(role),
+            action: "unban".to_owned(),
+            network: network.map(|network| clip(network, NAME_LIMIT).to_owned()),
+            message: clip(&message, NOTE_LIMIT).to_owned(),
+            ..plane.entry()
+        };
+        let mut lifted = Vec::with_capacity(networks.len());
+        let mut refused = None;
+        if !may_change(role) {
+            refused = Some((None, Refused::new(Refusal::NeedsOperator)));
+        } else if networks.is_empty() || networks.len() > ORDER_LIMIT {
+            let detail = format!("expected 1 to {ORDER_LIMIT} networks");
+            refused = Some((None, Refused::new(Refusal::Malformed).detail(detail)));
+        }
+        for text in networks.iter().take(ORDER_LIMIT) {
+            let network: Option<Prefix> = text.parse().ok();
+            let known = network.map(|network| self.known(network)).transpose()?.flatten();
+            match (network, known.filter(|known| known.holds(self.now))) {
+                (Some(network), Some(known)) => lifted.push((network, known)),
+                _ if refused.is_none() => {
+                    let detail = format!("{} is not banned; a ban is lifted as it was made", clip(text, 64));
+                    refused = Some((Some(text.as_str()), Refused::new(Refusal::NoSuchBan).detail(detail)));
+                }
+                _ => {}
+            }
+        }
+        if let Some((network, refused)) = refused {
+            let entry = action(self, network);
+            self.note_outcome(entry, Some(&refused));
+            return Ok(Err(refused));
+        }
+        self.writes.push(Write::SweepBans(self.now));
+        let most = LIFTED_LIMIT.saturating_sub(lifted.len());
+        let over = self.store.ban_count(BanKind::Lifted, self.now)?.saturating_sub(most);
+        for line in self.store.first_bans(BanKind::Lifted, self.now, over)? {
+            let key = line.split_once(' ').map_or(line.as_str(), |(key, _)| key);
+            self.writes.push(Write::ForgetBan(key.to_owned()));
+        }
+        let mut networks = Vec::with_capacity(lifted.len());
+        for (network, known) in lifted {
+            let until = known.listed.until.clone();
+            let known = Known { lifted_ms: Some(self.now.millis()), ..known };
+            self.writes.push(known.write(network));
+            let text = network.to_string();
+            let entry = action(self, Some(&text));
+            self.add_audit(AuditEntry { outcome: AuditOutcome::Accepted, until: Some(until), ..entry });
+            networks.push(text);
+        }
+        Ok(Ok(self.collect_now(networks)))
+    }
+
+    /// Lets what was changed be collected at once.
+    fn collect_now(&mut self, networks: Vec<String>) -> BansAcknowledgement {
+        self.state.collect = Some(self.now);
+        self.writes.push(self.state.write());
+        self.writes.push(Write::Alarm(self.now.after(PUBLISH_AFTER)));
+        // Generation and sequence are known when it has been collected.
+        BansAcknowledgement { generation: 0, sequence: 0, state: PublicationState::Pending, networks }
+    }
+
+    /// Writes an entry without the state, which is written once for all.
+    fn add_audit(&mut self, entry: AuditEntry) {
+        self.state.audit = entry.id;
+        self.writes.push(Write::Row(Table::Audit, entry.id, row(&entry)));
+    }
+
+    pub(super) fn bans(&self, page: &BansPage) -> Result<BanList, PlatformError> {
+        let total = self
+            .store
+            .ban_count(BanKind::Automatic, self.now)?
+            .saturating_add(self.store.ban_count(BanKind::Manual, self.now)?);
+        let limit = page.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(PAGE_LIMIT);
+        let limit = limit.clamp(1, PAGE_LIMIT);
+        let after = page.after.as_ref().and_then(|after| after.parse().ok()).map(key_of).unwrap_or_default();
+        let mut bans = match page.address.as_ref().map(|address| address.parse::<IpAddr>()) {
+            None => {
+                let texts = self.store.bans(&after, self.now, limit.saturating_add(1))?;
+                texts.iter().map(|text| stored(text)).collect::<Result<Vec<Known>, _>>()?
+            }
+            Some(Err(_)) => Vec::new(),
+            Some(Ok(address)) => {
+                let mut bans = Vec::new();
+                for length in 0..=128 {
+                    let network = Prefix::containing(address.to_canonical(), length)
+                        .filter(|network| is_bannable(*network));
+                    let known = network.map(|network| self.known(network)).transpose()?.flatten();
+                    let is_behind = network.is_some_and(|network| key_of(network) > after);
+                    bans.extend(known.filter(|known| is_behind && known.holds(self.now)));
+                }
+                bans
+            }
+        };
+        let more = bans.len() > limit;
+        bans.truncate(limit);
+        Ok(BanList { bans: bans.into_iter().map(|known| known.listed).collect(), more, total })
+    }
+
+    /// Takes in what triggers have made.
+    pub(super) fn report_bans(&mut self, report: BansReport) -> Result<BansTaken, PlatformError> {
+        let guard = self.guard()?;
+        let mut taken = BansTaken::default();
+        let mut made: BTreeMap<Prefix, (Known, bool)> = BTreeMap::new();
+        for ban in report.bans.into_iter().take(BATCH_LIMIT) {
+            let is_cause = !ban.cause.is_empty() && ban.cause.bytes().all(|byte| byte.is_ascii_graphic());
+            let network = ban.network.parse().ok().filter(|network| is_cause && is_bannable(*network));
+            let Some(network) = network else { continue };
+            let until = whole_seconds(Timestamp::from_millis(ban.until))
+                .min(self.now.after(LONGEST.saturating_mul(2)));
+            let known = match made.get(&network) {
+                Some((known, _)) => Some(known.clone()),
+                None => self.known(network)?,
+            };
+            let is_lifted =
+                known.as_ref().and_then(|known| known.lifted_ms).is_some_and(|lifted| ban.since <= lifted);
+            if is_lifted || is_guarded(network, &guard) {
+                taken.dropped.push(ban.network);
+                continue;
+            }
+            let known = known.filter(|known| known.holds(self.now));
+            let stands =
+                known.as_ref().is_some_and(|known| known.cause == MANUAL || known.until_ms >= until.millis());
+            if stands || until <= self.now {
+                continue;
+            }
+            let by = format!("trigger {}", clip(&ban.cause, NAME_LIMIT));
+            let listed = ListedBan {
+                network: network.to_string(),
+                until: until.to_string(),
+                since: Timestamp::from_millis(ban.since).to_string(),
+                reason: format!("{by} reached its threshold"),
+                by,
+                count: Some(ban.count),
+            };
+            let cause = clip(&ban.cause, NAME_LIMIT).to_owned();
+            let (since_ms, until_ms) = (ban.since, until.millis());
+            made.insert(
+                network,
+                (Known { listed, cause, since_ms, until_ms, lifted_ms: None }, known.is_none()),
+            );
+        }
+        self.add_automatic(made)?;
+        Ok(taken)
+    }
+
+    fn add_automatic(&mut self, made: BTreeMap<Prefix, (Known, bool)>) -> Result<(), PlatformError> {
+        if made.is_empty() {
+            return Ok(());
+        }
+        self.writes.push(Write::SweepBans(self.now));
+        let automatic = self.store.ban_count(BanKind::Automatic, self.now)?;
+        let people = self.store.ban_count(BanKind::Manual, self.now)?;
+        let more = made.values().filter(|(_, is_new)| *is_new).count();
+        let over = automatic.saturating_add(people).saturating_add(more).saturating_sub(BANS_LIMIT);
+        // Of those that are there and those that come, the earliest ends go.
+        let mut ends: Vec<(u64, Option<Prefix>, String)> = Vec::new();
+        if over > 0 {
+            for line in
+                self.store.first_bans(BanKind::Automatic, self.now, over.saturating_add(made.len()))?
+            {
+                let (key, until) = line.split_once(' ').unwrap_or((&line, "0"));
+                let is_replaced = network_of(key).is_some_and(|network| made.contains_key(&network));
+                if !is_replaced {
+                    ends.push((until.parse().unwrap_or_default(), None, key.to_owned()));
+                }
+            }
+            ends.extend(
+                made.iter().map(|(network, (known, _))| (known.until_ms, Some(*network), String::new())),
+            );
+            ends.sort();
+            ends.truncate(over);
+        }
+        let mut made = made;
+        for (_, network, key) in ends {
+            match network {
+                Some(network) => drop(made.remove(&network)),
+                None => self.writes.push(Write::ForgetBan(key)),
+            }
+        }
+        for (network, (known, _)) in made {
+            self.writes.push(known.write(network));
+        }
+        let collected = BansState::load(self.store)?.collected;
+        let free = collected.map_or(self.now, |collected| collected.after(COLLECT_EVERY));
+        // A clock that went back must not put it off.
+        let due = free.max(self.now).min(self.now.after(COLLECT_EVERY));
+        self.state.collect = Some(self.state.collect.unwrap_or(due).min(due));
+        self.writes.push(self.state.write());
+        let wake = match next_step(&self.state, self.now) {
+            Step::Idle => None,
+            Step::Wait(due) => Some(due),
+            _ => Some(self.now),
+        };
+        self.writes.extend(wake.map(Write::Alarm));
+        Ok(())
+    }
+
+    /// What is known of a network, ended or lifted or not.
+    fn known(&self, network: Prefix) -> Result<Option<Known>, PlatformError> {
+        self.store.ban(&key_of(network))?.map(|text| stored(&text)).transpose()
+    }
+
+    /// The guard list of the active policy.
+    fn guard(&self) -> Result<AddressIndex, PlatformError> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Guarded {
+            guard_list: Vec<Prefix>,
+        }
+        if self.state.active == 0 {
+            return Ok(AddressIndex::default());
+        }
+        let active = self.stored_revision(self.state.active)?.ok_or_else(|| lost("the active revision"))?;
+        // What is active was accepted, so it parses.
+        let Guarded { guard_list } = stored(&document(self.store, &active.hash)?)?;
+        Ok(AddressIndex::build(guard_list.into_iter().map(|prefix| (prefix, SetId(0)))))
+    }
+}
