@@ -199,6 +199,8 @@ pub enum Dependency {
     Assets,
     /// The origin.
     Origin,
+    /// The server of a feed.
+    Feed,
 }
 
 impl Dependency {
@@ -212,6 +214,7 @@ impl Dependency {
             Self::ResponseStore => "response-store",
             Self::Assets => "assets",
             Self::Origin => "origin",
+            Self::Feed => "feed",
         }
     }
 }

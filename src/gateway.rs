@@ -53,6 +53,8 @@ pub struct Isolate {
     pub rejections: RefCell<CounterTable>,
     /// The sequence of a change of the policy that went through here.
     pub changed: Cell<Option<u64>>,
+    /// Lines for the log about what requests to the admin API brought about.
+    pub notes: RefCell<Vec<String>>,
 }
 
 impl Isolate {
@@ -69,6 +71,7 @@ impl Isolate {
             tokens: Tokens::default(),
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             changed: Cell::new(None),
+            notes: RefCell::default(),
         }
     }
 
@@ -93,7 +96,12 @@ pub struct Acting<'a> {
 
 impl Acting<'_> {
     fn health(&self) -> Health<'_> {
-        Health { available: self.available, degraded: self.degraded, revision: &self.snapshot.revision }
+        Health {
+            available: self.available,
+            degraded: self.degraded,
+            revision: &self.snapshot.revision,
+            alerts: &self.snapshot.alerts,
+        }
     }
 }
 

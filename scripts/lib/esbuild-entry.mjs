@@ -13,6 +13,7 @@ const CLASS_ENTRY = "export default new Proxy(Entrypoint, classProxyHooks);";
 const OBJECT_ENTRY = `const edgeweir = {
   begin: exports.begin,
   beginRefresh: exports.beginRefresh,
+  beginScheduled: exports.beginScheduled,
   beginReports: exports.beginReports,
   resume: exports.resume,
   trapped: handleMaybeCritical,
@@ -27,10 +28,19 @@ export default {
       throw error;
     }
   },
+  scheduled(controller, env, context) {
+    try {
+      checkReinitialize();
+      return runScheduled(edgeweir, env, context);
+    } catch (error) {
+      handleMaybeCritical(error);
+      throw error;
+    }
+  },
 };`;
 
 /** What the entry calls; anything else that the module exports would be lost without a word. */
-const KNOWN = ["begin", "beginRefresh", "beginReports", "resume"];
+const KNOWN = ["begin", "beginRefresh", "beginReports", "beginScheduled", "resume"];
 
 const shim = readFileSync("shim.js", "utf8");
 const snippets = existsSync("snippets") ? readdirSync("snippets") : [];
@@ -57,7 +67,7 @@ if (others.length > 0) {
 }
 writeFileSync(
   "shim.js",
-  `import { serve } from "${edge}";\n${shim.replace(CLASS_ENTRY, OBJECT_ENTRY)}`,
+  `import { runScheduled, serve } from "${edge}";\n${shim.replace(CLASS_ENTRY, OBJECT_ENTRY)}`,
 );
 const done = spawnSync(process.env.EDGEWEIR_ESBUILD, process.argv.slice(2), { stdio: "inherit" });
 process.exit(done.status ?? 1);

@@ -17,8 +17,9 @@ use serde_json::{Map, Value, json};
 use super::address::AddressReport;
 use super::bans::BanRequest;
 use super::calls::{AdminHealth, Difference, RollbackRequest, Validated};
-use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, PREFIX, Parameter, Precondition};
+use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, LIST, PREFIX, Parameter, Precondition};
 use super::explain::ReplayCall;
+use super::import::ImportedSet;
 use super::problem::{Details, Refusal};
 use super::sets::{AddressSets, RollbackSetsRequest};
 use crate::control::answer::{Acknowledgement, AuditLog, History};
@@ -129,6 +130,8 @@ const fn operation_id(call: Call) -> &'static str {
         Call::Ban => "banNetworks",
         Call::Unban => "unbanNetworks",
         Call::Address => "getAddress",
+        Call::ImportSet => "importAddressSet",
+        Call::RefreshSet => "refreshAddressSet",
     }
 }
 
@@ -167,7 +170,8 @@ fn operation(endpoint: &Endpoint, refused: &mut Map<String, Value>) -> Value {
         ("x-role".to_owned(), json!(role)),
     ]);
     if !endpoint.body.is_empty() {
-        let content = json!({"application/json": {"schema": reference(endpoint.body)}});
+        let kind = if endpoint.body == LIST { "*/*" } else { "application/json" };
+        let content = json!({kind: {"schema": reference(endpoint.body)}});
         operation.insert("requestBody".to_owned(), json!({"required": true, "content": content}));
     }
     Value::Object(operation)
@@ -194,6 +198,7 @@ fn parameter(parameter: &Parameter) -> Value {
         }
         Kind::Number => json!({"type": "integer", "minimum": 0}),
         Kind::Revision => json!({"type": "string", "pattern": "^r(0|[1-9][0-9]*)$"}),
+        Kind::Choice(names) => json!({"type": "string", "enum": names}),
     };
     json!({
         "name": parameter.name,
@@ -290,12 +295,15 @@ fn schemas() -> Map<String, Value> {
     add::<AddressSets>(&mut written);
     add::<AddressReport>(&mut written);
     add::<SetsAcknowledgement>(&mut written);
+    add::<ImportedSet>(&mut written);
     add::<BanList>(&mut written);
     add::<BansAcknowledgement>(&mut written);
     add::<Details<'static>>(&mut written);
     let document = json!({"type": "object", "description": "A JSON document."});
     let mut all =
         Map::from_iter([("Document".to_owned(), document), ("ExplainCall".to_owned(), explain.into())]);
+    let list = json!({"type": "string", "description": "A list, as it is published; at most 64 MiB."});
+    all.insert(LIST.to_owned(), list);
     all.extend(read.take_definitions(true));
     for (name, mut schema) in written.take_definitions(true) {
         if let Ok(schema) = <&mut Schema>::try_from(&mut schema) {

@@ -82,7 +82,7 @@ const V3: Version = Version(0, 3, 0);
 pub const BESIDE: Version = V3;
 
 /// What came after [`FIRST`].
-pub const NEEDS: [Need; 49] = [
+pub const NEEDS: [Need; 50] = [
     need("$schema", None, Version(0, 2, 0)),
     need("admin", None, Version(0, 2, 0)),
     need("refresh.on_failure", None, Version(0, 2, 0)),
@@ -131,6 +131,7 @@ pub const NEEDS: [Need; 49] = [
     need("routes.*.ip_filter.rules.*.on_failure", None, V3),
     need("routes.*.ip_filter.rules.*.action", Some("tag"), V3),
     need("routes.*.rate_limit.rules.*.tags", None, V3),
+    need("address_sets.*.feed", None, V3),
     need("bans", None, V3),
 ];
 

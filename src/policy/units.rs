@@ -74,6 +74,18 @@ impl FromText for Span {
     }
 }
 
+/// In the largest unit in which it is a whole number.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u64); 5] =
+            [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+        let millis = crate::time::millis_of(self.0);
+        let fitting = UNITS.iter().find(|(_, factor)| millis > 0 && millis.checked_rem(*factor) == Some(0));
+        let (unit, factor) = fitting.copied().unwrap_or(("ms", 1));
+        write!(f, "{}{unit}", millis.checked_div(factor).unwrap_or_default())
+    }
+}
+
 /// A size in bytes: a whole number and a unit, `B`, `KiB` or `MiB`, as in
 /// `"64KiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +119,12 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 pub struct Name(pub String);
 
 impl Name {
+    /// From its text; `None` when it is no name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::from_text(text)
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -2,6 +2,7 @@
 //! counters and a response store that work or fail as told, and a log of
 //! everything that was asked of them.
 
+pub mod feeds;
 mod limiters;
 
 use std::cell::{Cell, RefCell};
@@ -205,7 +206,12 @@ pub struct FakePlatform {
     pub asset_fault: Cell<Option<Fault>>,
     /// Whether there are static assets.
     pub has_assets: Cell<bool>,
+    pub feeds: feeds::FakeFeeds,
+    /// What somebody else does with the control plane before each call.
+    before_call: RefCell<Meddler>,
 }
+
+type Meddler = Box<dyn Fn(&MemoryStore, &str)>;
 
 impl Default for FakePlatform {
     fn default() -> Self {
@@ -233,6 +239,8 @@ impl Default for FakePlatform {
             body_limit: Cell::new(0),
             asset_fault: Cell::new(None),
             has_assets: Cell::new(true),
+            feeds: feeds::FakeFeeds::default(),
+            before_call: RefCell::new(Box::new(|_, _| {})),
         }
     }
 }
@@ -241,6 +249,12 @@ impl FakePlatform {
     /// The origin answers like this from now on.
     pub fn origin(&self, script: impl Fn(&Sent) -> Response + 'static) {
         *self.script.borrow_mut() = Box::new(script);
+    }
+
+    /// Before each call to the control plane from now on, somebody else does
+    /// this.
+    pub fn before_call(&self, meddler: impl Fn(&MemoryStore, &str) + 'static) {
+        *self.before_call.borrow_mut() = Box::new(meddler);
     }
 
     pub fn advance(&self, millis: u64) {
@@ -342,6 +356,7 @@ impl ControlClient for FakePlatform {
         if let Some(says) = &*self.control_says.borrow() {
             return Ok(says.clone());
         }
+        (self.before_call.borrow())(&self.control, message);
         edgeweir::control::plane::handle(&self.control, message, self.now())
     }
 }
@@ -363,6 +378,13 @@ impl AdminPlatform for FakePlatform {
         let text = std::fs::read_to_string(file).ok().filter(|_| self.has_assets.get());
         let response = Response::new(200).with("Content-Type", "application/json").with("ETag", "\"abc\"");
         Ok(text.map(|text| response.with("Cache-Control", "public, max-age=0").body(&text)))
+    }
+
+    fn open_body(&self) {
+        let cut = |body: Vec<u8>| body.chunks(1_000).map(|piece| Ok(piece.to_vec())).collect();
+        let body = || self.body.borrow().clone().map_or_else(|error| vec![Err(error)], cut);
+        let pieces = self.feeds.pieces.take().unwrap_or_else(body);
+        self.feeds.open(pieces);
     }
 }
 

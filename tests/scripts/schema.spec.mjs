@@ -30,6 +30,10 @@ const BEYOND_A_SCHEMA = [
   /the IPv4 prefix|not one of 6to4 or NAT64/,
   // Names of digits that are no IPv4 address; dot segments and more than 64 segments.
   /a host name such as|a URL of scheme, host and port|a path such as/,
+  // Addresses, and names that no public server has.
+  /https, a public host by name/,
+  // How many sets of all have a feed.
+  /feeds; expected at most/,
   // 1.0 is an integer.
   /a whole number/,
   /with at most two decimals/,

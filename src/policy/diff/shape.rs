@@ -157,6 +157,19 @@ pub const POLICY: Shape = Shape::Object(&[
     ),
     ("guard_list", Shape::Set(Form::Prefix)),
     (
+        "address_sets",
+        Shape::Named(&Shape::Object(&[
+            ("prefixes", Shape::Set(Form::Prefix)),
+            (
+                "feed",
+                Shape::Object(&[
+                    ("interval", Shape::Scalar(Form::Span)),
+                    ("max_bytes", Shape::Scalar(Form::Size)),
+                ]),
+            ),
+        ])),
+    ),
+    (
         "bans",
         Shape::Object(&[(
             "triggers",
@@ -175,7 +188,6 @@ pub const POLICY: Shape = Shape::Object(&[
             },
         )]),
     ),
-    ("address_sets", Shape::Named(&Shape::Object(&[("prefixes", Shape::Set(Form::Prefix))]))),
     ("ip_filter", IP_FILTER),
     ("rate_limit", RATE_LIMIT),
     (

@@ -13,11 +13,11 @@ fn add(schema: &mut Schema, condition: Value) {
     }
 }
 
-/// An address set is inline or stored.
+/// An address set is inline or stored; a feed is of a stored one.
 pub fn inline_or_stored(schema: &mut Schema) {
     let inline = json!({
         "required": ["prefixes"],
-        "properties": {"prefixes": {"type": "array"}, "stored": {"const": false}},
+        "properties": {"prefixes": {"type": "array"}, "stored": {"const": false}, "feed": {"type": "null"}},
     });
     let stored = json!({
         "required": ["stored"],

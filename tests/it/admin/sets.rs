@@ -75,7 +75,7 @@ pub fn import_samples(store: &MemoryStore) {
     disk.rows.retain(|(table, number), _| *table != Table::Audit || *number <= audit);
 }
 
-fn present(admin: &Admin) -> StoredSets {
+pub fn present(admin: &Admin) -> StoredSets {
     let client = Direct(&admin.gate.platform.control);
     let status: SetsStatus = now(client::ask(&client, &Action::Sets, Duration::MAX)).unwrap();
     (*now(present_sets(&client, &status, None)).unwrap()).clone()

@@ -249,6 +249,84 @@ fn address_sets() {
 }
 
 #[test]
+fn feeds() {
+    let url = "https://lists.example/drop.txt";
+    let stored = |feed: Value| json!({"stored": true, "feed": feed});
+    let with = |name: &str, value: Value| {
+        let mut feed = json!({"url": url, "format": "csv", "column": 1});
+        feed[name] = value;
+        stored(feed)
+    };
+    takes(
+        "/address_sets/office",
+        &[
+            json!({"stored": true}),
+            stored(json!(null)),
+            stored(json!({"url": url})),
+            with("column", json!("ip")),
+            with("column", json!(1_000)),
+            with("interval", json!("5m")),
+            with("interval", json!("7d")),
+            with("host_bits", json!("mask")),
+            with("max_bytes", json!("64MiB")),
+            with("max_prefixes", json!(2_000_000)),
+            with("max_change", json!(0)),
+            with("max_change", json!(10_000)),
+            with("allow_private", json!(true)),
+            with("url", json!("HTTPS://Lists.example:8443?x=%20")),
+        ],
+    );
+    for (name, values) in [
+        (
+            "url",
+            vec![
+                json!("http://lists.example/"),
+                json!("https://u@lists.example/"),
+                json!("https://lists.example/#x"),
+            ],
+        ),
+        // The schema cannot tell these.
+        ("url", vec![json!("https://192.0.2.1/"), json!("https://localhost/"), json!("https://a.internal/")]),
+        ("format", vec![json!("auto"), json!("CSV")]),
+        ("column", vec![json!(0), json!(1_001), json!(""), json!(1.5), json!(null)]),
+        ("interval", vec![json!("4m"), json!("8d"), json!(300)]),
+        ("host_bits", vec![json!("keep")]),
+        ("max_bytes", vec![json!("1023B"), json!("65MiB"), json!(5)]),
+        ("max_prefixes", vec![json!(0), json!(2_000_001), json!(-1)]),
+        ("max_change", vec![json!(10_001), json!(-1), json!(0.5)]),
+        ("allow_private", vec![json!("yes")]),
+        ("token", vec![json!("x")]),
+    ] {
+        for value in values {
+            let path = format!("address_sets.office.feed.{name}");
+            refuses("/address_sets/office", &path, &[with(name, value)]);
+        }
+    }
+    refuses("/address_sets/office", "address_sets.office.feed", &[stored(json!({}))]);
+    refuses(
+        "/address_sets/office",
+        "address_sets.office.feed.column",
+        &[stored(json!({"url": url, "column": 1}))],
+    );
+    // A feed is of a stored set.
+    refuses(
+        "/address_sets/office",
+        "address_sets.office.feed",
+        &[json!({"prefixes": [], "feed": {"url": url}})],
+    );
+    // As many as there may be stored sets.
+    let many = |count: usize| {
+        let sets = (0..count).map(|set| (format!("s{set}"), stored(json!({"url": url}))));
+        json!({"version": 1, "address_sets": sets.collect::<serde_json::Map<_, _>>()})
+    };
+    assert_eq!(paths(&many(256)), [""; 0]);
+    assert_eq!(paths(&many(257)), ["address_sets"]);
+    let gateway = edgeweir::policy::compile(&many(3).to_string()).unwrap();
+    assert_eq!(gateway.feeds.keys().collect::<Vec<_>>(), ["s0", "s1", "s2"]);
+    assert_eq!(gateway.feeds["s1"].url, url);
+}
+
+#[test]
 fn ip_filters() {
     for (pointer, path) in [("/ip_filter", "ip_filter"), ("/routes/1/ip_filter", "routes[1].ip_filter")] {
         let to = |rest: &str| format!("{pointer}/{rest}");
