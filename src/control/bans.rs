@@ -49,6 +49,23 @@ pub const ORDER_LIMIT: usize = 1_000;
 /// The longest ban of a person's.
 pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
+/// The name of the value that holds the guard list.
+const GUARD: &str = "guard";
+
+/// The guard list of a revision.
+#[derive(Serialize, Deserialize)]
+struct Guard {
+    revision: u64,
+    networks: Vec<String>,
+}
+
+/// As much of a document as holds it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Guarded {
+    guard_list: Vec<Prefix>,
+}
+
 /// Everything about a ban, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
@@ -400,10 +417,11 @@ impl<S: ControlStore> Plane<'_, S> {
             return Ok(());
         }
         self.writes.push(Write::SweepBans(self.now));
-        let automatic = self.store.ban_count(BanKind::Automatic, self.now)?;
-        let people = self.store.ban_count(BanKind::Manual, self.now)?;
+        let mut state = BansState::load(self.store)?;
         let more = made.values().filter(|(_, is_new)| *is_new).count();
-        let over = automatic.saturating_add(people).saturating_add(more).saturating_sub(BANS_LIMIT);
+        let then = state.automatic.saturating_add(more);
+        let over = then.saturating_add(state.people).saturating_sub(BANS_LIMIT);
+        state.automatic = then.saturating_sub(over);
         // Of those that are there and those that come, the earliest ends go.
         let mut ends: Vec<(u64, Option<Prefix>, String)> = Vec::new();
         if over > 0 {
@@ -432,10 +450,10 @@ impl<S: ControlStore> Plane<'_, S> {
         for (network, (known, _)) in made {
             self.writes.push(known.write(network));
         }
-        let collected = BansState::load(self.store)?.collected;
-        let free = collected.map_or(self.now, |collected| collected.after(COLLECT_EVERY));
+        let free = state.collected.map_or(self.now, |collected| collected.after(COLLECT_EVERY));
         // A clock that went back must not put it off.
         let due = free.max(self.now).min(self.now.after(COLLECT_EVERY));
+        self.writes.push(state.write());
         self.state.collect = Some(self.state.collect.unwrap_or(due).min(due));
         self.writes.push(self.state.write());
         let wake = match next_step(&self.state, self.now) {
@@ -452,19 +470,27 @@ impl<S: ControlStore> Plane<'_, S> {
         self.store.ban(&key_of(network))?.map(|text| stored(&text)).transpose()
     }
 
-    /// The guard list of the active policy.
-    fn guard(&self) -> Result<AddressIndex, PlatformError> {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Guarded {
-            guard_list: Vec<Prefix>,
-        }
+    /// The guard list of the active policy. It is kept beside the document,
+    /// which may be long, and is not read for every report.
+    fn guard(&mut self) -> Result<AddressIndex, PlatformError> {
         if self.state.active == 0 {
             return Ok(AddressIndex::default());
         }
-        let active = self.stored_revision(self.state.active)?.ok_or_else(|| lost("the active revision"))?;
-        // What is active was accepted, so it parses.
-        let Guarded { guard_list } = stored(&document(self.store, &active.hash)?)?;
-        Ok(AddressIndex::build(guard_list.into_iter().map(|prefix| (prefix, SetId(0)))))
+        let known: Option<Guard> = self.store.value(GUARD)?.map(|text| stored(&text)).transpose()?;
+        let guard = match known.filter(|guard| guard.revision == self.state.active) {
+            Some(guard) => guard,
+            None => {
+                let active =
+                    self.stored_revision(self.state.active)?.ok_or_else(|| lost("the active revision"))?;
+                // What is active was accepted, so it parses.
+                let Guarded { guard_list } = stored(&document(self.store, &active.hash)?)?;
+                let networks = guard_list.iter().map(Prefix::to_string).collect();
+                let guard = Guard { revision: self.state.active, networks };
+                self.writes.push(Write::Value(GUARD, row(&guard)));
+                guard
+            }
+        };
+        let networks = guard.networks.iter().filter_map(|network| network.parse().ok());
+        Ok(AddressIndex::build(networks.map(|network: Prefix| (network, SetId(0)))))
     }
 }

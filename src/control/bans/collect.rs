@@ -12,6 +12,7 @@ use crate::control::state::{Modules, State, lost, stored};
 use crate::error::PlatformError;
 use crate::platform::{ControlStore, Write};
 use crate::policy::manifest::{BansRef, sha256_hex};
+use crate::stages::bans::MANUAL;
 use crate::stages::bans::set::{Entry, Lifted, encode_text};
 use crate::time::Timestamp;
 
@@ -32,6 +33,12 @@ pub struct BansState {
     pub set: Option<String>,
     /// When it was collected.
     pub collected: Option<Timestamp>,
+    /// How many bans of triggers there are: exact when it was collected, and since then with those that came and without those that
+    /// ended. Counting a hundred thousand rows for every report would cost more
+    /// than all the rest of it.
+    pub automatic: usize,
+    /// How many bans of people there were when it was collected.
+    pub people: usize,
 }
 
 impl BansState {
@@ -43,7 +50,8 @@ impl BansState {
         Ok(store.value(BANS)?.map(|text| stored(&text)).transpose()?.unwrap_or_default())
     }
 
-    fn write(&self) -> Write {
+    /// The write that stores it.
+    pub(super) fn write(&self) -> Write {
         Write::Value(BANS, row(self))
     }
 
@@ -80,6 +88,8 @@ pub(in crate::control) fn collect(
     let mut after = BansState { collected: Some(now), ..before.clone() };
     plane.state.collect = None;
     let (bans, lifted) = read_all(&store.all_bans(now)?)?;
+    after.people = bans.iter().filter(|ban| &*ban.cause == MANUAL).count();
+    after.automatic = bans.len().saturating_sub(after.people);
     let nothing_yet = before.set.is_none() && bans.is_empty() && lifted.is_empty();
     let text = encode_text(bans, lifted);
     let hash = sha256_hex(text.as_bytes());
