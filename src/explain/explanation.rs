@@ -236,7 +236,8 @@ pub struct RequestId {
 pub struct Limit {
     /// Its id.
     pub rule: String,
-    /// `allow`, `refuse`, `unknown`, or `not-reached` behind a refusal.
+    /// `allow`, `refuse`, `unknown`, `banned` where the counter knows of a ban
+    /// that has not come here yet, or `not-reached` behind a refusal.
     pub verdict: &'static str,
     /// Counted and logged, never acted on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -39,6 +39,7 @@ interface Explanation {
 const JOURNEY = [
   "identity",
   "control",
+  "entry.bans",
   "entry.ip_filter",
   "entry.rate_limit",
   "route",
