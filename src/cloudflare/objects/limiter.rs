@@ -22,9 +22,9 @@ use crate::control::answer::{Refused, decode_answer};
 use crate::control::bans::{BansTaken, report_of};
 use crate::error::{Dependency, PlatformError};
 use crate::platform::{BanRows, BanStore};
-use crate::stages::bans::Ban;
 use crate::stages::bans::limiter::{LimiterBans, Unreported};
 use crate::stages::bans::message::Message;
+use crate::stages::bans::{Ban, parse_network};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::rate_limit::CounterKey;
 use crate::stages::rate_limit::algorithm::{Decision, State as Counted, Tat, peek, take};
@@ -146,7 +146,7 @@ impl Limiter {
         }
         let taken = self.ask_control(&batch).await;
         let dropped = taken.as_ref().ok().map(|taken| {
-            taken.dropped.iter().filter_map(|network| network.parse().ok()).collect::<Vec<Prefix>>()
+            taken.dropped.iter().filter_map(|network| parse_network(network)).collect::<Vec<Prefix>>()
         });
         self.bans.borrow_mut().conclude(rows, &batch, dropped.as_deref(), now()).map_err(rust_error)?;
         if let Err(error) = taken {
