@@ -38,6 +38,11 @@ async function main() {
     return measureAddresses(options, { machine, progress });
   }
 
+  if (options.limits) {
+    const { measureLimits } = await import("./limits.mjs");
+    return measureLimits(options, { runtime, machine, progress });
+  }
+
   const size = uploadSize(options.build);
   progress("starting workerd, the origin and the load generator");
   const names = new Set([

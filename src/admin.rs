@@ -21,6 +21,7 @@ mod calls;
 pub mod endpoints;
 pub mod explain;
 mod import;
+pub mod limits;
 #[cfg(feature = "schema")]
 pub mod openapi;
 pub mod problem;
@@ -166,7 +167,7 @@ impl<P: Platform> Request<'_, P> {
         if !known {
             let key = control::counter(self.identity, self.caller.token());
             let now = self.platform.now();
-            let decision = self.isolate.rejections.borrow_mut().take(key, &rejections(), now);
+            let decision = self.isolate.rejections.borrow_mut().take(key, &rejections(), 1, now);
             if !decision.allowed {
                 let wait = seconds_up(decision.retry_after).max(1);
                 return Problem::new(Refusal::TooManyRejections).retry_after(wait);

@@ -9,6 +9,7 @@ import { allPolicies, checkFiles, problemLine, showChecked } from "../lib/policy
 import { help } from "../lib/policy-help.mjs";
 import { importList, refresh } from "../lib/policy-import.mjs";
 import { explain, replay } from "../lib/policy-judge.mjs";
+import { limits, reset } from "../lib/policy-limits.mjs";
 import { audit, diff, health, history, pull } from "../lib/policy-read.mjs";
 import { removeSet, rollbackSets, sets } from "../lib/policy-sets.mjs";
 import { main, note, printable, Refusal } from "../lib/term.mjs";
@@ -19,6 +20,10 @@ const common = { env: text, json: flag, timeout: text };
 const message = { type: "string", short: "m" };
 const yes = { type: "boolean", short: "y" };
 const judged = { document: text, revision: text };
+const counters = {
+  ...{ client: text, rule: text, counter: text, method: text },
+  header: { type: "string", short: "H", multiple: true },
+};
 
 /**
  * Commands that take no names beside their flags are marked as `bare`; `timeout` is how many seconds
@@ -75,6 +80,11 @@ const COMMANDS = {
     run: (call, names, flags) => ban(call, names, flags),
   },
   unban: { options: { message }, run: (call, names, flags) => unban(call, names, flags) },
+  limits: {
+    options: { ...counters, limit: text },
+    run: (call, names, flags) => limits(call, names, flags),
+  },
+  reset: { options: counters, run: (call, names, flags) => reset(call, names, flags) },
   sets: { options: {}, bare: true, run: (call, _, flags) => sets(call, flags) },
   import: {
     options: {

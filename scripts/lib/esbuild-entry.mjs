@@ -15,6 +15,7 @@ const OBJECT_ENTRY = `const edgeweir = {
   beginRefresh: exports.beginRefresh,
   beginScheduled: exports.beginScheduled,
   beginReports: exports.beginReports,
+  beginSettling: exports.beginSettling,
   resume: exports.resume,
   trapped: handleMaybeCritical,
 };
@@ -40,7 +41,14 @@ export default {
 };`;
 
 /** What the entry calls; anything else that the module exports would be lost without a word. */
-const KNOWN = ["begin", "beginRefresh", "beginReports", "beginScheduled", "resume"];
+const KNOWN = [
+  "begin",
+  "beginRefresh",
+  "beginReports",
+  "beginScheduled",
+  "beginSettling",
+  "resume",
+];
 
 const shim = readFileSync("shim.js", "utf8");
 const snippets = existsSync("snippets") ? readdirSync("snippets") : [];

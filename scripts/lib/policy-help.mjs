@@ -53,6 +53,14 @@ Addresses
   rollback-sets GENERATION [-m MESSAGE] [--yes]
                              all sets as they were in an earlier generation
 
+Limits
+  limits [--limit N]         the shared counters that are used most
+  limits URL | --client IP   what the counters of a request or client say
+      --method M, --client ADDRESS, -H 'name: value' (again for more)
+      --rule ROUTE/RULE      only that rule
+  reset URL | --client IP | --counter HEX --rule ROUTE/RULE
+                             sets them back
+
   --env NAME       the environment (local: the running npm start)
   --json           the gateway's JSON, as it is
   --timeout N      seconds that a request may take (30; refresh 120). An import may take as long as it gets on,

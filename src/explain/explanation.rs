@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::exchange::RequestMetadata;
+use crate::stages::rate_limit::algorithm::Decision;
 
 /// What would become of a request, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -242,15 +243,20 @@ pub struct Limit {
     /// Counted and logged, never acted on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
-    /// `local` or `exact`.
+    /// `gcra`, `sliding_window` or `fixed_window`.
+    pub algorithm: &'static str,
+    /// `local`, `exact`, `leased` or `platform`.
     pub counting: &'static str,
-    /// What happens when an `exact` count fails.
+    /// What happens when the counter fails.
     pub on_failure: &'static str,
     /// How much is allowed.
     pub quota: QuotaText,
+    /// What this request costs.
+    pub cost: u32,
     /// What has a count of its own, with the values of this request.
     pub key: Vec<KeyText>,
-    /// The counter: 32 hex digits.
+    /// The counter: 32 hex digits; empty where a part of the key is missing
+    /// and the rule refuses then.
     pub counter: String,
     /// The state before this request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,10 +279,12 @@ pub struct QuotaText {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KeyText {
-    /// `client`, or the name of a header field.
+    /// `client`, `address`, `tag`, `country`, `asn`, `route`, `method`,
+    /// `variant`; the name of a header field; or `cookie`, `query` or `path`
+    /// and a name.
     pub part: String,
-    /// The client's network, or the field's value; missing where the field
-    /// is, and counted as empty.
+    /// Its value, of cookies and queries, and where it is long, as `#` and a
+    /// hash; missing where the request has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }
@@ -301,6 +309,23 @@ pub enum State {
         /// Why.
         unknown: String,
     },
+}
+
+impl State {
+    /// What a counter has said.
+    #[must_use]
+    pub fn of(decision: &Decision) -> Self {
+        Self::Known {
+            remaining: decision.remaining,
+            retry_after_ms: millis_up(decision.retry_after),
+            full_after_ms: millis_up(decision.full_after),
+        }
+    }
+}
+
+/// Whole milliseconds, rounded up: coming back then is not too early.
+fn millis_up(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// A route that would be more specific.

@@ -9,6 +9,7 @@ mod failures;
 mod forms;
 mod import;
 mod limiter;
+mod limits;
 mod openapi;
 mod properties;
 pub mod sets;
@@ -67,7 +68,9 @@ impl Admin {
     pub fn new() -> Self {
         let feed = json!({"url": "https://lists.example/drop.txt"});
         let sets = json!({"drop": {"stored": true, "feed": feed}});
-        let admin = Self::acting_on(&json!({"version": 1, "address_sets": sets}));
+        let limit = json!({"id": "all", "max": 1_000_000, "window": "1h"});
+        let policy = json!({"version": 1, "address_sets": sets, "rate_limit": {"rules": [limit]}});
+        let admin = Self::acting_on(&policy);
         admin.gate.platform.feeds.serve(|_| Served::list("198.51.100.0/24\n"));
         for (base, name) in [("r0", "one"), ("r1", "two"), ("r2", "three")] {
             let answer = control::push(&admin.gate.platform.control, base, &control::document(name));
@@ -175,6 +178,7 @@ pub fn samples() -> Vec<Sample> {
     let rollback = json!({"to": "r1"}).to_string();
     let ban = json!({"network": "192.0.2.7", "duration": "1h", "reason": "because"}).to_string();
     let rollback_sets = json!({"to": 1}).to_string();
+    let limits = json!({"client": "192.0.2.7"}).to_string();
     let list = "198.51.100.0/24\n".to_owned();
     let none = String::new();
     let all = [
@@ -200,6 +204,9 @@ pub fn samples() -> Vec<Sample> {
         ("GET", "/bans", &[], &none, "reader"),
         ("POST", "/bans", &[], &ban, "operator"),
         ("DELETE", "/bans?network=203.0.113.9&message=sorry", &[], &none, "operator"),
+        ("GET", "/limits", &[], &none, "reader"),
+        ("POST", "/limits/look", &[], &limits, "reader"),
+        ("POST", "/limits/reset", &[], &limits, "operator"),
     ];
     let sample = |(method, target, fields, body, role): (_, &'static str, &'static [_], &String, _)| Sample {
         method,

@@ -57,6 +57,10 @@ pub struct Hold {
     pub id: u64,
     /// How many tokens.
     pub amount: u32,
+    /// How much of a reservation has not come back by itself, in units of
+    /// which a token has as many as the window has nanoseconds: exact, and the
+    /// same under another `max`.
+    pub kept: u128,
     /// When it is spent, if nobody reports.
     pub ends: Timestamp,
     /// The window that it counts in; 0 for GCRA.
@@ -100,6 +104,12 @@ pub struct Granted {
 }
 
 impl Account {
+    /// An account of that state of GCRA, of which nothing is lent.
+    #[must_use]
+    pub fn of(tat: algorithm::Tat) -> Self {
+        Self { state: Some(State::Gcra(tat)), ..Self::default() }
+    }
+
     /// Decides one request of that cost, which is spent.
     pub fn take(&mut self, quota: &Quota, cost: u32, clock: Timestamp) -> Decision {
         let (quota, now) = self.advance(quota, clock);
@@ -122,6 +132,7 @@ impl Account {
             self.hold(Hold {
                 id,
                 amount: cost,
+                kept: units(&quota, cost),
                 ends: now.after(ttl),
                 window: window_of(&quota, now),
                 holder: None,
@@ -163,6 +174,7 @@ impl Account {
         self.hold(Hold {
             id: wanted.id,
             amount,
+            kept: units(&quota, amount),
             ends: now.after(ttl).after(MARGIN),
             window: window_of(&quota, now),
             holder: Some(wanted.holder),
@@ -182,16 +194,12 @@ impl Account {
         }
         match quota.algorithm() {
             Algorithm::Gcra => {
-                self.state =
-                    Some(State::Gcra(gcra::refund(&quota, algorithm::tat(self.state), unspent, now)));
+                let kept = hold.kept.min(units(&quota, unspent));
+                self.state = Some(State::Gcra(gcra::refund(&quota, algorithm::tat(self.state), kept, now)));
             }
             Algorithm::SlidingWindow | Algorithm::FixedWindow => {
                 let mut window = quota.window_at(algorithm::window(self.state), now);
-                if hold.window == window.index {
-                    window.current = window.current.saturating_sub(unspent);
-                } else if hold.window.saturating_add(1) == window.index {
-                    window.previous = window.previous.saturating_sub(unspent);
-                }
+                window.give_back(hold.window, unspent);
                 self.state = Some(State::Window(window));
             }
         }
@@ -204,13 +212,33 @@ impl Account {
         self.state = Some(algorithm::charge(&quota, self.state, amount, now));
     }
 
-    /// What [`Self::take`] would say to one request; what remains is what
-    /// remains before it.
+    /// Decides one request whose charge may be taken back, and lends a block
+    /// on top: [`Self::reserve`] and [`Self::lease`] in one.
+    pub fn ask(
+        &mut self,
+        quota: &Quota,
+        cost: u32,
+        reservation: Option<(u64, Duration)>,
+        wanted: &Wanted,
+        clock: Timestamp,
+    ) -> (Decision, Option<Granted>) {
+        let (decision, granted) = self.lease(quota, cost, wanted, clock);
+        if let Some((id, ttl)) = reservation.filter(|(id, _)| decision.allowed && !self.is_held(*id)) {
+            let now = self.at;
+            let window = window_of(quota, now);
+            let kept = units(quota, cost);
+            self.hold(Hold { id, amount: cost, kept, ends: now.after(ttl), window, holder: None });
+        }
+        (decision, granted)
+    }
+
+    /// What [`Self::take`] would say to a request of that cost; what remains
+    /// is what remains before it.
     #[must_use]
-    pub fn peek(&self, quota: &Quota, clock: Timestamp) -> Decision {
+    pub fn peek(&self, quota: &Quota, cost: u32, clock: Timestamp) -> Decision {
         let mut copy = self.clone();
         let (quota, now) = copy.advance(quota, clock);
-        peek(&quota, copy.state, now)
+        peek(&quota, copy.state, cost, now)
     }
 
     /// For how long a refusal holds, whatever comes back in between.
@@ -234,7 +262,7 @@ impl Account {
     /// When it says nothing any more, if it is left alone.
     #[must_use]
     pub fn ends(&self, quota: &Quota) -> Timestamp {
-        let decision = self.peek(quota, self.at);
+        let decision = self.peek(quota, 1, self.at);
         let held = self.holds.last().map_or(self.at, |hold| hold.ends);
         // What is owed while a lease lives comes back after it. A millisecond
         // more, since spans are cut to milliseconds.
@@ -330,12 +358,12 @@ impl Account {
         }
         // What has recovered of reservations cannot be taken back: the oldest
         // recover first.
-        let mut owed = gcra::owed(quota, algorithm::tat(self.state), now).saturating_sub(lent);
+        let mut owed = gcra::owed(quota, algorithm::tat(self.state), now).saturating_sub(units(quota, lent));
         for hold in self.holds.iter_mut().rev().filter(|hold| hold.holder.is_none()) {
-            hold.amount = hold.amount.min(owed);
-            owed = owed.saturating_sub(hold.amount);
+            hold.kept = hold.kept.min(owed);
+            owed = owed.saturating_sub(hold.kept);
         }
-        self.holds.retain(|hold| hold.amount > 0);
+        self.holds.retain(|hold| hold.kept > 0);
     }
 
     fn advance_window(&mut self, quota: &Quota, now: Timestamp) {
@@ -356,6 +384,11 @@ impl Account {
 }
 
 /// The window that a hold counts in.
+/// Tokens in units of [`Hold::kept`].
+fn units(quota: &Quota, amount: u32) -> u128 {
+    quota.window().as_nanos().saturating_mul(amount.into())
+}
+
 fn window_of(quota: &Quota, now: Timestamp) -> u64 {
     if quota.algorithm() == Algorithm::Gcra { 0 } else { quota.index(now) }
 }

@@ -1,15 +1,15 @@
-//! The Limiter objects on memory, as far as bans go.
+//! The Limiter objects on memory.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use edgeweir::error::{Dependency, PlatformError};
-use edgeweir::platform::{BanRows, BanStore};
-use edgeweir::stages::bans::Ban;
+use edgeweir::platform::{AccountStore, BanRows, BanStore};
 use edgeweir::stages::bans::limiter::LimiterBans;
 use edgeweir::stages::bans::message::Message;
-use edgeweir::stages::ip_filter::prefix::Prefix;
+use edgeweir::stages::rate_limit::CounterKey;
+use edgeweir::stages::rate_limit::limiter::LimiterCounts;
 use edgeweir::time::Timestamp;
 
 use super::Fault;
@@ -71,9 +71,43 @@ impl BanStore for MemoryRows {
     }
 }
 
-/// The Limiter objects, as far as bans go.
+/// A Limiter object's accounts.
+#[derive(Default)]
+pub struct MemoryAccounts {
+    pub rows: RefCell<BTreeMap<u128, (Timestamp, String)>>,
+    pub writes: Cell<u64>,
+}
+
+impl AccountStore for MemoryAccounts {
+    fn account(&self, key: CounterKey) -> Result<Option<String>, PlatformError> {
+        Ok(self.rows.borrow().get(&key.0).map(|(_, text)| text.clone()))
+    }
+
+    fn keep(&self, key: CounterKey, ends: Timestamp, text: &str) -> Result<(), PlatformError> {
+        self.writes.set(self.writes.get() + 1);
+        self.rows.borrow_mut().insert(key.0, (ends, text.to_owned()));
+        Ok(())
+    }
+
+    fn forget(&self, key: CounterKey) -> Result<(), PlatformError> {
+        self.rows.borrow_mut().remove(&key.0);
+        Ok(())
+    }
+
+    fn count(&self) -> Result<usize, PlatformError> {
+        Ok(self.rows.borrow().len())
+    }
+
+    fn sweep(&self, now: Timestamp) -> Result<(), PlatformError> {
+        self.rows.borrow_mut().retain(|_, (ends, _)| *ends >= now);
+        Ok(())
+    }
+}
+
+/// The Limiter objects.
 #[derive(Default)]
 pub struct Limiters {
+    pub counts: RefCell<BTreeMap<u128, (LimiterCounts, Rc<MemoryAccounts>)>>,
     pub objects: RefCell<BTreeMap<u128, (LimiterBans, Rc<MemoryRows>)>>,
     /// How many messages arrived, and how many failed.
     pub told: Cell<u64>,
@@ -88,8 +122,12 @@ impl Limiters {
         act(bans, &rows)
     }
 
-    pub fn banned(&self, client: Option<Prefix>, shard: u128, now: Timestamp) -> Option<Ban> {
-        self.with(shard, |bans, rows| bans.banned(rows, client?, now).unwrap())
+    /// Says a message about counts.
+    pub fn count(&self, shard: u128, message: &str, now: Timestamp) -> Result<String, PlatformError> {
+        let mut objects = self.counts.borrow_mut();
+        let (counts, accounts) = objects.entry(shard).or_default();
+        let mut banned = |client| self.with(shard, |bans, rows| bans.banned(rows, client, now));
+        Ok(counts.tell(&**accounts, message, &mut banned, now)?.unwrap())
     }
 
     pub fn tell(&self, shard: u128, message: &str, now: Timestamp) -> Result<String, PlatformError> {
@@ -102,6 +140,9 @@ impl Limiters {
     pub fn restart(&self) {
         for (bans, _) in self.objects.borrow_mut().values_mut() {
             *bans = LimiterBans::new(8);
+        }
+        for (counts, _) in self.counts.borrow_mut().values_mut() {
+            *counts = LimiterCounts::default();
         }
     }
 }
