@@ -44,7 +44,12 @@ async function main() {
     "gateway",
     ...options.scenarios.flatMap(({ entries }) => entries.map(({ server }) => server)),
   ]);
-  const running = await startServers(names, { build: options.build, runtime, workerd });
+  const running = await startServers(names, {
+    build: options.build,
+    runtime,
+    workerd,
+    progress,
+  });
   const harness = await measureHarness(running, options);
 
   const scenarios = [];

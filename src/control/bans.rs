@@ -265,7 +265,7 @@ impl<S: ControlStore> Plane<'_, S> {
         &mut self,
         order: UnbanOrder,
     ) -> Result<Result<BansAcknowledgement, Refused>, PlatformError> {
-        let UnbanOrder { networks, message, author, role } = order;
+        let UnbanOrder { networks, instead, message, author, role } = order;
         let action = |plane: &Self, network: Option<&str>| AuditEntry {
             author: clip(&author, NAME_LIMIT).to_owned(),
             role: Some(role),
@@ -283,15 +283,21 @@ impl<S: ControlStore> Plane<'_, S> {
             refused = Some((None, Refused::new(Refusal::Malformed).detail(detail)));
         }
         for text in networks.iter().take(ORDER_LIMIT) {
-            let network = parse_network(text);
-            let known = network.map(|network| self.known(network)).transpose()?.flatten();
-            match (network, known.filter(|known| known.holds(self.now))) {
-                (Some(network), Some(known)) => lifted.push((network, known)),
-                _ if refused.is_none() => {
+            let other = instead.get(text);
+            let mut found = self.banned(text)?;
+            if let (None, Some(other)) = (&found, other) {
+                found = self.banned(other)?;
+            }
+            match found {
+                // Two addresses of one client are one ban.
+                Some((network, _)) if lifted.iter().any(|(other, _)| *other == network) => {}
+                Some(found) => lifted.push(found),
+                None if refused.is_none() => {
+                    let text = other.unwrap_or(text);
                     let detail = format!("{} is not banned; a ban is lifted as it was made", clip(text, 64));
                     refused = Some((Some(text.as_str()), Refused::new(Refusal::NoSuchBan).detail(detail)));
                 }
-                _ => {}
+                None => {}
             }
         }
         if let Some((network, refused)) = refused {
@@ -317,6 +323,13 @@ impl<S: ControlStore> Plane<'_, S> {
             networks.push(text);
         }
         Ok(Ok(self.collect_now(networks)))
+    }
+
+    /// The ban of exactly that network.
+    fn banned(&self, text: &str) -> Result<Option<(Prefix, Known)>, PlatformError> {
+        let Some(network) = parse_network(text) else { return Ok(None) };
+        let known = self.known(network)?.filter(|known| known.holds(self.now));
+        Ok(known.map(|known| (network, known)))
     }
 
     /// Lets what was changed be collected at once.

@@ -265,3 +265,21 @@ fn a_push_says_which_sets_nobody_has_imported() {
     let pushed = admin.push("operator", "\"r3\"", &document);
     assert_eq!((pushed.status, &pushed.json()["missing_sets"]), (201, &json!(["lost"])));
 }
+
+#[test]
+fn an_address_is_told_what_shadow_rules_would_change() {
+    let mut policy = filtering();
+    policy["ip_filter"]["rules"][1]["mode"] = json!("shadow");
+    let admin = acting(&policy);
+    let decisions = admin.get("reader", "/address/10.0.0.9").json()["decisions"].clone();
+    let told = |place: usize| {
+        let decision = &decisions[place];
+        ["stage", "action", "rule", "shadow"].map(|member| decision[member].clone())
+    };
+    assert_eq!(told(0), [json!("entry.ip_filter"), json!("allow"), Value::Null, Value::Null]);
+    assert_eq!(told(1), [json!("entry.ip_filter"), json!("deny"), json!("drop"), json!(true)]);
+    assert_eq!(told(2)[0], "ip_filter");
+    // Where they change nothing, nothing is said.
+    let report = admin.get("reader", "/address/192.0.2.1").json();
+    assert_eq!(report["decisions"].as_array().unwrap().len(), 2);
+}
