@@ -29,7 +29,7 @@ fn ban() -> impl Strategy<Value = (Prefix, u64, &'static str, bool)> {
 #[test]
 fn the_latest_end_of_those_that_act_decides() {
     let inputs = (vec(ban(), 0..6), vec(ban(), 0..6), 0..8_000_u64, 0..3_usize, 0..4_u32);
-    check(3_000, inputs, |(in_set, held, now, mode, client)| {
+    check(1_000, inputs, |(in_set, held, now, mode, client)| {
         let mode = ["enforce", "shadow", "off"][mode];
         let policy = json!({"version": 1, "bans": {"mode": mode, "triggers": [
             {"id": "on", "statuses": [404], "threshold": 1},
