@@ -168,7 +168,7 @@ impl<P: Platform> Request<'_, P> {
         if !known {
             let key = control::counter(self.identity, self.caller.token());
             let now = self.platform.now();
-            let decision = self.isolate.rejections.borrow_mut().take(key, &rejections(), now);
+            let decision = self.isolate.rejections.borrow_mut().take(key, &rejections(), 1, now);
             if !decision.allowed {
                 let wait = seconds_up(decision.retry_after).max(1);
                 return Problem::new(Refusal::TooManyRejections).retry_after(wait);

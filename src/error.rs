@@ -28,6 +28,8 @@ pub enum Reason {
     AddressDenied,
     /// A `rate_limit` rule refused.
     RateLimited,
+    /// The request lacks a part of the key of a `rate_limit` rule.
+    MissingKey,
     /// A rule that fails closed could not reach its counter.
     CounterUnavailable,
     /// No route matches.
@@ -57,6 +59,7 @@ impl Reason {
             Self::AddressDenied => "address-denied",
             Self::SetUnavailable => "set-unavailable",
             Self::RateLimited => "rate-limited",
+            Self::MissingKey => "missing-key",
             Self::CounterUnavailable => "counter-unavailable",
             Self::NoRoute => "no-route",
             Self::NoSuchEndpoint => "no-such-endpoint",
@@ -71,7 +74,7 @@ impl Reason {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidTarget | Self::InvalidHost | Self::ClientAddress => 400,
+            Self::InvalidTarget | Self::InvalidHost | Self::ClientAddress | Self::MissingKey => 400,
             Self::Banned | Self::AddressDenied => 403,
             Self::NoRoute | Self::NoSuchEndpoint => 404,
             Self::RateLimited => 429,
@@ -93,6 +96,7 @@ impl Reason {
             Self::Banned => "This address is banned",
             Self::AddressDenied => "This address may not use this resource",
             Self::RateLimited => "Too many requests",
+            Self::MissingKey => "The request lacks what it is counted by",
             Self::SetUnavailable => "The address could not be checked",
             Self::CounterUnavailable => "The request could not be counted",
             Self::NoRoute => "Nothing is served here",
@@ -132,13 +136,18 @@ pub struct Reject {
     pub cause: Option<String>,
     /// What the client gets in place of the reason's own answer.
     pub answer: Option<Box<DenyAnswer>>,
+    /// The status, where it is not the reason's own.
+    pub own_status: Option<u16>,
+    /// Whether the client gets a page and not problem details.
+    pub page: bool,
 }
 
 impl Reject {
     /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.answer.as_ref().map_or(self.reason.status(), |answer| answer.status)
+        let own = self.own_status.unwrap_or(self.reason.status());
+        self.answer.as_ref().map_or(own, |answer| answer.status)
     }
 
     /// Whether the client is told that nothing is there, and so not that its
@@ -156,10 +165,32 @@ impl Reject {
         self
     }
 
+    /// Answers with another status.
+    #[must_use]
+    pub const fn status_of_its_own(mut self, status: Option<u16>) -> Self {
+        self.own_status = status;
+        self
+    }
+
+    /// Answers with a page.
+    #[must_use]
+    pub const fn as_page(mut self, page: bool) -> Self {
+        self.page = page;
+        self
+    }
+
     /// A rejection with nothing to add.
     #[must_use]
     pub const fn new(reason: Reason) -> Self {
-        Self { reason, detail: None, retry_after: None, cause: None, answer: None }
+        Self {
+            reason,
+            detail: None,
+            retry_after: None,
+            cause: None,
+            answer: None,
+            own_status: None,
+            page: false,
+        }
     }
 
     /// Tells the client more.

@@ -29,7 +29,10 @@ use crate::platform::{Clock, CounterPeek};
 use crate::policy::Gateway;
 use crate::stages::bans::BanSet;
 use crate::stages::ip_filter::Sets;
-use crate::stages::rate_limit::message::{Peek, Taken};
+use crate::stages::ip_filter::prefix::Prefix;
+use crate::stages::rate_limit::key::Subject;
+use crate::stages::rate_limit::message::Taken;
+use crate::stages::rate_limit::message::count::Look;
 use crate::stages::target::parse;
 use crate::time::Timestamp;
 
@@ -80,7 +83,7 @@ impl Clock for Nowhere {
 }
 
 impl CounterPeek for Nowhere {
-    async fn peek(&self, _: &Peek, _: Duration) -> Result<Taken, PlatformError> {
+    async fn peek(&self, _: Option<Prefix>, _: &Look, _: Duration) -> Result<Taken, PlatformError> {
         Err(PlatformError::failed(Dependency::Counter, "there are no exact counters here"))
     }
 }
@@ -146,13 +149,19 @@ impl<P: Clock + CounterPeek> Walk<'_, P> {
         let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
         self.bans(&identity, guarded)?;
         self.ip_filter("entry.ip_filter", gateway.entry_ip_filter.as_ref(), &identity, guarded)?;
-        self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity, guarded).await?;
+        let tags = self.tags.clone();
+        let subject =
+            Subject { identity: &identity, head, tags: &tags, target: target.as_ref().ok(), canary: None };
+        self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &subject, guarded).await?;
         // 4 route
         let (target, route) = self.route(target)?;
         // 5 ip_filter
         self.ip_filter("ip_filter", route.ip_filter.as_ref(), &identity, guarded)?;
         // 7 rate_limit
-        self.rate_limit("rate_limit", &route.rate_limit, &identity, guarded).await?;
+        let tags = self.tags.clone();
+        let canary = route.canary.as_ref();
+        let subject = Subject { identity: &identity, head, tags: &tags, target: Some(&target), canary };
+        self.rate_limit("rate_limit", &route.rate_limit, &subject, guarded).await?;
         // 11 canary
         let (upstream, variant) = self.canary(route, &identity, target.scheme == "https");
         // 12 cache

@@ -7,10 +7,15 @@ mod answers;
 pub mod bans;
 mod limits;
 mod peek;
+mod rate;
+pub mod settle;
 
 use std::cell::{Cell, RefCell};
 
 use self::answers::CacheState;
+use self::settle::{Charged, Overload, Settlements};
+use http::header::HeaderName;
+
 use crate::admin::tokens::{Caller, Tokens};
 use crate::admin::{self, Answered};
 use crate::control::{self, Health};
@@ -23,8 +28,12 @@ use crate::policy::{Gateway, Route};
 use crate::stages::bans::offences::{self, Offences};
 use crate::stages::bans::{BanTable, table};
 use crate::stages::cache::hit_for_miss::HitForMiss;
+use crate::stages::canary::CanaryStage;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::prefix::Prefix;
+use crate::stages::rate_limit::RateLimitStage;
+use crate::stages::rate_limit::holder::Holder;
+use crate::stages::rate_limit::key::Subject;
 use crate::stages::rate_limit::table::CounterTable;
 use crate::stages::target::{Target, parse};
 use crate::stages::{Mode, respond, upstream};
@@ -45,6 +54,12 @@ pub struct Isolate {
     bans: RefCell<BanTable>,
     /// What triggers of bans count.
     offences: RefCell<Offences>,
+    /// What is borrowed of shared counters.
+    pub holder: RefCell<Holder>,
+    /// What is to be said to shared counters after the response.
+    settlements: RefCell<Settlements>,
+    /// Which objects fail.
+    overload: RefCell<Overload>,
     /// The environment's name: part of every cache key.
     pub environment: String,
     /// Who may use the admin API.
@@ -65,6 +80,9 @@ impl Isolate {
             unstorable: RefCell::new(HitForMiss::new(seed)),
             bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
             offences: RefCell::new(Offences::new(offences::CAPACITY, seed)),
+            holder: RefCell::new(Holder::new(seed)),
+            settlements: RefCell::default(),
+            overload: RefCell::default(),
             environment: environment.to_owned(),
             tokens: Tokens::default(),
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
@@ -108,7 +126,13 @@ struct Journey<'a, P: Platform> {
     edits: Vec<Edit>,
     /// The limit that speaks in the RateLimit fields: the one with the least
     /// left.
-    strictest: Option<(u32, [Edit; 2])>,
+    strictest: Option<(u32, Vec<Edit>)>,
+    /// The limits of the route.
+    route_limits: Option<&'a RateLimitStage>,
+    /// What is settled after the response.
+    charged: Vec<Charged<'a>>,
+    /// What the origin says that the request has cost, by field.
+    costs: Vec<(HeaderName, u32)>,
     /// The labels that `ip_filter` gave.
     tags: Vec<String>,
     /// Whether the guard list holds the client.
@@ -138,6 +162,9 @@ pub async fn handle<P: Platform>(
         head,
         edits: Vec::new(),
         strictest: None,
+        route_limits: None,
+        charged: Vec::new(),
+        costs: Vec::new(),
         tags: Vec::new(),
         guarded: false,
         client: None,
@@ -153,6 +180,7 @@ pub async fn handle<P: Platform>(
     journey.record.duration_ms = millis_of(ended.since(arrived));
     // Last, since the final status counts, whoever gave it.
     journey.count_offences(ended);
+    journey.settle_charges(ended);
     (reply, journey.record)
 }
 
@@ -226,7 +254,11 @@ impl<P: Platform> Journey<'_, P> {
         if let Some(filter) = &gateway.entry_ip_filter {
             self.ip_filter("entry.ip_filter", filter, &identity, guarded)?;
         }
-        self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &identity, arrived).await?;
+        if !gateway.entry_rate_limit.rules.is_empty() {
+            let tags = self.tags.clone();
+            let subject = subject(&identity, self.head, &tags, target.as_ref().ok(), None);
+            self.rate_limit("entry.rate_limit", &gateway.entry_rate_limit, &subject).await?;
+        }
 
         // 4 route: by the normal form of what will be sent, never by what was
         // written; an escape that origins read in two ways has to be allowed.
@@ -250,7 +282,12 @@ impl<P: Platform> Journey<'_, P> {
 
         // 7 rate_limit: after the filter, so that the refused use up nobody's
         // quota; before the cache, so that hits count too.
-        self.rate_limit("rate_limit", &route.rate_limit, &identity, self.platform.now()).await?;
+        self.route_limits = Some(&route.rate_limit);
+        if !route.rate_limit.rules.is_empty() {
+            let tags = self.tags.clone();
+            let subject = subject(&identity, self.head, &tags, Some(&target), route.canary.as_ref());
+            self.rate_limit("rate_limit", &route.rate_limit, &subject).await?;
+        }
 
         // 11 canary: before the cache, since the variant is part of its key.
         let (upstream, variant) = self.canary(route, &identity, target.scheme == "https");
@@ -401,6 +438,7 @@ impl<P: Platform> Journey<'_, P> {
             return Err(Reject::new(Reason::UpstreamUnreachable).cause(&error));
         }
         self.record.verdict = Verdict::Forwarded;
+        self.hear_cost(&response);
         let connection = self.platform.field(&response, &http::header::CONNECTION);
         respond::hop_by_hop(connection.as_deref(), &self.gateway.identity.request_id_field, &mut self.edits);
         Ok((response, sent))
@@ -410,6 +448,17 @@ impl<P: Platform> Journey<'_, P> {
 /// As much of an address as `client_address: network` lets be logged.
 fn logged_network(address: std::net::IpAddr) -> Option<Prefix> {
     Prefix::containing(address, if address.is_ipv4() { 24 } else { 48 })
+}
+
+/// The request, as limits look at it.
+fn subject<'a, H>(
+    identity: &'a Identity,
+    head: &'a H,
+    tags: &'a [String],
+    target: Option<&'a Target<'a>>,
+    canary: Option<&'a CanaryStage>,
+) -> Subject<'a, H> {
+    Subject { identity, head, tags, target, canary }
 }
 
 fn logged_address(setting: ClientAddress, identity: &Identity) -> Option<String> {

@@ -11,7 +11,10 @@ use http::header::HeaderName;
 
 use crate::error::PlatformError;
 use crate::exchange::{Edit, Head};
-use crate::stages::rate_limit::message::{Peek, Take, Taken};
+use crate::stages::ip_filter::prefix::Prefix;
+use crate::stages::rate_limit::CounterKey;
+use crate::stages::rate_limit::message::Taken;
+use crate::stages::rate_limit::message::count::{Answer, Look, Message};
 use crate::stages::upstream::UpstreamRequest;
 use crate::time::Timestamp;
 
@@ -22,19 +25,48 @@ pub trait Clock {
     fn now(&self) -> Timestamp;
 }
 
-/// Exact counters: one count for all isolates.
+/// Shared counters: one count for all isolates.
 pub trait Counters {
-    /// Counts one request within the deadline, and says whether the client is
-    /// banned. On failure the rule's `on_failure` decides.
-    fn take(&self, take: &Take, deadline: Duration) -> impl Future<Output = Result<Taken, PlatformError>>;
+    /// Says a message of [`crate::stages::rate_limit::message::count`] to one
+    /// `Limiter` object, and gives its answer within the deadline. On failure
+    /// a rule's `on_failure` decides; what was to be given back or lent counts
+    /// as spent.
+    fn count(
+        &self,
+        shard: u128,
+        message: &Message,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Answer, PlatformError>>;
+
+    /// Says a message to all objects, and gives the answers of those that
+    /// answered within the deadline.
+    fn count_everywhere(
+        &self,
+        message: &Message,
+        deadline: Duration,
+    ) -> impl Future<Output = Vec<Result<Answer, PlatformError>>>;
+
+    /// Asks the runtime's own limiter of that name whether a request may
+    /// pass. On failure a rule's `on_failure` decides.
+    fn platform_limit(
+        &self,
+        binding: &str,
+        key: CounterKey,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<bool, PlatformError>>;
 }
 
-/// Exact counters, looked at from `explain`.
+/// Shared counters, looked at from `explain`.
 pub trait CounterPeek {
-    /// What [`Counters::take`] would say to one request, where nothing is
-    /// counted and nothing is written; what remains is what remains before
-    /// it. On failure the state is unknown, and the explanation says so.
-    fn peek(&self, peek: &Peek, deadline: Duration) -> impl Future<Output = Result<Taken, PlatformError>>;
+    /// What a count would say to a request, where nothing is counted and
+    /// nothing is written; what remains is what remains before it. On failure
+    /// the state is unknown, and the explanation says so.
+    fn peek(
+        &self,
+        client: Option<Prefix>,
+        look: &Look,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Taken, PlatformError>>;
 }
 
 /// The `Limiter` objects, as they are told about bans.
@@ -344,6 +376,41 @@ pub trait ControlStore {
     /// # Errors
     /// The storage failed, and nothing was stored.
     fn apply(&self, writes: Vec<Write>) -> Result<(), PlatformError>;
+}
+
+/// The storage of a `Limiter` object, as far as counters go. All calls are
+/// synchronous, and what one message changes is stored together, before the
+/// answer leaves. An error fails the message.
+pub trait AccountStore {
+    /// An account's text.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn account(&self, key: CounterKey) -> Result<Option<String>, PlatformError>;
+
+    /// Sets an account; from `ends` on it says nothing.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn keep(&self, key: CounterKey, ends: Timestamp, text: &str) -> Result<(), PlatformError>;
+
+    /// Takes an account away.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn forget(&self, key: CounterKey) -> Result<(), PlatformError>;
+
+    /// How many accounts there are.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn count(&self) -> Result<usize, PlatformError>;
+
+    /// Removes the accounts that say nothing any more.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn sweep(&self, now: Timestamp) -> Result<(), PlatformError>;
 }
 
 /// The lists of a `Limiter` object about bans.

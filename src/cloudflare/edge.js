@@ -93,6 +93,11 @@ export function reportLater() {
   beside("beginReports");
 }
 
+/** Settles charges beside the current exchange. */
+export function settleLater() {
+  beside("beginSettling");
+}
+
 /** Runs what the module begins by that name beside the current exchange, which does not wait. */
 function beside(name) {
   const { module, request, env, context } = current;
@@ -424,6 +429,30 @@ export function take(binding, name, field, message, deadline) {
   const stub = namespace.get(namespace.idFromName(name));
   const asked = stub.fetch("https://limiter.invalid/take", { headers: { [field]: message } });
   wait(asked, deadline, ({ status, headers }) => headers.get(field) ?? `status ${status}`);
+}
+
+/** Asks several counter objects, a name a line; resumes with their answers, a line each. */
+export function takeAll(binding, names, field, message, deadline) {
+  const namespace = current.env[binding];
+  const ask = async (name) => {
+    try {
+      const stub = namespace.get(namespace.idFromName(name));
+      const headers = { [field]: message };
+      const late = new Promise((resolve) => setTimeout(resolve, deadline, "no answer in time"));
+      const asked = stub.fetch("https://limiter.invalid/take", { headers });
+      const answer = asked.then(({ status, headers }) => headers.get(field) ?? `status ${status}`);
+      return await Promise.race([answer, late]);
+    } catch (error) {
+      return messageOf(error).replaceAll("\n", " ");
+    }
+  };
+  const asked = Promise.all(names.split("\n").map(ask));
+  wait(asked, deadline + 1_000, (answers) => answers.join("\n"));
+}
+
+/** Asks the runtime's own limiter; resumes with whether the request may pass. */
+export function limit(binding, key, deadline) {
+  wait(current.env[binding].limit({ key }), deadline, ({ success }) => String(success));
 }
 
 /**

@@ -20,6 +20,7 @@ use crate::control::client;
 use crate::error::{Dependency, Reason, Reject};
 use crate::exchange::{Answer, Edit, Head, Reply};
 use crate::gateway::bans::report_offences;
+use crate::gateway::settle::settle;
 use crate::gateway::{self, Acting};
 use crate::observe::record::{Record, Verdict};
 use crate::platform::edits_text;
@@ -75,6 +76,24 @@ pub fn begin_reports(id: u32) -> bool {
     )
 }
 
+/// Begins to settle charges; `true` when it is over.
+#[wasm_bindgen(js_name = beginSettling)]
+#[must_use]
+pub fn begin_settling(id: u32) -> bool {
+    task::run(
+        id,
+        Box::pin(async {
+            let state = IsolateState::of();
+            // What is lost counts as spent.
+            if let Some(error) = settle(&state.isolate, &Edge).await {
+                let time = now().to_string();
+                let line = serde_json::json!({ "schema": 1, "event": "limits", "time": time, "error": error.to_string() });
+                glue::warn(&line.to_string());
+            }
+        }),
+    )
+}
+
 async fn answer() {
     let state = IsolateState::of();
     let Ready { snapshot, refresh_after, lines } =
@@ -102,6 +121,9 @@ async fn answer() {
     // Only after the response: none of these may hold it up.
     if state.isolate.takes_on_reports(now()) {
         glue::report_later();
+    }
+    if state.isolate.takes_on_settling(now()) {
+        glue::settle_later();
     }
     if let Some(sequence) = state.isolate.changed.take() {
         state.holder.borrow_mut().await_sequence(sequence);

@@ -89,6 +89,20 @@ extern "C" {
     #[wasm_bindgen(catch)]
     pub fn take(binding: &str, name: &str, field: &str, message: &str, deadline: u32) -> Result<(), JsValue>;
 
+    /// Asks several counter objects, a name a line; to be waited for.
+    #[wasm_bindgen(js_name = takeAll, catch)]
+    pub fn take_all(
+        binding: &str,
+        names: &str,
+        field: &str,
+        message: &str,
+        deadline: u32,
+    ) -> Result<(), JsValue>;
+
+    /// Asks the runtime's own limiter; to be waited for.
+    #[wasm_bindgen(catch)]
+    pub fn limit(binding: &str, key: &str, deadline: u32) -> Result<(), JsValue>;
+
     /// Reads a KV key; to be waited for.
     #[wasm_bindgen(js_name = readKey, catch)]
     pub fn read_key(binding: &str, key: &str, cache_ttl: u32, deadline: u32) -> Result<(), JsValue>;
@@ -125,6 +139,10 @@ extern "C" {
     /// Starts a refresh of the policy beside the exchange.
     #[wasm_bindgen(js_name = refreshLater)]
     pub fn refresh_later();
+
+    /// Starts to settle charges beside the exchange.
+    #[wasm_bindgen(js_name = settleLater)]
+    pub fn settle_later();
 
     /// Starts to report offences beside the exchange.
     #[wasm_bindgen(js_name = reportLater)]

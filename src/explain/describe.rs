@@ -15,7 +15,8 @@ use crate::stages::canary::{self, CanaryStage};
 use crate::stages::identity::{Identity, IdentityStage, forwarded_for, parse_node};
 use crate::stages::ip_filter::{IpDecision, IpFilterStage, IpVerdict, Sets};
 use crate::stages::rate_limit::algorithm::Decision;
-use crate::stages::rate_limit::{KeyPart, LimitRule};
+use crate::stages::rate_limit::key::Subject;
+use crate::stages::rate_limit::{CounterKey, KeyPart, LimitRule};
 use crate::stages::target::Target;
 use crate::stages::upstream::UpstreamRequest;
 use crate::time::{Timestamp, millis_of};
@@ -141,18 +142,26 @@ pub(super) fn filter(
 }
 
 /// A rule of `rate_limit`, before its counter is looked at.
-pub(super) fn limit(rule: &LimitRule, identity: &Identity, head: &PlainHead) -> Limit {
-    let key = rule.key().iter().map(|part| match part {
-        KeyPart::Client => KeyText { part: "client".to_owned(), value: Some(identity.network.to_string()) },
+pub(super) fn limit(
+    rule: &LimitRule,
+    subject: &Subject<'_, PlainHead>,
+    key: Option<CounterKey>,
+    cost: u32,
+) -> Limit {
+    // Here what a header field holds is shown, unless it is a credential:
+    // whoever asks has sent it.
+    let parts = rule.key().iter().zip(rule.parts(subject)).map(|(part, (name, value))| match part {
         KeyPart::Header(name) => KeyText {
             part: name.0.to_string(),
-            value: head.field(&name.0).map(|value| shown(&name.0, &value)),
+            value: subject.head.field(&name.0).map(|value| shown(&name.0, &value)),
         },
+        _ => KeyText { part: name, value },
     });
     Limit {
         rule: rule.id.clone(),
         verdict: "unknown",
         shadow: rule.mode == Mode::Shadow,
+        algorithm: rule.quota.algorithm().as_str(),
         counting: rule.counting.as_str(),
         on_failure: rule.on_failure.as_str(),
         quota: QuotaText {
@@ -160,8 +169,9 @@ pub(super) fn limit(rule: &LimitRule, identity: &Identity, head: &PlainHead) -> 
             window_ms: millis_of(rule.quota.window()),
             burst: rule.quota.burst(),
         },
-        key: key.collect(),
-        counter: format!("{:032x}", rule.counter(identity, head).0),
+        cost,
+        key: parts.collect(),
+        counter: key.map(|key| format!("{:032x}", key.0)).unwrap_or_default(),
         state: None,
     }
 }

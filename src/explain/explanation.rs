@@ -233,15 +233,20 @@ pub struct Limit {
     /// Counted and logged, never acted on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
-    /// `local` or `exact`.
+    /// `gcra`, `sliding_window` or `fixed_window`.
+    pub algorithm: &'static str,
+    /// `local`, `exact`, `leased` or `platform`.
     pub counting: &'static str,
-    /// What happens when an `exact` count fails.
+    /// What happens when the counter fails.
     pub on_failure: &'static str,
     /// How much is allowed.
     pub quota: QuotaText,
+    /// What this request costs.
+    pub cost: u32,
     /// What has a count of its own, with the values of this request.
     pub key: Vec<KeyText>,
-    /// The counter: 32 hex digits.
+    /// The counter: 32 hex digits; empty where a part of the key is missing
+    /// and the rule refuses then.
     pub counter: String,
     /// The state before this request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,10 +269,12 @@ pub struct QuotaText {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KeyText {
-    /// `client`, or the name of a header field.
+    /// `client`, `address`, `tag`, `country`, `asn`, `route`, `method`,
+    /// `variant`; the name of a header field; or `cookie`, `query` or `path`
+    /// and a name.
     pub part: String,
-    /// The client's network, or the field's value; missing where the field
-    /// is, and counted as empty.
+    /// Its value, of cookies and queries, and where it is long, as `#` and a
+    /// hash; missing where the request has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }

@@ -5,19 +5,20 @@ use super::describe;
 use super::explanation::{Outcome, Stage, State};
 use crate::admin;
 use crate::control;
-use crate::error::{PlatformError, Reason, Reject};
-use crate::exchange::Head;
+use crate::error::{Dependency, PlatformError, Reason, Reject};
+use crate::exchange::{Head, PlainHead};
 use crate::platform::{Clock, CounterPeek};
 use crate::policy::Route;
 use crate::stages::bans::Ban;
 use crate::stages::cache::ask::ask;
 use crate::stages::identity::Identity;
-use crate::stages::ip_filter::{Action, IpFilterStage, Subject};
-use crate::stages::rate_limit::algorithm::Decision;
-use crate::stages::rate_limit::message::{Peek, Taken};
-use crate::stages::rate_limit::{Counting, LimitRule, RateLimitStage, seconds_up};
+use crate::stages::ip_filter::{Action, IpFilterStage};
+use crate::stages::rate_limit::key::{Keyed, Subject};
+use crate::stages::rate_limit::message::Taken;
+use crate::stages::rate_limit::message::count::Look;
+use crate::stages::rate_limit::{CounterKey, Counting, LimitRule, RateLimitStage, seconds_up};
 use crate::stages::target::Target;
-use crate::stages::{Mode, cache, upstream};
+use crate::stages::{Mode, cache, ip_filter, upstream};
 
 impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
     pub(super) fn push(&mut self, stage: Stage) {
@@ -114,7 +115,7 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
             self.push(Stage { stage: name, verdict, ..Stage::default() });
             return Ok(());
         };
-        let subject = Subject {
+        let subject = ip_filter::Subject {
             address: identity.address,
             network: identity.network,
             metadata: self.head.metadata,
@@ -156,16 +157,19 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         &mut self,
         name: &'static str,
         limits: &RateLimitStage,
-        identity: &Identity,
+        subject: &Subject<'_, PlainHead>,
         guarded: bool,
     ) -> Result<(), Reject> {
         let mut stage = Stage { stage: name, verdict: "none", ..Stage::default() };
         let mut refused = None;
         for rule in &limits.rules {
-            if !rule.is_for(&self.tags) {
+            let cost = rule.cost_of(self.head);
+            let keyed = rule.counter(subject);
+            if !rule.is_for(subject.tags) || cost == 0 || keyed == Keyed::Skip {
                 continue;
             }
-            let mut limit = describe::limit(rule, identity, self.head);
+            let key = if let Keyed::Counter(key) = keyed { Some(key) } else { None };
+            let mut limit = describe::limit(rule, subject, key, cost);
             if refused.is_some() {
                 limit.verdict = "not-reached";
                 stage.rules.push(limit);
@@ -175,8 +179,17 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
                 stage.verdict = "allow";
             }
             let is_enforced = rule.mode == Mode::Enforce;
-            match self.look(rule, identity, guarded).await {
-                Ok(Taken { banned: Some(ban), .. }) if self.acts(&ban, identity) => {
+            let Some(key) = key else {
+                limit.verdict = "refuse";
+                if is_enforced {
+                    refused = Some(rule.missing_part());
+                    stage.rule = Some(rule.id.clone());
+                }
+                stage.rules.push(limit);
+                continue;
+            };
+            match self.look(rule, key, cost, subject.identity, guarded).await {
+                Ok(Taken { banned: Some(ban), .. }) if self.acts(&ban, subject.identity) => {
                     limit.verdict = "banned";
                     stage.note =
                         Some(format!("{} is banned by {} until {}", ban.network, ban.cause, ban.until));
@@ -185,7 +198,7 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
                 Ok(Taken { decision, .. }) => {
                     describe::judged(&mut limit, &decision);
                     if is_enforced && !decision.allowed {
-                        refused = Some(refusal(rule, &decision));
+                        refused = Some(rule.refusal(&decision, self.head));
                         stage.rule = Some(rule.id.clone());
                     }
                 }
@@ -217,17 +230,30 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
     async fn look(
         &self,
         rule: &LimitRule,
+        key: CounterKey,
+        cost: u32,
         identity: &Identity,
         guarded: bool,
     ) -> Result<Taken, PlatformError> {
-        let key = rule.counter(identity, self.head);
-        match rule.counting {
-            Counting::Local => Ok(self.context.isolate.peek(key, &rule.quota, self.platform.now()).into()),
-            Counting::Exact => {
-                let client = self.context.gateway.bans.asked_for(rule, identity, guarded);
-                self.platform.peek(&Peek { key, quota: rule.quota, client }, rule.deadline).await
+        let (isolate, quota, now) = (self.context.isolate, &rule.quota, self.platform.now());
+        let is_leased = match rule.counting {
+            Counting::Local => return Ok(isolate.peek(key, quota, cost, now).into()),
+            Counting::Platform => {
+                let cause = "the runtime's own limiter cannot be looked at";
+                return Err(PlatformError::failed(Dependency::Counter, cause));
             }
+            Counting::Exact => false,
+            Counting::Leased => true,
+        };
+        let is_known = isolate.would_contact(key, now);
+        let key = if is_known { key } else { rule.overflow() };
+        if (is_leased || !is_known)
+            && let Some(decision) = isolate.peek_lease(key, quota, cost, now)
+        {
+            return Ok(decision.into());
         }
+        let client = self.context.gateway.bans.asked_for(rule, identity, guarded).filter(|_| is_known);
+        self.platform.peek(client, &Look { key, quota: *quota, cost }, rule.deadline).await
     }
 
     pub(super) fn route<'t>(
@@ -338,14 +364,5 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         self.explanation.upstream = Some(upstream.name.clone());
         self.push(Stage { upstream: Some(describe::sent(&upstream.name, &request)), ..stage });
         Ok(())
-    }
-}
-
-/// What the client of a rule that refuses is told.
-fn refusal(rule: &LimitRule, decision: &Decision) -> Reject {
-    let reject = Reject::new(Reason::RateLimited).retry_after(seconds_up(decision.retry_after).max(1));
-    match &rule.message {
-        Some(message) => reject.detail(message.clone()),
-        None => reject,
     }
 }

@@ -1,6 +1,6 @@
 //! From a document to a [`Gateway`]: read once, checked whole, compiled once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use http::header::{COOKIE, HOST, HeaderName};
@@ -18,7 +18,7 @@ use crate::stages::cache::{self, CacheStage};
 use crate::stages::canary::CanaryStage;
 use crate::stages::identity::IdentityStage;
 use crate::stages::ip_filter::{ADDRESS_SET_EXPECTED, IpFilterStage, PolicySets, SetNames, compile_sets};
-use crate::stages::rate_limit::{RateLimitConfig, RateLimitStage};
+use crate::stages::rate_limit::{Place, RateLimitConfig, RateLimitStage};
 use crate::stages::route::{Matcher, Router};
 use crate::stages::target::parse_authority;
 use crate::stages::upstream::{self, Upstream};
@@ -295,7 +295,7 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
     let bans = bans(&mut policy, problems);
     let at = Trail::Root.entry("rate_limit");
     let mut entry_rate_limit =
-        policy.rate_limit.take().map(|limit| limit.compile(&at, "", problems)).unwrap_or_default();
+        policy.rate_limit.take().map(|limit| limit.compile(&at, Place::Entry, problems)).unwrap_or_default();
     entry_rate_limit.count_for(&bans, "");
 
     check_defaults(&policy, &set_names, problems);
@@ -367,7 +367,10 @@ fn build_route(
         ip_filter: route.ip_filter.map(|filter| filter.compile(&path.entry("ip_filter"), sets, problems)),
         rate_limit: route
             .rate_limit
-            .map(|limit| limit.compile(&path.entry("rate_limit"), &id, problems))
+            .map(|limit| {
+                let place = Place::Route(&id, route.matches.path.as_deref());
+                limit.compile(&path.entry("rate_limit"), place, problems)
+            })
             .unwrap_or_default(),
         canary: route
             .canary
@@ -388,7 +391,7 @@ fn check_defaults(policy: &Policy, sets: &SetNames, problems: &mut Problems) {
         filter.compile(&at.entry("ip_filter"), sets, problems);
     }
     if let Some(limit) = defaults.rate_limit.clone() {
-        limit.compile(&at.entry("rate_limit"), "", problems);
+        limit.compile(&at.entry("rate_limit"), Place::Defaults, problems);
     }
     if let Some(cache) = &defaults.cache {
         cache.compile(&at.entry("cache"), problems);
@@ -453,13 +456,13 @@ fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
         .chain(cookie)
         .collect();
     let limits = gateway.routes.iter().flat_map(|route| route.rate_limit.wanted_fields());
-    let written =
-        gateway.router.wanted_fields().chain(gateway.entry_rate_limit.wanted_fields()).chain(limits);
-    let mut known = BTreeSet::new();
+    let written = gateway.router.wanted_fields().cloned();
+    let written = written.chain(gateway.entry_rate_limit.wanted_fields()).chain(limits);
+    let mut known = HashSet::new();
     let mut fields = Vec::new();
-    for name in own.iter().chain(written) {
-        if fields.len() < most && known.insert(name.as_str()) {
-            fields.push(name.clone());
+    for name in own.into_iter().chain(written) {
+        if fields.len() < most && known.insert(name.clone()) {
+            fields.push(name);
         }
     }
     fields

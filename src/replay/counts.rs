@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::stages::rate_limit::algorithm::{Quota, State, take};
+use crate::stages::rate_limit::algorithm::{self, Quota, State, take};
 use crate::stages::rate_limit::{CounterKey, LimitRule};
 use crate::time::Timestamp;
 
@@ -51,8 +51,15 @@ fn later(known: &mut Timestamp, now: Timestamp) {
 }
 
 impl Counts {
-    /// Counts one request.
-    pub fn take(&mut self, at: RuleAt, rule: &LimitRule, key: CounterKey, now: Timestamp) -> Counted {
+    /// Counts one request of that cost.
+    pub fn take(
+        &mut self,
+        at: RuleAt,
+        rule: &LimitRule,
+        key: CounterKey,
+        cost: u32,
+        now: Timestamp,
+    ) -> Counted {
         let doubt = self.doubt_of(at, &rule.quota);
         if !self.counts.contains_key(&key) && self.is_full(now) {
             // Not even that it was counted can be kept.
@@ -66,10 +73,22 @@ impl Counts {
         }
         // Doubt that is over leaves a counter that is whole.
         let state = if count.doubt > Timestamp::default() { None } else { count.state };
-        let (decision, state) = take(&rule.quota, state, 1, now);
-        let whole = now.after(decision.full_after).after(Duration::from_millis(1));
+        let (decision, mut state) = take(&rule.quota, state, cost, now);
+        let mut full_after = decision.full_after;
+        if !decision.allowed && rule.penalty > 0 {
+            state = Some(algorithm::charge(&rule.quota, state, rule.penalty, now));
+            full_after = rule.quota.recovery();
+        }
+        let whole = now.after(full_after).after(Duration::from_millis(1));
         *count = Count { state, whole, doubt: Timestamp::default() };
         if decision.allowed { Counted::Allowed } else { Counted::Refused }
+    }
+
+    /// Gives back what was just counted: a later rule has refused.
+    pub fn give_back(&mut self, rule: &LimitRule, key: CounterKey, cost: u32, now: Timestamp) {
+        if let Some(count) = self.counts.get_mut(&key) {
+            count.state = algorithm::give_back(&rule.quota, count.state, cost, now, now);
+        }
     }
 
     /// One request may have been counted here.

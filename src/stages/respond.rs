@@ -5,7 +5,10 @@
 //! 2. Nobody stores our own answers.
 //! 3. Hop-by-hop fields of an origin's answer end here.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER, TRAILER};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER,
+    TRAILER,
+};
 use serde::Serialize;
 
 use super::upstream::{HOP_BY_HOP, connection_listed};
@@ -34,6 +37,7 @@ pub fn problem(reject: &Reject, request_id: Option<&str>) -> Answer {
     let status = reject.status();
     let mut answer = match reject.answer.as_ref().and_then(|answer| answer.body.as_ref()) {
         Some((body, kind)) => Answer { body: body.clone(), ..empty(status, kind) },
+        None if reject.page => page(reject, request_id),
         None => details(reject, request_id),
     };
     if let Some(seconds) = reject.retry_after {
@@ -54,6 +58,40 @@ fn details(reject: &Reject, request_id: Option<&str>) -> Answer {
         request_id,
     };
     problem_json(status, &details)
+}
+
+/// The same for people: a page without anything that a browser would fetch or
+/// run.
+fn page(reject: &Reject, request_id: Option<&str>) -> Answer {
+    let status = reject.status();
+    let title = reject.reason.title();
+    let detail = reject.detail.as_deref().map(|detail| format!("<p>{}</p>", escaped(detail)));
+    let id = request_id.map(|id| format!("<p><small>{}</small></p>", escaped(id)));
+    let body = format!(
+        "<!doctype html><html><head><meta charset=\"utf-8\"><title>{title}</title></head>\
+         <body><h1>{title}</h1>{}{}</body></html>\n",
+        detail.unwrap_or_default(),
+        id.unwrap_or_default(),
+    );
+    let mut answer = Answer { body, ..empty(status, "text/html; charset=utf-8") };
+    answer.fields.push((CONTENT_SECURITY_POLICY, "default-src 'none'".to_owned()));
+    answer
+}
+
+/// A text as HTML.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '&' => html.push_str("&amp;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            other => html.push(other),
+        }
+    }
+    html
 }
 
 /// A JSON answer of our own.

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use super::target::{EncodedSet, Target, normal_pattern, parse_authority};
 use crate::exchange::{Head, is_token};
 use crate::policy::decode::{Problems, Trail};
-use crate::policy::units::FieldValues;
+use crate::policy::units::{FieldValues, Name};
 
 /// `routes[].match` in the policy.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -219,6 +219,17 @@ pub fn normal_path(text: &str) -> Option<String> {
     }
     normal.push_str(if pattern.wildcard { "/*" } else { "" });
     Some(normal)
+}
+
+/// The parameters of a path of `match`, and which segment each is, from 0.
+#[must_use]
+pub fn parameters(text: &str) -> Vec<(Name, usize)> {
+    let segments = text.split('/').filter(|part| !part.is_empty()).enumerate();
+    let named = segments.filter_map(|(index, part)| {
+        let name = part.strip_prefix('{')?.strip_suffix('}')?;
+        Some((Name(name.to_owned()), index))
+    });
+    named.collect()
 }
 
 fn parse_pattern(text: &str) -> Result<Pattern, &'static str> {

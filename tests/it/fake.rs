@@ -3,7 +3,7 @@
 //! everything that was asked of them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -12,23 +12,25 @@ use std::time::Duration;
 
 use edgeweir::error::{Dependency, PlatformError};
 use edgeweir::exchange::{Edit, PlainHead, Reply, join_lines};
+use edgeweir::gateway::settle::settle;
 use edgeweir::gateway::{Acting, Isolate, handle};
 use edgeweir::observe::record::Record;
 use edgeweir::platform::{
-    AdminPlatform, BanRows, BanStore, BodyError, Clock, ControlClient, CounterPeek, Counters, LimiterClient,
-    Origin, PartRead, Pause, PolicyStore, ResponseStore,
+    AccountStore, AdminPlatform, BanRows, BanStore, BodyError, Clock, ControlClient, CounterPeek, Counters,
+    LimiterClient, Origin, PartRead, Pause, PolicyStore, ResponseStore,
 };
 use edgeweir::policy::compile;
 use edgeweir::policy::manifest::sha256_hex;
 use edgeweir::policy::snapshot::Snapshot;
+use edgeweir::stages::bans::BanSet;
 use edgeweir::stages::bans::limiter::LimiterBans;
-use edgeweir::stages::bans::message::Message;
+use edgeweir::stages::bans::message::Message as BansMessage;
 use edgeweir::stages::bans::set::{Entry, encode};
-use edgeweir::stages::bans::{Ban, BanSet};
 use edgeweir::stages::ip_filter::prefix::Prefix;
-use edgeweir::stages::rate_limit::CounterKey;
-use edgeweir::stages::rate_limit::algorithm::{State, peek, take};
-use edgeweir::stages::rate_limit::message::{Peek, Take, Taken};
+use edgeweir::stages::rate_limit::limiter::LimiterCounts;
+use edgeweir::stages::rate_limit::message::count::{Answer, Look, Message};
+use edgeweir::stages::rate_limit::message::{Take, Taken};
+use edgeweir::stages::rate_limit::{CounterKey, SHARDS};
 use edgeweir::stages::upstream::UpstreamRequest;
 use edgeweir::time::Timestamp;
 use http::Method;
@@ -180,12 +182,15 @@ pub struct FakePlatform {
     pub counter_fault: Cell<Option<Fault>>,
     pub store_fault: Cell<Option<Fault>>,
     pub sent: RefCell<Vec<Sent>>,
+    /// What was asked, rule by rule, and the messages.
     pub takes: RefCell<Vec<(Take, Duration)>>,
+    pub messages: RefCell<Vec<Message>>,
+    /// How often the runtime's limiter was asked, and how often it allows.
+    pub platform_limits: RefCell<BTreeMap<(String, CounterKey), u32>>,
+    pub platform_limit: Cell<u32>,
     pub store_events: RefCell<Vec<StoreEvent>>,
     pub stored: RefCell<BTreeMap<String, (String, String)>>,
-    counts: RefCell<HashMap<CounterKey, State>>,
-    /// The bans that the Limiter objects know; several isolates may share
-    /// them.
+    /// The Limiter objects; several isolates may share them.
     pub limiters: Rc<Limiters>,
     pub limiter_fault: Cell<Option<Fault>>,
     /// What happens to a message and its answer on the way, by turns; then
@@ -218,9 +223,11 @@ impl Default for FakePlatform {
             store_fault: Cell::new(None),
             sent: RefCell::default(),
             takes: RefCell::default(),
+            messages: RefCell::default(),
+            platform_limits: RefCell::default(),
+            platform_limit: Cell::new(u32::MAX),
             store_events: RefCell::default(),
             stored: RefCell::default(),
-            counts: RefCell::default(),
             limiters: Rc::default(),
             limiter_fault: Cell::new(None),
             limiter_mishaps: RefCell::default(),
@@ -254,35 +261,68 @@ impl Clock for FakePlatform {
 }
 
 impl Counters for FakePlatform {
-    async fn take(&self, wanted: &Take, deadline: Duration) -> Result<Taken, PlatformError> {
+    async fn count(
+        &self,
+        shard: u128,
+        message: &Message,
+        deadline: Duration,
+    ) -> Result<Answer, PlatformError> {
         Turn(false).await;
         self.advance(self.counter_takes.get());
-        self.takes.borrow_mut().push((*wanted, deadline));
+        self.messages.borrow_mut().push(message.clone());
+        if let Message::Count(count) = message {
+            let takes = count.asks.iter().map(|ask| {
+                (Take { key: ask.key, quota: ask.quota, cost: ask.cost, client: count.client }, deadline)
+            });
+            self.takes.borrow_mut().extend(takes);
+        }
         if let Some(fault) = self.counter_fault.get() {
             return Err(fault.error(Dependency::Counter));
         }
-        let mut counts = self.counts.borrow_mut();
-        let (decision, state) =
-            take(&wanted.quota, counts.get(&wanted.key).copied(), wanted.cost, self.now());
-        if let Some(state) = state {
-            counts.insert(wanted.key, state);
+        let answer = self.limiters.count(shard, &message.encode(), self.now())?;
+        Ok(Answer::decode(&answer).unwrap())
+    }
+
+    async fn count_everywhere(&self, message: &Message, _: Duration) -> Vec<Result<Answer, PlatformError>> {
+        Turn(false).await;
+        (0..SHARDS)
+            .map(|shard| match self.counter_fault.get() {
+                Some(fault) => Err(fault.error(Dependency::Counter)),
+                None => {
+                    let answer = self.limiters.count(shard, &message.encode(), self.now())?;
+                    Ok(Answer::decode(&answer).unwrap())
+                }
+            })
+            .collect()
+    }
+
+    async fn platform_limit(
+        &self,
+        binding: &str,
+        key: CounterKey,
+        _: Duration,
+    ) -> Result<bool, PlatformError> {
+        Turn(false).await;
+        if let Some(fault) = self.counter_fault.get() {
+            return Err(fault.error(Dependency::Counter));
         }
-        Ok(Taken { decision, banned: self.limiters.banned(wanted.client, wanted.key.shard(), self.now()) })
+        let mut asked = self.platform_limits.borrow_mut();
+        let count = asked.entry((binding.to_owned(), key)).or_default();
+        *count += 1;
+        Ok(*count <= self.platform_limit.get())
     }
 }
 
 impl CounterPeek for FakePlatform {
-    async fn peek(&self, wanted: &Peek, _: Duration) -> Result<Taken, PlatformError> {
+    async fn peek(&self, client: Option<Prefix>, look: &Look, _: Duration) -> Result<Taken, PlatformError> {
         Turn(false).await;
-        match self.counter_fault.get() {
-            Some(fault) => Err(fault.error(Dependency::Counter)),
-            None => {
-                let decision =
-                    peek(&wanted.quota, self.counts.borrow().get(&wanted.key).copied(), self.now());
-                let banned = self.limiters.banned(wanted.client, wanted.key.shard(), self.now());
-                Ok(Taken { decision, banned })
-            }
+        if let Some(fault) = self.counter_fault.get() {
+            return Err(fault.error(Dependency::Counter));
         }
+        let message = Message::Peek(client, vec![*look]);
+        let answer = self.limiters.count(look.key.shard(), &message.encode(), self.now())?;
+        let answer = Answer::decode(&answer).unwrap();
+        Ok(Taken { decision: answer.results[0].decision, banned: answer.banned })
     }
 }
 
@@ -500,9 +540,43 @@ impl BanStore for MemoryRows {
     }
 }
 
-/// The Limiter objects, as far as bans go.
+/// A Limiter object's accounts.
+#[derive(Default)]
+pub struct MemoryAccounts {
+    pub rows: RefCell<BTreeMap<u128, (Timestamp, String)>>,
+    pub writes: Cell<u64>,
+}
+
+impl AccountStore for MemoryAccounts {
+    fn account(&self, key: CounterKey) -> Result<Option<String>, PlatformError> {
+        Ok(self.rows.borrow().get(&key.0).map(|(_, text)| text.clone()))
+    }
+
+    fn keep(&self, key: CounterKey, ends: Timestamp, text: &str) -> Result<(), PlatformError> {
+        self.writes.set(self.writes.get() + 1);
+        self.rows.borrow_mut().insert(key.0, (ends, text.to_owned()));
+        Ok(())
+    }
+
+    fn forget(&self, key: CounterKey) -> Result<(), PlatformError> {
+        self.rows.borrow_mut().remove(&key.0);
+        Ok(())
+    }
+
+    fn count(&self) -> Result<usize, PlatformError> {
+        Ok(self.rows.borrow().len())
+    }
+
+    fn sweep(&self, now: Timestamp) -> Result<(), PlatformError> {
+        self.rows.borrow_mut().retain(|_, (ends, _)| *ends >= now);
+        Ok(())
+    }
+}
+
+/// The Limiter objects.
 #[derive(Default)]
 pub struct Limiters {
+    pub counts: RefCell<BTreeMap<u128, (LimiterCounts, Rc<MemoryAccounts>)>>,
     pub objects: RefCell<BTreeMap<u128, (LimiterBans, Rc<MemoryRows>)>>,
     /// How many messages arrived, and how many failed.
     pub told: Cell<u64>,
@@ -517,13 +591,17 @@ impl Limiters {
         act(bans, &rows)
     }
 
-    fn banned(&self, client: Option<Prefix>, shard: u128, now: Timestamp) -> Option<Ban> {
-        self.with(shard, |bans, rows| bans.banned(rows, client?, now).unwrap())
+    /// Says a message about counts.
+    pub fn count(&self, shard: u128, message: &str, now: Timestamp) -> Result<String, PlatformError> {
+        let mut objects = self.counts.borrow_mut();
+        let (counts, accounts) = objects.entry(shard).or_default();
+        let mut banned = |client| self.with(shard, |bans, rows| bans.banned(rows, client, now));
+        Ok(counts.tell(&**accounts, message, &mut banned, now)?.unwrap())
     }
 
     pub fn tell(&self, shard: u128, message: &str, now: Timestamp) -> Result<String, PlatformError> {
         self.told.set(self.told.get() + 1);
-        let message = Message::decode(message).unwrap();
+        let message = BansMessage::decode(message).unwrap();
         self.with(shard, |bans, rows| Ok(bans.tell(rows, message, now)?.encode()))
     }
 
@@ -531,6 +609,9 @@ impl Limiters {
     pub fn restart(&self) {
         for (bans, _) in self.objects.borrow_mut().values_mut() {
             *bans = LimiterBans::new(8);
+        }
+        for (counts, _) in self.counts.borrow_mut().values_mut() {
+            *counts = LimiterCounts::default();
         }
     }
 }
@@ -647,6 +728,9 @@ impl Gate {
         };
         self.sent.set(self.sent.get() + 1);
         let (reply, record) = handle(&acting, &self.isolate, &self.platform, head, fresh).await;
+        if self.isolate.takes_on_settling(self.platform.now()) {
+            let _ = settle(&self.isolate, &self.platform).await;
+        }
         let response = match reply {
             Reply::Answer(answer) => {
                 Response { status: answer.status, fields: answer.fields, body: answer.body }

@@ -45,6 +45,25 @@ fn first() -> Value {
     document.as_object_mut().unwrap().remove("bans");
     document["refresh"].as_object_mut().unwrap().remove("on_failure");
     document["refresh"]["source"] = json!("kv");
+    let later = [
+        "on_missing",
+        "ipv6_prefix",
+        "exempt_tags",
+        "count_status",
+        "count_misses_only",
+        "cost",
+        "cost_header",
+        "max_debt",
+        "penalty",
+        "status",
+        "x_ratelimit",
+    ];
+    let routes = (0..3).map(|index| format!("/routes/{index}/rate_limit/rules"));
+    for pointer in routes.chain(["/rate_limit/rules".to_owned()]) {
+        for rule in document.pointer_mut(&pointer).unwrap().as_array_mut().unwrap() {
+            later.iter().for_each(|name| drop(rule.as_object_mut().unwrap().remove(*name)));
+        }
+    }
     document
 }
 

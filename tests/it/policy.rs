@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 pub fn whole() -> Value {
     let limit = |id: &str| {
         json!({"id": id, "key": ["client", {"header": "X-Key"}], "algorithm": "gcra", "max": 100, "window": "15m", "burst": 50,
-               "counting": "local", "deadline": "250ms", "on_failure": "open", "message": "잠시만요", "mode": "enforce"})
+               "counting": "local", "deadline": "250ms", "on_failure": "open", "message": "잠시만요", "mode": "enforce",
+               "on_missing": "skip", "ipv6_prefix": 48, "exempt_tags": ["partner"], "count_status": [401, 403], "count_misses_only": true,
+               "cost": {"default": 1, "methods": {"POST": 5}, "header": "X-Units", "min": 1, "max": 20}, "cost_header": "X-Cost",
+               "max_debt": 50, "penalty": 2, "status": 503, "x_ratelimit": true})
     };
     let filter = |id: &str| json!({"id": id, "action": "deny", "prefixes": ["203.0.113.0/24", "2001:db8::/32"], "address_sets": ["office", "home"], "mode": "shadow"});
     let stages = |mode: &str| {
@@ -130,7 +133,7 @@ fn what_is_compiled_is_what_is_written() {
         (rule.id.as_str(), rule.quota.max(), rule.quota.burst(), rule.quota.window().as_secs()),
         ("a", 100, 50, 900)
     );
-    assert_eq!((rule.deadline.as_millis(), rule.message.as_deref()), (250, Some("잠시만요")));
+    assert_eq!((rule.deadline.as_millis(), rule.message()), (250, Some("잠시만요")));
     for field in [
         "host",
         "cf-connecting-ip",
@@ -152,7 +155,7 @@ fn defaults_are_what_the_documentation_says() {
         "rate_limit": {"rules": [{"id": "l", "max": 7, "window": "10s"}]}}]});
     let gateway = compile(&policy.to_string()).unwrap();
     let rule = &gateway.routes[0].rate_limit.rules[0];
-    assert_eq!((rule.quota.burst(), rule.deadline.as_millis(), rule.message.as_deref()), (7, 250, None));
+    assert_eq!((rule.quota.burst(), rule.deadline.as_millis(), rule.message()), (7, 250, None));
     assert_eq!(format!("{:?} {:?} {:?}", rule.counting, rule.on_failure, rule.mode), "Exact Local Enforce");
     assert_eq!(
         (

@@ -1,8 +1,9 @@
 //! `Limiter`: one shard of the exact counters, and of the bans of the clients
 //! that it counts, see [`crate::stages::bans::limiter`].
 //!
-//! A count is read from SQLite, decided by [`take`] and written back in one
-//! turn, without an await between: the input gate lets no other request in,
+//! An account is read from SQLite, decided upon (see
+//! [`crate::stages::rate_limit::limiter`]) and written back in one turn,
+//! without an await between: the input gate lets no other request in,
 //! and the output gate holds the answer until the write is durable. So a
 //! count survives eviction, and two requests never spend one token.
 
@@ -21,14 +22,15 @@ use super::super::origin::now;
 use crate::control::answer::{Refused, decode_answer};
 use crate::control::bans::{BansTaken, report_of};
 use crate::error::{Dependency, PlatformError};
-use crate::platform::{BanRows, BanStore};
-use crate::stages::bans::Ban;
+use crate::platform::{AccountStore, BanRows, BanStore};
 use crate::stages::bans::limiter::{LimiterBans, Unreported};
 use crate::stages::bans::message::Message;
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::rate_limit::CounterKey;
-use crate::stages::rate_limit::algorithm::{Decision, State as Counted, Tat, peek, take};
-use crate::stages::rate_limit::message::{FIELD, Peek, Take, Taken};
+use crate::stages::rate_limit::account::Account;
+use crate::stages::rate_limit::algorithm::Tat;
+use crate::stages::rate_limit::limiter::LimiterCounts;
+use crate::stages::rate_limit::message::FIELD;
 use crate::time::Timestamp;
 
 /// How often counters that say nothing any more are removed.
@@ -45,20 +47,12 @@ pub struct Limiter {
     env: Env,
     /// Whether the alarm is known to be set.
     alarm_set: Cell<bool>,
+    counts: RefCell<LimiterCounts>,
+    /// Whether there are counts of the build before, once that is known.
+    has_old: Cell<Option<bool>>,
     bans: RefCell<LimiterBans>,
     has_ban_tables: Cell<bool>,
 }
-
-/// A row. Seconds and nanoseconds apart: SQL integers come as doubles.
-#[derive(Deserialize)]
-struct Row {
-    seconds: u64,
-    nanos: u64,
-    rest: u32,
-    quota: u32,
-}
-
-const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 impl DurableObject for Limiter {
     fn new(state: State, env: Env) -> Self {
@@ -68,7 +62,15 @@ impl DurableObject for Limiter {
             .and_then(|hex| u64::from_str_radix(hex.get(..16)?, 16).ok())
             .unwrap_or_else(|| now().millis());
         let bans = RefCell::new(LimiterBans::new(seed));
-        Self { state, env, alarm_set: Cell::new(false), bans, has_ban_tables: Cell::new(false) }
+        Self {
+            state,
+            env,
+            alarm_set: Cell::new(false),
+            counts: RefCell::default(),
+            has_old: Cell::new(None),
+            bans,
+            has_ban_tables: Cell::new(false),
+        }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -76,31 +78,21 @@ impl DurableObject for Limiter {
             // What concerns bans comes in a body.
             return self.told(&request.text().await?).await;
         };
-        // First what nearly every message is.
-        let Some(message) = Take::decode(&text) else {
-            if let Some(message) = Peek::decode(&text) {
-                let taken = Taken { decision: self.peek(&message)?, banned: self.banned(message.client)? };
-                let response = Response::empty()?;
-                response.headers().set(FIELD, &taken.encode())?;
-                return Ok(response);
-            }
+        let Some(answer) = self.count(&text)? else {
             return Response::error("not a message of this version", 400);
         };
-        let taken = Taken { decision: self.take(&message)?, banned: self.banned(message.client)? };
         if !self.alarm_set.replace(true) && self.state.storage().get_alarm().await?.is_none() {
             self.state.storage().set_alarm(SWEEP_EVERY).await?;
         }
         let response = Response::empty()?;
-        response.headers().set(FIELD, &taken.encode())?;
+        response.headers().set(FIELD, &answer)?;
         Ok(response)
     }
 
     async fn alarm(&self) -> Result<Response> {
-        self.create_table()?;
-        let sql = self.state.storage().sql();
-        let seconds = i64::try_from(now().seconds()).unwrap_or(i64::MAX);
-        sql.exec("DELETE FROM counters WHERE seconds < ?", vec![SqlStorageValue::Integer(seconds)])?;
-        let left: Vec<serde_json::Value> = sql.exec("SELECT 1 FROM counters LIMIT 1", None)?.to_array()?;
+        let accounts = self.accounts()?;
+        self.counts.borrow_mut().sweep(&accounts, now()).map_err(rust_error)?;
+        let is_idle = self.counts.borrow_mut().is_empty(&accounts).map_err(rust_error)?;
         let rows = self.ban_rows()?;
         self.bans.borrow_mut().sweep(&rows, now()).map_err(rust_error)?;
         self.report(&rows).await?;
@@ -108,7 +100,7 @@ impl DurableObject for Limiter {
             let mut bans = self.bans.borrow_mut();
             (bans.due(&rows, now()).map_err(rust_error)?, bans.is_empty(&rows, now()).map_err(rust_error)?)
         };
-        let sweep = (!left.is_empty() || !is_empty).then_some(SWEEP_EVERY);
+        let sweep = (!is_idle || !is_empty).then_some(SWEEP_EVERY);
         match sweep.into_iter().chain(due.map(|due| due.since(now()))).min() {
             Some(wait) => self.state.storage().set_alarm(wait).await?,
             None => self.alarm_set.set(false),
@@ -178,13 +170,6 @@ impl Limiter {
         } else {
             Err(worker::Error::RustError(format!("status {}", response.status_code())))
         }
-    }
-
-    /// The ban of a client, where one is named.
-    fn banned(&self, client: Option<Prefix>) -> Result<Option<Ban>> {
-        let Some(client) = client else { return Ok(None) };
-        let rows = self.ban_rows()?;
-        self.bans.borrow_mut().banned(&rows, client, now()).map_err(rust_error)
     }
 
     fn ban_rows(&self) -> Result<Rows<'_>> {
@@ -294,58 +279,105 @@ impl BanStore for Rows<'_> {
     }
 }
 
-impl Limiter {
-    fn create_table(&self) -> Result<()> {
-        self.state.storage().sql().exec(
-            "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, seconds INTEGER NOT NULL, \
-             nanos INTEGER NOT NULL, rest INTEGER NOT NULL, quota INTEGER NOT NULL) WITHOUT ROWID",
-            None,
-        )?;
-        Ok(())
-    }
+/// The accounts of the counters.
+struct Accounts<'a> {
+    rows: Rows<'a>,
+    /// Whether there is what the build before has counted.
+    has_old: bool,
+}
 
-    /// What the counter says; nothing is counted or written, and no alarm is
-    /// set.
-    fn peek(&self, message: &Peek) -> Result<Decision> {
-        self.create_table()?;
-        Ok(peek(&message.quota, self.read(message.key)?.map(Counted::Gcra), now()))
-    }
+const ACCOUNTS: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS accounts (key BLOB PRIMARY KEY, ends INTEGER NOT NULL, text TEXT NOT NULL) \
+     WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS accounts_by_end ON accounts (ends)",
+];
 
-    fn read(&self, key: CounterKey) -> Result<Option<Tat>> {
-        let key = SqlStorageValue::String(format!("{:032x}", key.0));
-        let sql = self.state.storage().sql();
-        let rows: Vec<Row> = sql
-            .exec("SELECT seconds, nanos, rest, quota FROM counters WHERE key = ?", vec![key])?
-            .to_array()?;
-        Ok(rows.first().map(|row| Tat {
-            nanos: u128::from(row.seconds).saturating_mul(NANOS_PER_SECOND).saturating_add(row.nanos.into()),
-            rest: row.rest,
-            of: row.quota,
+fn blob(key: CounterKey) -> SqlStorageValue {
+    SqlStorageValue::Blob(key.0.to_be_bytes().to_vec())
+}
+
+/// A count of the build before. Seconds and nanoseconds apart: SQL integers
+/// come as doubles.
+#[derive(Deserialize)]
+struct OldRow {
+    seconds: u64,
+    nanos: u64,
+    rest: u32,
+    quota: u32,
+}
+
+impl Accounts<'_> {
+    /// What the build before has counted.
+    fn old(&self, key: CounterKey) -> std::result::Result<Option<String>, PlatformError> {
+        let key = SqlStorageValue::String(crate::text::hex(key.0, 32));
+        let sql = "SELECT seconds, nanos, rest, quota FROM counters WHERE key = ?";
+        let row = self.rows.run::<OldRow>(sql, vec![key])?.pop();
+        Ok(row.map(|row| {
+            let nanos =
+                u128::from(row.seconds).saturating_mul(1_000_000_000).saturating_add(row.nanos.into());
+            Account::of(Tat { nanos, rest: row.rest, of: row.quota }).encode()
         }))
     }
+}
 
-    fn take(&self, message: &Take) -> Result<Decision> {
-        if !self.alarm_set.get() {
-            self.create_table()?;
+impl AccountStore for Accounts<'_> {
+    fn account(&self, key: CounterKey) -> std::result::Result<Option<String>, PlatformError> {
+        let known = self.rows.texts("SELECT text FROM accounts WHERE key = ?", vec![blob(key)])?.pop();
+        if known.is_none() && self.has_old { self.old(key) } else { Ok(known) }
+    }
+
+    fn keep(&self, key: CounterKey, ends: Timestamp, text: &str) -> std::result::Result<(), PlatformError> {
+        let sql = "INSERT OR REPLACE INTO accounts (key, ends, text) VALUES (?, ?, ?)";
+        let text = SqlStorageValue::String(text.to_owned());
+        self.rows.run::<TextRow>(sql, vec![blob(key), integer(ends.millis()), text]).map(|_| ())
+    }
+
+    fn forget(&self, key: CounterKey) -> std::result::Result<(), PlatformError> {
+        if self.has_old {
+            let key = SqlStorageValue::String(crate::text::hex(key.0, 32));
+            self.rows.run::<TextRow>("DELETE FROM counters WHERE key = ?", vec![key])?;
         }
-        let before = self.read(message.key)?;
-        let (decision, after) = take(&message.quota, before.map(Counted::Gcra), message.cost, now());
-        if let Some(Counted::Gcra(after)) = after
-            && before != Some(after)
-        {
-            let integer = |value: u128| SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX));
-            let key = SqlStorageValue::String(format!("{:032x}", message.key.0));
-            self.state.storage().sql().exec(
-                "INSERT OR REPLACE INTO counters (key, seconds, nanos, rest, quota) VALUES (?, ?, ?, ?, ?)",
-                vec![
-                    key,
-                    integer(after.nanos.wrapping_div(NANOS_PER_SECOND)),
-                    integer(after.nanos.wrapping_rem(NANOS_PER_SECOND)),
-                    integer(after.rest.into()),
-                    integer(after.of.into()),
-                ],
-            )?;
+        self.rows.run::<TextRow>("DELETE FROM accounts WHERE key = ?", vec![blob(key)]).map(|_| ())
+    }
+
+    fn count(&self) -> std::result::Result<usize, PlatformError> {
+        let rows = self.rows.run::<CountRow>("SELECT COUNT(*) AS count FROM accounts", Vec::new())?;
+        Ok(rows.first().map_or(0, |row| row.count))
+    }
+
+    fn sweep(&self, now: Timestamp) -> std::result::Result<(), PlatformError> {
+        if self.has_old {
+            let sql = "DELETE FROM counters WHERE seconds < ?";
+            self.rows.run::<TextRow>(sql, vec![integer(now.seconds())])?;
         }
-        Ok(decision)
+        self.rows
+            .run::<TextRow>("DELETE FROM accounts WHERE ends < ?", vec![integer(now.millis())])
+            .map(|_| ())
+    }
+}
+
+impl Limiter {
+    fn accounts(&self) -> Result<Accounts<'_>> {
+        let rows = Rows(&self.state);
+        if self.has_old.get().is_none() {
+            let sql = self.state.storage().sql();
+            for statement in ACCOUNTS {
+                sql.exec(statement, None)?;
+            }
+            let old = "SELECT COUNT(*) AS count FROM sqlite_master WHERE name = 'counters'";
+            let old = rows.run::<CountRow>(old, Vec::new()).map_err(rust_error)?;
+            self.has_old.set(Some(old.first().is_some_and(|row| row.count > 0)));
+        }
+        Ok(Accounts { rows, has_old: self.has_old.get().unwrap_or_default() })
+    }
+
+    /// Takes in a message about counts.
+    fn count(&self, text: &str) -> Result<Option<String>> {
+        let accounts = self.accounts()?;
+        let mut banned = |client: Prefix| {
+            let rows = self.ban_rows().map_err(broken)?;
+            self.bans.borrow_mut().banned(&rows, client, now())
+        };
+        self.counts.borrow_mut().tell(&accounts, text, &mut banned, now()).map_err(rust_error)
     }
 }

@@ -89,6 +89,10 @@ const RATE_LIMIT: Shape = Shape::Object(&[(
         item: &Shape::Object(&[
             ("key", Shape::Plain),
             ("tags", Shape::Set(Form::Text)),
+            ("exempt_tags", Shape::Set(Form::Text)),
+            ("count_status", Shape::Set(Form::Number)),
+            ("cost_header", Shape::Scalar(Form::FieldName)),
+            ("cost", Shape::Object(&[("header", Shape::Scalar(Form::FieldName))])),
             ("window", Shape::Scalar(Form::Span)),
             ("deadline", Shape::Scalar(Form::Span)),
         ]),

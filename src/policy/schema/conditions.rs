@@ -73,3 +73,35 @@ pub fn trigger(schema: &mut Schema) {
     let refusals = json!({"required": ["refusals"], "properties": {"refusals": {"const": true}}});
     add(schema, json!({"anyOf": [some("limits"), refusals, some("statuses")]}));
 }
+
+/// A rule of `rate_limit` names a binding where the platform counts, and then
+/// has nothing that the platform cannot do.
+pub fn limit(schema: &mut Schema) {
+    let platform = json!({"required": ["counting"], "properties": {"counting": {"const": "platform"}}});
+    let nothing = json!({"type": "null"});
+    add(
+        schema,
+        json!({
+            "if": platform,
+            "then": {"required": ["binding"], "properties": {
+                "binding": {"type": "string"}, "cost": nothing, "count_status": {"maxItems": 0},
+                "count_misses_only": {"const": false}, "cost_header": nothing, "penalty": {"const": 0}, "burst": nothing,
+                "window": {"pattern": "^0*(10s|10000ms|60s|60000ms|1m)$"},
+            }},
+            "else": {"properties": {"binding": nothing}},
+        }),
+    );
+    let leased = json!({"required": ["counting"], "properties": {"counting": {"const": "leased"}}});
+    add(schema, json!({"if": leased, "then": {"properties": {"penalty": {"const": 0}}}}));
+}
+
+/// A field that says a cost has a bound.
+pub fn bounded_cost(schema: &mut Schema) {
+    add(
+        schema,
+        json!({
+            "if": {"required": ["header"], "properties": {"header": {"type": "string"}}},
+            "then": {"required": ["max"], "properties": {"max": {"type": "integer"}}},
+        }),
+    );
+}

@@ -100,6 +100,12 @@ pub struct Granted {
 }
 
 impl Account {
+    /// An account of that state of GCRA, of which nothing is lent.
+    #[must_use]
+    pub fn of(tat: algorithm::Tat) -> Self {
+        Self { state: Some(State::Gcra(tat)), ..Self::default() }
+    }
+
     /// Decides one request of that cost, which is spent.
     pub fn take(&mut self, quota: &Quota, cost: u32, clock: Timestamp) -> Decision {
         let (quota, now) = self.advance(quota, clock);
@@ -187,11 +193,7 @@ impl Account {
             }
             Algorithm::SlidingWindow | Algorithm::FixedWindow => {
                 let mut window = quota.window_at(algorithm::window(self.state), now);
-                if hold.window == window.index {
-                    window.current = window.current.saturating_sub(unspent);
-                } else if hold.window.saturating_add(1) == window.index {
-                    window.previous = window.previous.saturating_sub(unspent);
-                }
+                window.give_back(hold.window, unspent);
                 self.state = Some(State::Window(window));
             }
         }
@@ -204,13 +206,32 @@ impl Account {
         self.state = Some(algorithm::charge(&quota, self.state, amount, now));
     }
 
-    /// What [`Self::take`] would say to one request; what remains is what
-    /// remains before it.
+    /// Decides one request whose charge may be taken back, and lends a block
+    /// on top: [`Self::reserve`] and [`Self::lease`] in one.
+    pub fn ask(
+        &mut self,
+        quota: &Quota,
+        cost: u32,
+        reservation: Option<(u64, Duration)>,
+        wanted: &Wanted,
+        clock: Timestamp,
+    ) -> (Decision, Option<Granted>) {
+        let (decision, granted) = self.lease(quota, cost, wanted, clock);
+        if let Some((id, ttl)) = reservation.filter(|(id, _)| decision.allowed && !self.is_held(*id)) {
+            let now = self.at;
+            let window = window_of(quota, now);
+            self.hold(Hold { id, amount: cost, ends: now.after(ttl), window, holder: None });
+        }
+        (decision, granted)
+    }
+
+    /// What [`Self::take`] would say to a request of that cost; what remains
+    /// is what remains before it.
     #[must_use]
-    pub fn peek(&self, quota: &Quota, clock: Timestamp) -> Decision {
+    pub fn peek(&self, quota: &Quota, cost: u32, clock: Timestamp) -> Decision {
         let mut copy = self.clone();
         let (quota, now) = copy.advance(quota, clock);
-        peek(&quota, copy.state, now)
+        peek(&quota, copy.state, cost, now)
     }
 
     /// For how long a refusal holds, whatever comes back in between.
@@ -234,7 +255,7 @@ impl Account {
     /// When it says nothing any more, if it is left alone.
     #[must_use]
     pub fn ends(&self, quota: &Quota) -> Timestamp {
-        let decision = self.peek(quota, self.at);
+        let decision = self.peek(quota, 1, self.at);
         let held = self.holds.last().map_or(self.at, |hold| hold.ends);
         // What is owed while a lease lives comes back after it. A millisecond
         // more, since spans are cut to milliseconds.

@@ -34,11 +34,9 @@ pub enum Algorithm {
     Gcra,
     /// The window before counts in part: any interval T admits at most
     /// max × (1 + T / window).
-    #[serde(skip)]
     SlidingWindow,
     /// Windows that begin at whole multiples of their length since 1970: each
     /// admits at most max, so twice that around a border.
-    #[serde(skip)]
     FixedWindow,
 }
 
@@ -51,6 +49,12 @@ impl Algorithm {
             Self::SlidingWindow => "sliding_window",
             Self::FixedWindow => "fixed_window",
         }
+    }
+
+    /// From the label.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Gcra, Self::SlidingWindow, Self::FixedWindow].into_iter().find(|known| known.as_str() == text)
     }
 }
 
@@ -170,6 +174,23 @@ impl Quota {
         }
     }
 
+    /// How long until more than what remains is available, if nothing else is
+    /// admitted.
+    #[must_use]
+    pub fn more_after(&self, decision: &Decision) -> Duration {
+        if !decision.allowed && decision.retry_after < Duration::MAX {
+            return decision.retry_after;
+        }
+        if self.algorithm != Algorithm::Gcra {
+            return decision.full_after;
+        }
+        // What is owed beyond what may be owed when one more is there.
+        let more = u128::from(decision.remaining).saturating_add(1);
+        let owed = u128::from(self.burst).saturating_sub(more);
+        let span = u128::from(self.window_nanos).saturating_mul(owed).checked_div(self.max.into());
+        decision.full_after.saturating_sub(nanos(span.unwrap_or_default()))
+    }
+
     /// The window of the clock that `now` is in.
     pub(super) fn index(&self, now: Timestamp) -> u64 {
         let index = now.nanos().checked_div(self.window_nanos.into()).unwrap_or_default();
@@ -224,13 +245,48 @@ pub fn take(quota: &Quota, state: Option<State>, cost: u32, now: Timestamp) -> (
     }
 }
 
-/// What [`take`] would say to one request, without taking anything: whether it
-/// would be admitted and when again, and what remains before it.
+/// What [`take`] would say to a request of that cost, without taking anything:
+/// whether it would be admitted and when again, and what remains before it.
 #[must_use]
-pub fn peek(quota: &Quota, state: Option<State>, now: Timestamp) -> Decision {
+pub fn peek(quota: &Quota, state: Option<State>, cost: u32, now: Timestamp) -> Decision {
     let (before, _) = take(quota, state, 0, now);
-    let (next, _) = take(quota, state, 1, now);
+    let (next, _) = take(quota, state, cost, now);
     Decision { allowed: next.allowed, retry_after: next.retry_after, ..before }
+}
+
+/// Takes back what was charged at `charged`: no more than has not come back by
+/// itself meanwhile.
+#[must_use]
+pub fn give_back(
+    quota: &Quota,
+    state: Option<State>,
+    amount: u32,
+    charged: Timestamp,
+    now: Timestamp,
+) -> Option<State> {
+    match quota.algorithm {
+        Algorithm::Gcra => {
+            let tat = tat(state)?;
+            let owed = gcra::owed(quota, Some(tat), now).min(amount);
+            Some(State::Gcra(gcra::refund(quota, Some(tat), owed, now)))
+        }
+        Algorithm::SlidingWindow | Algorithm::FixedWindow => {
+            let mut window = quota.window_at(Some(window(state)?), now);
+            window.give_back(quota.index(charged), amount);
+            Some(State::Window(window))
+        }
+    }
+}
+
+impl Window {
+    /// Takes back what was charged in a window.
+    pub(super) const fn give_back(&mut self, index: u64, amount: u32) {
+        if index == self.index {
+            self.current = self.current.saturating_sub(amount);
+        } else if index.saturating_add(1) == self.index {
+            self.previous = self.previous.saturating_sub(amount);
+        }
+    }
 }
 
 /// Counts what has happened already and cannot be refused: a cost that the

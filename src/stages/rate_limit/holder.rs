@@ -159,6 +159,66 @@ impl Holder {
         *count <= CONTACTS
     }
 
+    /// As [`Self::is_contact_due`], for a key that is asked about every time:
+    /// from here on it is known.
+    pub fn contact(&mut self, key: CounterKey, quota: &Quota, now: Timestamp) -> bool {
+        self.follow_clock(now);
+        if let Some(known) = self.keys.get_mut(&key) {
+            known.seen = now;
+            return true;
+        }
+        let is_due = self.is_contact_due(key, now);
+        if is_due && self.has_room(now) {
+            let new = Key { quota: *quota, lease: None, refusal: None, pending: None, block: 0, seen: now };
+            self.keys.insert(key, new);
+        }
+        is_due
+    }
+
+    /// Whether [`Self::is_contact_due`] would say so, and nothing is noted.
+    #[must_use]
+    pub fn would_contact(&self, key: CounterKey, now: Timestamp) -> bool {
+        let (second, count) = self.contacts;
+        self.keys.contains_key(&key) || second != now.seconds() || count < CONTACTS
+    }
+
+    /// What [`Self::spend`] would decide by itself, and nothing is spent.
+    #[must_use]
+    pub fn peek(&self, key: CounterKey, quota: &Quota, cost: u32, now: Timestamp) -> Option<Decision> {
+        let known = self.keys.get(&key).filter(|_| now >= self.seen)?;
+        let is_refused = |refusal: &Refusal| now < refusal.until && cost >= refusal.cost;
+        if let Some(refusal) = known.refusal.filter(|refusal| known.quota == *quota && is_refused(refusal)) {
+            return Some(refusal.at(now));
+        }
+        known.lease.filter(|lease| now < lease.deadline && lease.left >= cost).map(|lease| lease.allow(now))
+    }
+
+    /// The id of a key's lease, for [`Self::give_back`].
+    #[must_use]
+    pub fn lease(&self, key: CounterKey) -> Option<u64> {
+        self.keys.get(&key)?.lease.map(|lease| lease.id)
+    }
+
+    /// Takes back what was spent of a lease; of one that is gone it is lost.
+    pub fn give_back(&mut self, key: CounterKey, lease: u64, amount: u32) {
+        if let Some(known) = self.keys.get_mut(&key)
+            && let Some(held) = known.lease.as_mut().filter(|held| held.id == lease)
+        {
+            held.left = held.left.saturating_add(amount).min(held.amount);
+        }
+    }
+
+    /// An id that nobody has used before.
+    pub fn new_id(&mut self) -> u64 {
+        next_id(self.id, &mut self.asked)
+    }
+
+    /// Whether some lease may have to be reported.
+    #[must_use]
+    pub fn is_report_due(&self, now: Timestamp) -> bool {
+        !self.reports.is_empty() || (!self.keys.is_empty() && now.since(self.swept) >= SWEEP_EVERY)
+    }
+
     /// Spends, refuses, or says what to ask.
     pub fn spend(&mut self, key: CounterKey, quota: &Quota, cost: u32, now: Timestamp) -> Spend {
         self.follow_clock(now);
@@ -199,10 +259,7 @@ impl Holder {
         if known.pending.is_some() {
             return ask(nothing, report);
         }
-        self.asked = self.asked.wrapping_add(1);
-        let mut hasher = SipHasher13::new_with_keys(self.id, 0x6c65_6173_655f_6964);
-        hasher.write_u64(self.asked);
-        let id = hasher.finish128().h1.max(1);
+        let id = next_id(self.id, &mut self.asked);
         known.pending = Some(id);
         known.block = known.block.max(FIRST_BLOCK);
         ask(Wanted { id, amount: known.block, ..nothing }, report)
@@ -323,6 +380,13 @@ impl Holder {
             known.lease.is_some() || is_refused || now.since(known.seen) < LEASE
         });
     }
+}
+
+fn next_id(holder: u64, asked: &mut u64) -> u64 {
+    *asked = asked.wrapping_add(1);
+    let mut hasher = SipHasher13::new_with_keys(holder, 0x6c65_6173_655f_6964);
+    hasher.write_u64(*asked);
+    hasher.finish128().h1.max(1)
 }
 
 impl Lease {

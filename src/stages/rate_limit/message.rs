@@ -1,8 +1,17 @@
 //! What an isolate says to a `Limiter` object, and what it answers.
 //!
-//! Objects run the old code for minutes after a deployment, so a message
-//! carries the version of its form, and a reader refuses one it does not
-//! know. The texts travel in header fields: no body has to be read.
+//! Objects run the old code for minutes after a deployment, and isolates
+//! elsewhere run it against new objects. So a message carries the version of
+//! its form, and a reader refuses one it does not know. The texts travel in
+//! header fields: no body has to be read.
+//!
+//! 1. An object understands both versions and answers in that of the message.
+//! 2. An isolate speaks version 2 ([`count`]). Where that is refused it says
+//!    the same in version 1, rule by rule, as far as version 1 can: it knows
+//!    GCRA, and neither leases nor reservations.
+//! 3. Members may be added to a version where passing them over is right.
+
+pub mod count;
 
 use std::time::Duration;
 
@@ -17,7 +26,7 @@ use crate::stages::ip_filter::prefix::Prefix;
 /// The field that carries either.
 pub const FIELD: &str = "weir-message";
 
-/// The version that this module writes.
+/// The version of the forms here.
 pub const VERSION: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,7 +62,7 @@ impl Take {
     pub fn encode(&self) -> String {
         let text = TakeText {
             v: VERSION,
-            key: format!("{:032x}", self.key.0),
+            key: hex_key(self.key),
             max: self.quota.max(),
             window_ms: crate::time::millis_of(self.quota.window()),
             burst: self.quota.burst(),
@@ -117,7 +126,7 @@ impl Peek {
         let text = PeekText {
             v: VERSION,
             peek: PeekedText {
-                key: format!("{:032x}", self.key.0),
+                key: hex_key(self.key),
                 max: self.quota.max(),
                 window_ms: crate::time::millis_of(self.quota.window()),
                 burst: self.quota.burst(),
@@ -138,7 +147,16 @@ impl Peek {
     }
 }
 
-fn parse_key(text: &str) -> Option<CounterKey> {
+pub(super) fn hex_key(key: CounterKey) -> String {
+    crate::text::hex(key.0, 32)
+}
+
+/// Whole milliseconds, rounded up.
+fn millis_up(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+pub(super) fn parse_key(text: &str) -> Option<CounterKey> {
     let is_key = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_key.then(|| u128::from_str_radix(text, 16).ok().map(CounterKey)).flatten()
 }
@@ -176,13 +194,12 @@ impl Taken {
     /// too early.
     #[must_use]
     pub fn encode(&self) -> String {
-        let up = |span: Duration| u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         let text = TakenText {
             v: VERSION,
             allowed: self.decision.allowed,
             remaining: self.decision.remaining,
-            retry_ms: up(self.decision.retry_after),
-            full_ms: up(self.decision.full_after),
+            retry_ms: millis_up(self.decision.retry_after),
+            full_ms: millis_up(self.decision.full_after),
             banned: self.banned.as_ref().map(BanText::from),
         };
         serde_json::to_string(&text).unwrap_or_default()

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::CounterKey;
-use super::algorithm::{Decision, Quota, State, peek, take};
+use super::algorithm::{self, Decision, Quota, State, peek, take};
 use crate::time::Timestamp;
 
 /// How many counters an isolate keeps: about 4 MiB.
@@ -26,11 +26,14 @@ struct Counter {
 }
 
 /// Decides, and gives what is kept in place of `known`.
-fn count(quota: &Quota, known: Option<Counter>, now: Timestamp) -> (Decision, Option<Counter>) {
-    let (decision, state) = take(quota, known.map(|counter| counter.state), 1, now);
-    // A millisecond more, since spans are cut to milliseconds.
-    let ends = now.after(decision.full_after).after(Duration::from_millis(1));
-    (decision, state.map(|state| Counter { state, ends }))
+fn count(quota: &Quota, known: Option<Counter>, cost: u32, now: Timestamp) -> (Decision, Option<Counter>) {
+    let (decision, state) = take(quota, known.map(|counter| counter.state), cost, now);
+    (decision, state.map(|state| Counter { state, ends: ends(now, &decision) }))
+}
+
+/// A millisecond more, since spans are cut to milliseconds.
+fn ends(now: Timestamp, decision: &Decision) -> Timestamp {
+    now.after(decision.full_after).after(Duration::from_millis(1))
 }
 
 /// The isolate's counters.
@@ -55,17 +58,17 @@ impl CounterTable {
         Self { counters: HashMap::new(), overflow: HashMap::new(), capacity, swept: Timestamp::default() }
     }
 
-    /// Counts one request.
-    pub fn take(&mut self, key: CounterKey, quota: &Quota, now: Timestamp) -> Decision {
+    /// Counts one request of that cost.
+    pub fn take(&mut self, key: CounterKey, quota: &Quota, cost: u32, now: Timestamp) -> Decision {
         let known = self.counters.get(&key).copied();
         if known.is_none() && self.is_full(now) {
-            let (decision, counter) = count(quota, self.overflow.get(quota).copied(), now);
+            let (decision, counter) = count(quota, self.overflow.get(quota).copied(), cost, now);
             if let Some(counter) = counter {
                 self.overflow.insert(*quota, counter);
             }
             return decision;
         }
-        let (decision, counter) = count(quota, known, now);
+        let (decision, counter) = count(quota, known, cost, now);
         if let Some(counter) = counter {
             self.counters.insert(key, counter);
         }
@@ -75,12 +78,48 @@ impl CounterTable {
     /// What [`Self::take`] would say, without counting anything; what remains
     /// is what remains before the request.
     #[must_use]
-    pub fn peek(&self, key: CounterKey, quota: &Quota, now: Timestamp) -> Decision {
+    pub fn peek(&self, key: CounterKey, quota: &Quota, cost: u32, now: Timestamp) -> Decision {
         let known = self.counters.get(&key).copied();
         let is_full = self.counters.len() >= self.capacity
             && !(self.is_sweep_due(now) && self.counters.values().any(|counter| counter.ends < now));
         let state = if known.is_none() && is_full { self.overflow.get(quota).copied() } else { known };
-        peek(quota, state.map(|counter| counter.state), now)
+        peek(quota, state.map(|counter| counter.state), cost, now)
+    }
+
+    /// Takes back what was charged at `charged`, where the counter is still
+    /// there: one that is not says nothing any more.
+    pub fn give_back(
+        &mut self,
+        key: CounterKey,
+        quota: &Quota,
+        amount: u32,
+        charged: Timestamp,
+        now: Timestamp,
+    ) {
+        if let Some(counter) = self.counters.get_mut(&key)
+            && let Some(state) = algorithm::give_back(quota, Some(counter.state), amount, charged, now)
+        {
+            counter.state = state;
+        }
+    }
+
+    /// Counts what cannot be refused.
+    pub fn charge(&mut self, key: CounterKey, quota: &Quota, amount: u32, now: Timestamp) {
+        let known = self.counters.get(&key).copied();
+        let is_full = known.is_none() && self.is_full(now);
+        let known = if is_full { self.overflow.get(quota).copied() } else { known };
+        let state = algorithm::charge(quota, known.map(|counter| counter.state), amount, now);
+        let counter = Counter { state, ends: ends(now, &peek(quota, Some(state), 1, now)) };
+        if is_full {
+            self.overflow.insert(*quota, counter);
+        } else {
+            self.counters.insert(key, counter);
+        }
+    }
+
+    /// Forgets a counter.
+    pub fn reset(&mut self, key: CounterKey) {
+        self.counters.remove(&key);
     }
 
     fn is_sweep_due(&self, now: Timestamp) -> bool {

@@ -383,5 +383,5 @@ fn a_hit_has_the_client_s_own_fields() {
     let (hit, record) = gate.send(&get("/"));
     assert_eq!(hit.field("x-request-id"), record.request_id);
     assert_ne!(hit.field("x-request-id"), first.field("x-request-id"));
-    assert_eq!(hit.field("ratelimit").as_deref(), Some("\"few\";r=7;t=3"));
+    assert_eq!(hit.field("ratelimit").as_deref(), Some("\"few\";r=7;t=2"));
 }

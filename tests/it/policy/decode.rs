@@ -37,7 +37,7 @@ fn malformed() -> Vec<(&'static str, Value, &'static str)> {
         ("/ip_filter/rules/1/action", json!("block"), "ip_filter.rules[1].action"),
         ("/ip_filter/rules/2/mode", json!("on"), "ip_filter.rules[2].mode"),
         ("/rate_limit/rules/0/window", json!("15 min"), "rate_limit.rules[0].window"),
-        ("/rate_limit/rules/2/counting", json!("leased"), "rate_limit.rules[2].counting"),
+        ("/rate_limit/rules/2/counting", json!("shared"), "rate_limit.rules[2].counting"),
         ("/defaults/cache/max_body", json!("1MB"), "defaults.cache.max_body"),
         ("/routes/0/priority", json!(1.5), "routes[0].priority"),
         ("/routes/0/match/allow_encoded/1", json!("%2e"), "routes[0].match.allow_encoded[1]"),

@@ -251,8 +251,8 @@ fn rate_limits() {
                 json!(null),
             ],
         );
-        takes(&to("burst"), &[json!(1), json!(1_000_000), json!(null)]);
-        refuses(&to("burst"), &at("burst"), &[json!(0), json!(1_000_000_001), json!("1")]);
+        takes(&to("burst"), &[json!(20), json!(1_000_000), json!(null)]);
+        refuses(&to("burst"), &at("burst"), &[json!(1_000_000_001), json!("1")]);
         takes(&to("window"), &[json!("1s"), json!("31d")]);
         refuses(
             &to("window"),
@@ -282,11 +282,11 @@ fn rate_limits() {
                 json!("client"),
             ],
         );
-        refuses(&to("key/0"), &at("key[0]"), &[json!("ip"), json!({"cookie": "a"}), json!(null)]);
+        refuses(&to("key/0"), &at("key[0]"), &[json!("ip"), json!({"cookies": "a"}), json!(null)]);
         refuses_first(&to("key/1/header"), &at("key[1].header"), &[json!("a b"), json!("")]);
         takes(&to("counting"), &[json!("local"), json!("exact")]);
-        refuses(&to("counting"), &at("counting"), &[json!("leased"), json!("both")]);
-        refuses(&to("algorithm"), &at("algorithm"), &[json!("sliding_window"), json!("token_bucket")]);
+        refuses(&to("counting"), &at("counting"), &[json!("shared"), json!("both")]);
+        refuses(&to("algorithm"), &at("algorithm"), &[json!("sliding"), json!("token_bucket")]);
         refuses(&to("on_failure"), &at("on_failure"), &[json!("ignore")]);
         refuses(&to("id"), &at("id"), &[json!("a"), json!("")]);
         refuses(&to("cost"), &at("cost"), &[json!(2)]);

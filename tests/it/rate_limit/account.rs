@@ -54,7 +54,7 @@ fn what_is_unspent_comes_back_once_and_only_in_time() {
         assert_eq!(account.settle(&quota, 8, 30, at(now)), 0, "another id");
         assert_eq!(account.settle(&quota, 7, 30, at(now)), 30);
         assert_eq!(account.settle(&quota, 7, 30, at(now)), 0, "a second time");
-        assert_eq!(account.peek(&quota, at(now)).remaining, 80);
+        assert_eq!(account.peek(&quota, 1, at(now)).remaining, 80);
         let end = now + 6_000;
         assert_eq!(late.clone().settle(&quota, 7, 30, at(end - 1)), 30);
         assert_eq!(late.settle(&quota, 7, 30, at(end)), 0, "after its end");
@@ -63,7 +63,7 @@ fn what_is_unspent_comes_back_once_and_only_in_time() {
         let mut greedy = Account::default();
         let _ = greedy.lease(&quota, 1, &wanted(7, 1, 10), at(now));
         assert_eq!(greedy.settle(&quota, 7, u32::MAX, at(now)), 10);
-        assert_eq!(greedy.peek(&quota, at(now)).remaining, 100);
+        assert_eq!(greedy.peek(&quota, 1, at(now)).remaining, 100);
     }
 }
 
@@ -74,11 +74,11 @@ fn a_refill_stops_at_what_is_lent() {
     let quota = Quota::new(10, SECOND, 101);
     let mut account = Account::default();
     let _ = account.lease(&quota, 1, &wanted(1, 1, 1_000), at(0));
-    assert_eq!(account.peek(&quota, at(0)).remaining, 50);
-    assert_eq!(account.peek(&quota, at(100)).remaining, 51);
-    assert_eq!(account.peek(&quota, at(5_999)).remaining, 51);
+    assert_eq!(account.peek(&quota, 1, at(0)).remaining, 50);
+    assert_eq!(account.peek(&quota, 1, at(100)).remaining, 51);
+    assert_eq!(account.peek(&quota, 1, at(5_999)).remaining, 51);
     // It ends at 6 s, and what was lent begins to come back.
-    assert_eq!(account.peek(&quota, at(6_100)).remaining, 52);
+    assert_eq!(account.peek(&quota, 1, at(6_100)).remaining, 52);
     assert_eq!(account.ends(&quota), at(6_000 + 5_100 + 1));
 }
 
@@ -107,13 +107,13 @@ fn a_reservation_that_is_released_never_was() {
     for algorithm in ALGORITHMS {
         let (quota, now, mut account) = (minute(algorithm, 10), early(), Account::default());
         assert!(account.take(&quota, 4, at(now)).allowed);
-        let before = account.peek(&quota, at(now + 10));
+        let before = account.peek(&quota, 1, at(now + 10));
         assert!(account.reserve(&quota, 1, 6, SECOND, at(now)).allowed);
         assert!(!account.reserve(&quota, 2, 1, SECOND, at(now)).allowed);
         assert_eq!(account.settle(&quota, 1, 6, at(now + 10)), 6);
         assert_eq!(account.settle(&quota, 1, 6, at(now + 10)), 0);
         assert_eq!(account.settle(&quota, 2, 1, at(now + 10)), 0, "what was refused was never held");
-        assert_eq!(account.peek(&quota, at(now + 10)), before);
+        assert_eq!(account.peek(&quota, 1, at(now + 10)), before);
     }
 }
 
@@ -269,7 +269,8 @@ fn an_account_survives_its_text() {
                 let mut account = Account::decode(&text).unwrap();
                 let now = edgeweir::time::Timestamp::from_millis(now);
                 let _ = account.lease(&quota, 1, &wanted(3, 3, 3), now);
-                let _ = (account.settle(&quota, 1, 9, now), account.peek(&quota, now), account.ends(&quota));
+                let _ =
+                    (account.settle(&quota, 1, 9, now), account.peek(&quota, 1, now), account.ends(&quota));
             }
             Ok(())
         },

@@ -116,7 +116,7 @@ fn a_peek_foretells_the_next_take() {
         for (wait, backwards) in steps {
             let past = Timestamp::from_millis(now.millis().saturating_sub(wait));
             now = if backwards { past } else { now.after(Duration::from_millis(wait)) };
-            let seen = peek(&quota, state, now);
+            let seen = peek(&quota, state, 1, now);
             let (decision, next) = take(&quota, state, 1, now);
             prop_assert_eq!(seen.allowed, decision.allowed);
             prop_assert_eq!(seen.retry_after, decision.retry_after);
@@ -125,7 +125,7 @@ fn a_peek_foretells_the_next_take() {
             state = next;
         }
         // Left alone for the whole recovery, a counter says nothing any more.
-        let later = peek(&quota, state, now.after(quota.recovery() + Duration::from_millis(1)));
+        let later = peek(&quota, state, 1, now.after(quota.recovery() + Duration::from_millis(1)));
         prop_assert_eq!((later.remaining, later.full_after), (quota.burst(), Duration::ZERO));
         Ok(())
     });
@@ -232,7 +232,7 @@ fn no_stored_state_panics() {
             let (decision, next) = take(&quota, state, cost, now);
             prop_assert!(decision.remaining <= quota.burst());
             let _ = take(&quota, Some(charge(&quota, next, cost, now)), cost, now);
-            let _ = peek(&quota, state, now);
+            let _ = peek(&quota, state, 1, now);
         }
         Ok(())
     });

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use edgeweir::stages::rate_limit::algorithm::{Decision, Quota};
+use edgeweir::stages::rate_limit::key::{Keyed, Subject};
 use edgeweir::stages::rate_limit::message::{Peek, Take, Taken};
 use edgeweir::stages::rate_limit::{CounterKey, SHARDS};
 use proptest::prelude::*;
@@ -194,17 +195,16 @@ fn a_clients_counts_lie_where_its_bans_lie() {
         let address = if n % 2 == 0 { format!("192.0.2.{n}") } else { format!("2001:db8:0:{n:x}::1") };
         let head = crate::fake::With::from(crate::fake::get("/"), &address);
         let identity = gateway.identity.identify(&head, 1).unwrap();
-        let shards: Vec<u128> = gateway
-            .entry_rate_limit
-            .rules
-            .iter()
-            .map(|rule| rule.counter(&identity, &head).shard())
-            .collect();
+        let subject = Subject { identity: &identity, head: &head, tags: &[], target: None, canary: None };
+        let counter = |rule: &edgeweir::stages::rate_limit::LimitRule| match rule.counter(&subject) {
+            Keyed::Counter(key) => key,
+            keyed => panic!("{keyed:?}"),
+        };
+        let keys: Vec<_> = gateway.entry_rate_limit.rules.iter().map(counter).collect();
+        let shards: Vec<u128> = keys.iter().map(|key| key.shard()).collect();
         assert_eq!(shards[..2], [shard_of(identity.network); 2]);
         elsewhere += usize::from(shards[2] != shards[0]);
         // Two rules of one client are two counters.
-        let keys: Vec<_> =
-            gateway.entry_rate_limit.rules.iter().map(|rule| rule.counter(&identity, &head)).collect();
         assert!(keys[0] != keys[1]);
     }
     assert!(elsewhere > 150, "{elsewhere}");

@@ -23,10 +23,10 @@ fn each_key_has_a_count_of_its_own() {
     let mut table = CounterTable::default();
     assert!(table.is_empty());
     let one = quota(1, 10, 1);
-    assert!(table.take(CounterKey(1), &one, at(0)).allowed);
-    assert!(!table.take(CounterKey(1), &one, at(0)).allowed);
-    assert!(table.take(CounterKey(2), &one, at(0)).allowed);
-    assert!(table.take(CounterKey(1), &one, at(10_000)).allowed);
+    assert!(table.take(CounterKey(1), &one, 1, at(0)).allowed);
+    assert!(!table.take(CounterKey(1), &one, 1, at(0)).allowed);
+    assert!(table.take(CounterKey(2), &one, 1, at(0)).allowed);
+    assert!(table.take(CounterKey(1), &one, 1, at(10_000)).allowed);
     assert_eq!(table.len(), 2);
 }
 
@@ -34,28 +34,28 @@ fn each_key_has_a_count_of_its_own() {
 fn a_full_table_makes_new_keys_share_one_counter() {
     let mut table = CounterTable::with_capacity(2);
     let two = quota(2, 1_000, 2);
-    assert!(table.take(CounterKey(1), &two, at(0)).allowed);
-    assert!(table.take(CounterKey(2), &two, at(0)).allowed);
+    assert!(table.take(CounterKey(1), &two, 1, at(0)).allowed);
+    assert!(table.take(CounterKey(2), &two, 1, at(0)).allowed);
     // The third and the fourth share a burst of two.
-    assert!(table.take(CounterKey(3), &two, at(0)).allowed);
-    assert!(table.take(CounterKey(4), &two, at(0)).allowed);
-    assert!(!table.take(CounterKey(5), &two, at(0)).allowed);
-    assert!(!table.take(CounterKey(3), &two, at(0)).allowed);
+    assert!(table.take(CounterKey(3), &two, 1, at(0)).allowed);
+    assert!(table.take(CounterKey(4), &two, 1, at(0)).allowed);
+    assert!(!table.take(CounterKey(5), &two, 1, at(0)).allowed);
+    assert!(!table.take(CounterKey(3), &two, 1, at(0)).allowed);
     // Those who were there are not touched.
-    assert!(table.take(CounterKey(1), &two, at(0)).allowed);
-    assert!(!table.take(CounterKey(1), &two, at(0)).allowed);
+    assert!(table.take(CounterKey(1), &two, 1, at(0)).allowed);
+    assert!(!table.take(CounterKey(1), &two, 1, at(0)).allowed);
     assert_eq!(table.len(), 2);
     // Another quota's overflow is another counter.
-    assert!(table.take(CounterKey(9), &quota(3, 1_000, 3), at(0)).allowed);
+    assert!(table.take(CounterKey(9), &quota(3, 1_000, 3), 1, at(0)).allowed);
 }
 
 #[test]
 fn counters_that_say_nothing_make_room() {
     let mut table = CounterTable::with_capacity(2);
     let one = quota(1, 1, 1);
-    assert!(table.take(CounterKey(1), &one, at(0)).allowed);
-    assert!(table.take(CounterKey(2), &one, at(0)).allowed);
-    assert!(table.take(CounterKey(3), &one, at(2_000)).allowed);
+    assert!(table.take(CounterKey(1), &one, 1, at(0)).allowed);
+    assert!(table.take(CounterKey(2), &one, 1, at(0)).allowed);
+    assert!(table.take(CounterKey(3), &one, 1, at(2_000)).allowed);
     assert_eq!(table.len(), 1);
 }
 
@@ -63,8 +63,8 @@ fn counters_that_say_nothing_make_room() {
 fn a_capacity_of_zero_still_limits() {
     let mut table = CounterTable::with_capacity(0);
     let one = quota(1, 10, 1);
-    assert!(table.take(CounterKey(1), &one, at(0)).allowed);
-    assert!(!table.take(CounterKey(2), &one, at(0)).allowed);
+    assert!(table.take(CounterKey(1), &one, 1, at(0)).allowed);
+    assert!(!table.take(CounterKey(2), &one, 1, at(0)).allowed);
 }
 
 /// No flood of keys loosens a limit, pushes a counter out or grows the table.
@@ -78,7 +78,7 @@ fn a_flood_of_keys_never_loosens_a_limit() {
         let mut admitted: Vec<Vec<u64>> = vec![Vec::new(); 40];
         for (key, wait) in steps {
             now += wait;
-            if table.take(CounterKey(key), &quota, at(now)).allowed {
+            if table.take(CounterKey(key), &quota, 1, at(now)).allowed {
                 admitted[usize::try_from(key).unwrap()].push(now);
             }
             prop_assert!(table.len() <= capacity);
@@ -107,10 +107,10 @@ fn a_flood_of_keys_never_loosens_a_limit() {
 fn a_clock_that_goes_back_neither_panics_nor_frees() {
     let mut table = CounterTable::with_capacity(1);
     let one = quota(1, 10, 1);
-    assert!(table.take(CounterKey(1), &one, at(500_000)).allowed);
-    assert!(!table.take(CounterKey(1), &one, at(0)).allowed);
-    assert!(table.take(CounterKey(2), &one, at(0)).allowed);
-    assert!(!table.take(CounterKey(2), &one, Timestamp::default()).allowed);
+    assert!(table.take(CounterKey(1), &one, 1, at(500_000)).allowed);
+    assert!(!table.take(CounterKey(1), &one, 1, at(0)).allowed);
+    assert!(table.take(CounterKey(2), &one, 1, at(0)).allowed);
+    assert!(!table.take(CounterKey(2), &one, 1, Timestamp::default()).allowed);
     assert_eq!(table.len(), 1);
 }
 
@@ -126,11 +126,11 @@ fn a_peek_foretells_the_next_take() {
             now += wait;
             let quota = quota(max, 1, 2);
             for other in 0..8 {
-                let _ = table.peek(CounterKey(other), &quota, at(now));
+                let _ = table.peek(CounterKey(other), &quota, 1, at(now));
             }
-            let seen = table.peek(CounterKey(key), &quota, at(now));
-            let decision = table.take(CounterKey(key), &quota, at(now));
-            prop_assert_eq!(decision, twin.take(CounterKey(key), &quota, at(now)));
+            let seen = table.peek(CounterKey(key), &quota, 1, at(now));
+            let decision = table.take(CounterKey(key), &quota, 1, at(now));
+            prop_assert_eq!(decision, twin.take(CounterKey(key), &quota, 1, at(now)));
             prop_assert_eq!((seen.allowed, seen.retry_after), (decision.allowed, decision.retry_after));
             prop_assert_eq!(seen.remaining, decision.remaining + u32::from(decision.allowed));
             prop_assert_eq!(table.len(), twin.len());

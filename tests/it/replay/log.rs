@@ -136,7 +136,7 @@ fn a_doubtful_count_makes_nothing_certain() {
     });
     // Not everything, or it would prove nothing.
     let share = undecidable.into_inner() * 100 / (400 * 60);
-    assert!((20..90).contains(&share), "{share} %");
+    assert!((20..95).contains(&share), "{share} %");
 }
 
 #[test]
