@@ -20,6 +20,7 @@ pub mod body;
 mod calls;
 pub mod endpoints;
 pub mod explain;
+pub mod limits;
 #[cfg(feature = "schema")]
 pub mod openapi;
 pub mod problem;

@@ -14,6 +14,7 @@ const OBJECT_ENTRY = `const edgeweir = {
   begin: exports.begin,
   beginRefresh: exports.beginRefresh,
   beginReports: exports.beginReports,
+  beginSettling: exports.beginSettling,
   resume: exports.resume,
   trapped: handleMaybeCritical,
 };
@@ -30,7 +31,7 @@ export default {
 };`;
 
 /** What the entry calls; anything else that the module exports would be lost without a word. */
-const KNOWN = ["begin", "beginRefresh", "beginReports", "resume"];
+const KNOWN = ["begin", "beginRefresh", "beginReports", "beginSettling", "resume"];
 
 const shim = readFileSync("shim.js", "utf8");
 const snippets = existsSync("snippets") ? readdirSync("snippets") : [];

@@ -63,6 +63,9 @@ pub(super) async fn call<P: Platform>(
         Call::Bans => request.bans().await,
         Call::Ban => request.ban(token).await,
         Call::Unban => request.unban(token).await,
+        Call::Limits => request.limits().await,
+        Call::LookAtLimits => request.look_at_limits().await,
+        Call::ResetLimits => request.reset_limits().await,
     }
 }
 

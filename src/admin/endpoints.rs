@@ -52,6 +52,12 @@ pub enum Call {
     Ban,
     /// Lifts bans.
     Unban,
+    /// Lists the counters that are used most.
+    Limits,
+    /// Says what counters say.
+    LookAtLimits,
+    /// Sets counters back.
+    ResetLimits,
 }
 
 /// What a parameter is.
@@ -159,7 +165,7 @@ const PLAIN: Endpoint = Endpoint {
 };
 
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 20] = [
+pub const ENDPOINTS: [Endpoint; 23] = [
     Endpoint {
         path: "/policy",
         call: Call::Policy,
@@ -419,6 +425,36 @@ pub const ENDPOINTS: [Endpoint; 20] = [
         ],
         answer: "BansAcknowledgement",
         refusals: &[Refusal::NoSuchBan, Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/limits",
+        call: Call::Limits,
+        summary: "The shared counters that are used most.",
+        parameters: &[Parameter { description: "At most so many, 1 to 100. Default 20.", ..LIMIT }],
+        answer: "LimitList",
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/limits/look",
+        call: Call::LookAtLimits,
+        summary: "What the counters of a request or client say. Nothing is counted.",
+        body: "LimitCall",
+        answer: "LimitReport",
+        refusals: &[Refusal::NoSuchCounter],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/limits/reset",
+        call: Call::ResetLimits,
+        role: Role::Operator,
+        changes: true,
+        summary: "Sets the counters of a request or client back; the answer is what they said before.",
+        body: "LimitCall",
+        answer: "LimitReport",
+        refusals: &[Refusal::NoSuchCounter, Refusal::CounterUnavailable],
         ..PLAIN
     },
 ];

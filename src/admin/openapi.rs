@@ -19,6 +19,7 @@ use super::bans::BanRequest;
 use super::calls::{AdminHealth, Difference, RollbackRequest, Validated};
 use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, PREFIX, Parameter, Precondition};
 use super::explain::ReplayCall;
+use super::limits::{LimitCall, LimitList, LimitReport};
 use super::problem::{Details, Refusal};
 use super::sets::{AddressSets, RollbackSetsRequest};
 use crate::control::answer::{Acknowledgement, AuditLog, History};
@@ -127,6 +128,9 @@ const fn operation_id(call: Call) -> &'static str {
         Call::RollbackSets => "rollbackAddressSets",
         Call::Bans => "getBans",
         Call::Ban => "banNetworks",
+        Call::Limits => "getLimits",
+        Call::LookAtLimits => "lookAtLimits",
+        Call::ResetLimits => "resetLimits",
         Call::Unban => "unbanNetworks",
         Call::Address => "getAddress",
     }
@@ -277,6 +281,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<ReplayCall>();
     read.subschema_for::<RollbackSetsRequest>();
     read.subschema_for::<BanRequest>();
+    read.subschema_for::<LimitCall>();
     let explain = explain_call(&mut read);
     let mut written = settings().for_serialize().into_generator();
     add::<Acknowledgement>(&mut written);
@@ -291,6 +296,8 @@ fn schemas() -> Map<String, Value> {
     add::<AddressReport>(&mut written);
     add::<SetsAcknowledgement>(&mut written);
     add::<BanList>(&mut written);
+    add::<LimitList>(&mut written);
+    add::<LimitReport>(&mut written);
     add::<BansAcknowledgement>(&mut written);
     add::<Details<'static>>(&mut written);
     let document = json!({"type": "object", "description": "A JSON document."});

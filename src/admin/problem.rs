@@ -64,11 +64,15 @@ pub enum Refusal {
     NoSuchBan,
     /// There is no room for more bans of people.
     TooManyBans,
+    /// No rule has such a counter.
+    NoSuchCounter,
+    /// The counter's object does not answer.
+    CounterUnavailable,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::NoSuchEndpoint,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -94,6 +98,8 @@ impl Refusal {
         Self::Guarded,
         Self::NoSuchBan,
         Self::TooManyBans,
+        Self::NoSuchCounter,
+        Self::CounterUnavailable,
     ];
 
     /// The label.
@@ -125,6 +131,8 @@ impl Refusal {
             Self::Guarded => "guarded",
             Self::NoSuchBan => "no-such-ban",
             Self::TooManyBans => "too-many-bans",
+            Self::NoSuchCounter => "no-such-counter",
+            Self::CounterUnavailable => "counter-unavailable",
         }
     }
 
@@ -139,7 +147,8 @@ impl Refusal {
             | Self::NoSuchRevision
             | Self::NoSuchSet
             | Self::NoSuchGeneration
-            | Self::NoSuchBan => 404,
+            | Self::NoSuchBan
+            | Self::NoSuchCounter => 404,
             Self::MethodNotAllowed => 405,
             Self::SlowBody => 408,
             Self::NeedsNewerModule | Self::SetInUse | Self::Guarded | Self::TooManyBans => 409,
@@ -149,7 +158,7 @@ impl Refusal {
             Self::InvalidPolicy => 422,
             Self::PreconditionRequired => 428,
             Self::TooManyRejections => 429,
-            Self::ControlUnavailable | Self::AssetsUnavailable => 503,
+            Self::ControlUnavailable | Self::AssetsUnavailable | Self::CounterUnavailable => 503,
         }
     }
 
@@ -182,6 +191,8 @@ impl Refusal {
             Self::Guarded => "The guard list holds this network",
             Self::NoSuchBan => "There is no such ban",
             Self::TooManyBans => "There is no room for more bans",
+            Self::NoSuchCounter => "There is no such counter",
+            Self::CounterUnavailable => "The counter does not answer",
         }
     }
 
@@ -189,7 +200,7 @@ impl Refusal {
     /// the API having decided.
     #[must_use]
     pub const fn is_failure(self) -> bool {
-        matches!(self, Self::ControlUnavailable | Self::AssetsUnavailable)
+        matches!(self, Self::ControlUnavailable | Self::AssetsUnavailable | Self::CounterUnavailable)
     }
 }
 

@@ -492,7 +492,10 @@ async function readPart(namespace, key) {
     const buffer = await namespace.get(key, { type: "arrayBuffer" });
     if (buffer === null) return { hash: "" };
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", buffer));
-    return { buffer, hash: Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") };
+    return {
+      buffer,
+      hash: Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join(""),
+    };
   } catch {
     // One that cannot be read is asked for elsewhere.
     return { hash: "" };

@@ -179,16 +179,7 @@ pub(super) fn limit(
 /// Notes what the counter said.
 pub(super) fn judged(limit: &mut Limit, decision: &Decision) {
     limit.verdict = if decision.allowed { "allow" } else { "refuse" };
-    limit.state = Some(State::Known {
-        remaining: decision.remaining,
-        retry_after_ms: millis_up(decision.retry_after),
-        full_after_ms: millis_up(decision.full_after),
-    });
-}
-
-/// Whole milliseconds, rounded up: coming back then is not too early.
-fn millis_up(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    limit.state = Some(State::of(decision));
 }
 
 /// The routes before the chosen one.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::stages::rate_limit::algorithm::Decision;
+
 /// What would become of a request, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -299,6 +301,23 @@ pub enum State {
         /// Why.
         unknown: String,
     },
+}
+
+impl State {
+    /// What a counter has said.
+    #[must_use]
+    pub fn of(decision: &Decision) -> Self {
+        Self::Known {
+            remaining: decision.remaining,
+            retry_after_ms: millis_up(decision.retry_after),
+            full_after_ms: millis_up(decision.full_after),
+        }
+    }
+}
+
+/// Whole milliseconds, rounded up: coming back then is not too early.
+fn millis_up(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// A route that would be more specific.

@@ -115,7 +115,8 @@ describe("counted in the isolate", () => {
       const state = /^"few";r=(\d+);t=(\d+)$/.exec(response.field("ratelimit") ?? "");
       assert.equal(Number(state?.[1]), Math.max(0, 2 - nth));
       assert.ok(
-        Math.abs(Number(state?.[2]) - 1200 * Math.min(nth + 1, 3)) <= 2,
+        // Until one more is there.
+        Math.abs(Number(state?.[2]) - 1200) <= 2,
         response.field("ratelimit"),
       );
     }
@@ -255,7 +256,7 @@ describe("counted in one object for all isolates", () => {
     const first = await gateway.fetch("/fields/x", { isolate: 0 });
     const second = await gateway.fetch("/fields/x", { isolate: 1 });
     assert.match(first.field("ratelimit") ?? "", /^"few";r=4;t=7(19|20)$/);
-    assert.match(second.field("ratelimit") ?? "", /^"few";r=3;t=14(39|40)$/);
+    assert.match(second.field("ratelimit") ?? "", /^"few";r=3;t=7(19|20)$/);
     const line = await lineOf(gateway, second);
     assert.deepEqual(stages(line, "rate_limit"), [
       { stage: "rate_limit", verdict: "allow", rule: "few" },
@@ -327,6 +328,7 @@ describe("when the counter fails, the rule says what happens", () => {
   for (const mood of ["throw", "hang", "garbage", "status"] satisfies LimiterMood[]) {
     describe(`it was told to ${mood}`, () => {
       const options: FetchOptions = {};
+      let asked = false;
       before(async () => {
         await gateway.failLimiter(mood);
         options.client = `192.0.2.${(client += 1)}`;
@@ -337,7 +339,9 @@ describe("when the counter fails, the rule says what happens", () => {
         const started = Date.now();
         const response = await gateway.fetch(target, options);
         const took = Date.now() - started;
-        if (mood === "hang") assert.ok(took >= 190, `it waited ${took} ms only`);
+        // After three failures in a row the object is not asked for a second.
+        if (mood === "hang" && !asked) assert.ok(took >= 190, `it waited ${took} ms only`);
+        asked = true;
         assert.ok(took < 1_500, `it took ${took} ms`);
         return response;
       }

@@ -8,6 +8,7 @@ mod changes;
 mod failures;
 mod forms;
 mod limiter;
+mod limits;
 mod openapi;
 mod properties;
 mod sets;
@@ -63,7 +64,8 @@ impl Admin {
 
     /// The control plane holds `r1` to `r3`, and the isolate acts on `r3`.
     pub fn new() -> Self {
-        let admin = Self::acting_on(&json!({"version": 1}));
+        let limit = json!({"id": "all", "max": 1_000_000, "window": "1h"});
+        let admin = Self::acting_on(&json!({"version": 1, "rate_limit": {"rules": [limit]}}));
         for (base, name) in [("r0", "one"), ("r1", "two"), ("r2", "three")] {
             let answer = control::push(&admin.gate.platform.control, base, &control::document(name));
             assert!(answer["refused"].is_null(), "{answer}");
@@ -170,6 +172,7 @@ pub fn samples() -> Vec<Sample> {
     let rollback = json!({"to": "r1"}).to_string();
     let ban = json!({"network": "192.0.2.7", "duration": "1h", "reason": "because"}).to_string();
     let rollback_sets = json!({"to": 1}).to_string();
+    let limits = json!({"client": "192.0.2.7"}).to_string();
     let none = String::new();
     let all = [
         ("GET", "/policy", &[][..], &none, "reader"),
@@ -192,6 +195,9 @@ pub fn samples() -> Vec<Sample> {
         ("GET", "/bans", &[], &none, "reader"),
         ("POST", "/bans", &[], &ban, "operator"),
         ("DELETE", "/bans?network=203.0.113.9&message=sorry", &[], &none, "operator"),
+        ("GET", "/limits", &[], &none, "reader"),
+        ("POST", "/limits/look", &[], &limits, "reader"),
+        ("POST", "/limits/reset", &[], &limits, "operator"),
     ];
     let sample = |(method, target, fields, body, role): (_, &'static str, &'static [_], &String, _)| Sample {
         method,

@@ -7,6 +7,7 @@ mod limits;
 mod log;
 mod order;
 mod origin;
+mod rates;
 
 use edgeweir::observe::record::Record;
 use serde_json::{Value, json};

@@ -2,8 +2,10 @@
 
 mod account;
 mod algorithm;
+mod count;
 mod gcra;
 mod holder;
+mod limiter;
 mod message;
 mod simulation;
 mod table;

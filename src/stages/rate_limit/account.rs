@@ -57,6 +57,10 @@ pub struct Hold {
     pub id: u64,
     /// How many tokens.
     pub amount: u32,
+    /// How much of a reservation has not come back by itself, in units of
+    /// which a token has as many as the window has nanoseconds: exact, and the
+    /// same under another `max`.
+    pub kept: u128,
     /// When it is spent, if nobody reports.
     pub ends: Timestamp,
     /// The window that it counts in; 0 for GCRA.
@@ -128,6 +132,7 @@ impl Account {
             self.hold(Hold {
                 id,
                 amount: cost,
+                kept: units(&quota, cost),
                 ends: now.after(ttl),
                 window: window_of(&quota, now),
                 holder: None,
@@ -169,6 +174,7 @@ impl Account {
         self.hold(Hold {
             id: wanted.id,
             amount,
+            kept: units(&quota, amount),
             ends: now.after(ttl).after(MARGIN),
             window: window_of(&quota, now),
             holder: Some(wanted.holder),
@@ -188,8 +194,8 @@ impl Account {
         }
         match quota.algorithm() {
             Algorithm::Gcra => {
-                self.state =
-                    Some(State::Gcra(gcra::refund(&quota, algorithm::tat(self.state), unspent, now)));
+                let kept = hold.kept.min(units(&quota, unspent));
+                self.state = Some(State::Gcra(gcra::refund(&quota, algorithm::tat(self.state), kept, now)));
             }
             Algorithm::SlidingWindow | Algorithm::FixedWindow => {
                 let mut window = quota.window_at(algorithm::window(self.state), now);
@@ -220,7 +226,8 @@ impl Account {
         if let Some((id, ttl)) = reservation.filter(|(id, _)| decision.allowed && !self.is_held(*id)) {
             let now = self.at;
             let window = window_of(quota, now);
-            self.hold(Hold { id, amount: cost, ends: now.after(ttl), window, holder: None });
+            let kept = units(quota, cost);
+            self.hold(Hold { id, amount: cost, kept, ends: now.after(ttl), window, holder: None });
         }
         (decision, granted)
     }
@@ -351,12 +358,12 @@ impl Account {
         }
         // What has recovered of reservations cannot be taken back: the oldest
         // recover first.
-        let mut owed = gcra::owed(quota, algorithm::tat(self.state), now).saturating_sub(lent);
+        let mut owed = gcra::owed(quota, algorithm::tat(self.state), now).saturating_sub(units(quota, lent));
         for hold in self.holds.iter_mut().rev().filter(|hold| hold.holder.is_none()) {
-            hold.amount = hold.amount.min(owed);
-            owed = owed.saturating_sub(hold.amount);
+            hold.kept = hold.kept.min(owed);
+            owed = owed.saturating_sub(hold.kept);
         }
-        self.holds.retain(|hold| hold.amount > 0);
+        self.holds.retain(|hold| hold.kept > 0);
     }
 
     fn advance_window(&mut self, quota: &Quota, now: Timestamp) {
@@ -377,6 +384,11 @@ impl Account {
 }
 
 /// The window that a hold counts in.
+/// Tokens in units of [`Hold::kept`].
+fn units(quota: &Quota, amount: u32) -> u128 {
+    quota.window().as_nanos().saturating_mul(amount.into())
+}
+
 fn window_of(quota: &Quota, now: Timestamp) -> u64 {
     if quota.algorithm() == Algorithm::Gcra { 0 } else { quota.index(now) }
 }

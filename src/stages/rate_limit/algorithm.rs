@@ -265,11 +265,7 @@ pub fn give_back(
     now: Timestamp,
 ) -> Option<State> {
     match quota.algorithm {
-        Algorithm::Gcra => {
-            let tat = tat(state)?;
-            let owed = gcra::owed(quota, Some(tat), now).min(amount);
-            Some(State::Gcra(gcra::refund(quota, Some(tat), owed, now)))
-        }
+        Algorithm::Gcra => Some(State::Gcra(gcra::give_back(quota, tat(state)?, amount, charged, now))),
         Algorithm::SlidingWindow | Algorithm::FixedWindow => {
             let mut window = quota.window_at(Some(window(state)?), now);
             window.give_back(quota.index(charged), amount);

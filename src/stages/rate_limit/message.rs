@@ -156,7 +156,9 @@ fn millis_up(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-pub(super) fn parse_key(text: &str) -> Option<CounterKey> {
+/// A counter from its 32 hex digits.
+#[must_use]
+pub fn parse_key(text: &str) -> Option<CounterKey> {
     let is_key = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_key.then(|| u128::from_str_radix(text, 16).ok().map(CounterKey)).flatten()
 }

@@ -197,6 +197,9 @@ fn another_method_is_told_which_would_do() {
         ("/address-sets/{name}", "DELETE"),
         ("/address/{ip}", "GET, HEAD"),
         ("/bans", "GET, HEAD, POST, DELETE"),
+        ("/limits", "GET, HEAD"),
+        ("/limits/look", "POST"),
+        ("/limits/reset", "POST"),
         // A set may have that name.
         ("/address-sets/rollback", "DELETE, POST"),
     ];

@@ -252,7 +252,7 @@ fn an_account_survives_its_text() {
         "1 0 0 0 x",
         "1 0 0 0 g 1 2",
         "1 0 0 0 - 1 2 3 4",
-        "1 0 0 0 - 1 2 9 4 5 1 2 3 4 5",
+        "1 0 0 0 - 1 2 7 9 4 5 1 2 7 3 4 5",
     ] {
         assert_eq!(Account::decode(bad), None, "{bad:?}");
     }
@@ -264,8 +264,10 @@ fn an_account_survives_its_text() {
         |(algorithm, (at, cap, seen, nanos, rest, of), now)| {
             let quota = minute(algorithm, 50);
             for state in [format!("g {nanos} {rest} {of}"), format!("w {seen} {rest} {of}")] {
-                let text =
-                    format!("1 {at} {cap} {seen} {state} 1 {rest} {now} {at} 5 2 {of} {} {seen} -", u64::MAX);
+                let text = format!(
+                    "1 {at} {cap} {seen} {state} 1 {rest} {nanos} {now} {at} 5 2 {of} {nanos} {} {seen} -",
+                    u64::MAX
+                );
                 let mut account = Account::decode(&text).unwrap();
                 let now = edgeweir::time::Timestamp::from_millis(now);
                 let _ = account.lease(&quota, 1, &wanted(3, 3, 3), now);

@@ -2,8 +2,8 @@
 //! between, so that a million of them stay small.
 //!
 //! `1 AT CAPACITY SEEN STATE HOLD…`; a state is `-`, `g NANOS REST OF` or `w
-//! INDEX CURRENT PREVIOUS`, a hold `ID AMOUNT ENDS WINDOW HOLDER` with `-` for
-//! the holder of a reservation. What is no such text is none, and an account
+//! INDEX CURRENT PREVIOUS`, a hold `ID AMOUNT KEPT ENDS WINDOW HOLDER` with
+//! `-` for the holder of a reservation. What is no such text is none, and an account
 //! that cannot be read begins anew.
 
 use std::fmt::Write as _;
@@ -31,8 +31,8 @@ impl Account {
                 write!(text, " w {index} {current} {previous}")
             }
         };
-        for Hold { id, amount, ends, window, holder } in &self.holds {
-            let _ = write!(text, " {id} {amount} {} {window} ", ends.millis());
+        for Hold { id, amount, kept, ends, window, holder } in &self.holds {
+            let _ = write!(text, " {id} {amount} {kept} {} {window} ", ends.millis());
             let _ = match holder {
                 Some(holder) => write!(text, "{holder}"),
                 None => text.write_str("-"),
@@ -65,12 +65,13 @@ impl Account {
         };
         let mut account = Self { state, holds: Vec::new(), at, capacity };
         while let Some(id) = parts.next() {
-            let (amount, ends, window) = (number(parts)?, time(parts)?, number(parts)?);
+            let (amount, kept) = (number(parts)?, number(parts)?);
+            let (ends, window) = (time(parts)?, number(parts)?);
             let holder = match parts.next()? {
                 "-" => None,
                 holder => Some(holder.parse().ok()?),
             };
-            account.holds.push(Hold { id: id.parse().ok()?, amount, ends, window, holder });
+            account.holds.push(Hold { id: id.parse().ok()?, amount, kept, ends, window, holder });
         }
         let in_order = account.holds.is_sorted_by_key(|hold| hold.ends);
         (in_order && account.holds.len() <= HOLDS_LIMIT).then_some(account)

@@ -127,17 +127,26 @@ pub(in super::super) fn at_least(quota: &Quota, state: Option<Tat>, amount: u32,
     quota.tat(before.max(now.saturating_add(owed).min(quota.latest(now))))
 }
 
-/// Gives back what was taken. The caller answers for it that as much is still
+/// Gives back what was taken, in units of which a request has as many as the
+/// window has nanoseconds. The caller answers for it that as much is still
 /// owed: what has come back already must not come back again.
-pub(in super::super) fn refund(quota: &Quota, state: Option<Tat>, amount: u32, now: Timestamp) -> Tat {
-    let before = quota.scaled_tat(state, now);
-    quota.tat(before.saturating_sub(u128::from(quota.window_nanos).saturating_mul(amount.into())))
+pub(in super::super) fn refund(quota: &Quota, state: Option<Tat>, units: u128, now: Timestamp) -> Tat {
+    quota.tat(quota.scaled_tat(state, now).saturating_sub(units))
 }
 
-/// How much is owed, in whole requests, rounded down.
-pub(in super::super) fn owed(quota: &Quota, state: Option<Tat>, now: Timestamp) -> u32 {
-    let before = quota.scaled_tat(state, now);
-    whole(before.saturating_sub(quota.scaled(now.nanos())), quota.window_nanos.into())
+/// Gives back a charge of `charged` as far as it has not come back: what came
+/// back since then may have been this one.
+pub(super) fn give_back(quota: &Quota, state: Tat, amount: u32, charged: Timestamp, now: Timestamp) -> Tat {
+    let before = quota.scaled_tat(Some(state), now);
+    let recovered = quota.scaled(now.since(charged).as_nanos());
+    let left = u128::from(quota.window_nanos).saturating_mul(amount.into()).saturating_sub(recovered);
+    let now = quota.scaled(now.nanos());
+    quota.tat(before.saturating_sub(left.min(before.saturating_sub(now))))
+}
+
+/// How much is owed, in the same units.
+pub(in super::super) fn owed(quota: &Quota, state: Option<Tat>, now: Timestamp) -> u128 {
+    quota.scaled_tat(state, now).saturating_sub(quota.scaled(now.nanos()))
 }
 
 /// A time of before a clock went back by `step`, as a time of after.
