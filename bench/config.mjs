@@ -24,11 +24,11 @@ export function writePlain(directory, worker, variables, runtime) {
 }
 
 /**
- * Writes DIR/config.capnp for the gateway: its build, the policy (an object, or its text) in a
- * stand-in KV, the address of the stand-in cache, and a Durable Object namespace on disk
+ * Writes DIR/config.capnp for the gateway: its build, the policy (an object, or its text) and the
+ * parts of its stored sets, if there are any, in a stand-in KV, the address of the stand-in cache, and a Durable Object namespace on disk
  * (`inMemory` has no SQL).
  */
-export function writeGateway(directory, { build, policy, logLevel, cachePort }, runtime) {
+export function writeGateway(directory, { build, policy, sets, logLevel, cachePort }, runtime) {
   const modules = reachableModules(build);
   for (const module of modules) {
     const to = path.join(directory, "gateway", module);
@@ -40,8 +40,17 @@ export function writeGateway(directory, { build, policy, logLevel, cachePort }, 
   mkdirSync(objects);
 
   const document = typeof policy === "string" ? policy : JSON.stringify(policy);
-  const manifest = `{"format":1,"sequence":1,"revision":"bench","module":"0.1.0","policy":${document}}`;
-  const hash = createHash("sha256").update(manifest).digest("hex");
+  const parts = (sets ?? []).map((bytes) => ({ hash: sha256(bytes), bytes }));
+  const beside = sets && {
+    generation: 1,
+    parts: parts.map(({ hash, bytes }) => ({ hash, bytes: bytes.length })),
+  };
+  const manifest = `{"format":1,"sequence":1,"revision":"bench","module":"0.1.0","policy":${document}${sets ? `,"sets":${JSON.stringify(beside)}` : ""}}`;
+  const data = parts.map(({ hash, bytes }, place) => {
+    writeFileSync(path.join(directory, `part${place}`), bytes);
+    return `(name = ${text(`part:${hash}`)}, data = embed ${text(`part${place}`)})`;
+  });
+  const hash = sha256(manifest);
   const bindings = `
         (name = "STATE", kvNamespace = "kv"),
         (name = "LIMITER", durableObjectNamespace = "Limiter"),
@@ -62,16 +71,19 @@ export function writeGateway(directory, { build, policy, logLevel, cachePort }, 
       "kv.js",
       { MANIFEST: manifest, METADATA: JSON.stringify({ sequence: 1, hash }) },
       runtime,
+      data,
     ),
     `(name = "cache", external = (address = "127.0.0.1:${cachePort}", http = ()))`,
     `(name = "objects", disk = (path = ${text(objects)}, writable = true))`,
   ]);
 }
 
-function script(name, module, variables, runtime) {
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+function script(name, module, variables, runtime, data = []) {
   return `(name = ${text(name)}, worker = (
       modules = [${embed(module, module)}],
-      bindings = [${Object.entries(variables).map(variable).join(", ")}],
+      bindings = [${[...Object.entries(variables).map(variable), ...data].join(", ")}],
       ${compatibility(runtime)}))`;
 }
 

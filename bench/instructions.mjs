@@ -12,7 +12,7 @@ import path from "node:path";
 import { promisify } from "node:util";
 import { proveEntry } from "./measure.mjs";
 import { stop } from "./processes.mjs";
-import { UNIQUE, heads } from "./requests.mjs";
+import { requestPlan } from "./requests.mjs";
 import { startServers } from "./servers.mjs";
 import { median } from "./summary.mjs";
 
@@ -61,14 +61,13 @@ export async function countEntry(scenario, entry, options, { workerd, runtime, p
       `--callgrind-out-file=${folder}/callgrind.out`,
     ],
     timeoutMs: START_MS,
+    progress,
   });
   const { port, pid } = running.servers[entry.server];
   const plan = {
+    ...requestPlan(request, running),
     port,
     connections: 1,
-    requests: heads(request, running.cookie),
-    unique: request.path.includes(UNIQUE) ? UNIQUE : undefined,
-    body: request.body,
     expect: entry.expect,
   };
   progress(`${scenario.name}, ${entry.name}: warming up`);
@@ -116,7 +115,7 @@ function renderScenario({ name, title, rows }) {
     ...rows.map(({ entry, instructions, samples }) => {
       const count = Math.round(instructions).toLocaleString("en-GB").padStart(12);
       const spread = `${Math.round(Math.min(...samples) / 1000)}k-${Math.round(Math.max(...samples) / 1000)}k`;
-      return `  ${entry.padEnd(width)}  ${count} instructions/request  ${(instructions / baseline).toFixed(2)}  (${spread})`;
+      return `  ${entry.padEnd(width)}  ${count} instructions/request  ${(instructions / baseline).toFixed(3)}  (${spread})`;
     }),
   ];
 }

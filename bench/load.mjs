@@ -2,9 +2,10 @@
 // flight (closed loop). The parent sends a plan over IPC and gets the counts back.
 //
 // A plan: { port, connections, seconds | count, requests: [head…], body: bytes, expect: status,
-//           unique: "marker" }
-// `requests` are complete heads, used in turn. Where `unique` is set, each occurrence of that
-// marker in a head becomes a number that no other request of this process has.
+//           marker: "text", values: [text…] }
+// `requests` are complete heads, used in turn. Where `marker` is set, each occurrence of it in a head
+// becomes a number that no other request of this process has, or the next of `values`: a plan goes on
+// where the one before stopped.
 
 import net from "node:net";
 import { Histogram } from "./histogram.mjs";
@@ -22,7 +23,7 @@ function run(plan) {
   return new Promise((resolve, reject) => {
     const body = plan.body ? Buffer.alloc(plan.body, "edgeweir bench body\n") : null;
     const heads = plan.requests.map((head) =>
-      plan.unique ? head.split(plan.unique) : Buffer.from(head, "latin1"),
+      plan.marker ? head.split(plan.marker) : Buffer.from(head, "latin1"),
     );
     const latency = new Histogram();
     const statuses = {};
@@ -159,7 +160,9 @@ function run(plan) {
         }
         const head = heads[sent % heads.length];
         sent += 1;
-        send(plan.unique ? head.join(String((serial += 1))) : head);
+        if (!plan.marker) return send(head);
+        serial += 1;
+        send(head.join(plan.values ? plan.values[serial % plan.values.length] : String(serial)));
       }
     }
   });

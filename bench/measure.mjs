@@ -2,7 +2,7 @@
 // round, so that whatever else the machine does falls on all of them.
 
 import { cpuSeconds } from "./processes.mjs";
-import { UNIQUE, heads, send, sendForEachClient } from "./requests.mjs";
+import { heads, requestPlan, send, sendForEachClient } from "./requests.mjs";
 
 // A server's first load: V8 needs some ten thousand requests until it has optimised the WebAssembly
 // that they pass through, and compiles it meanwhile on threads whose CPU counts.
@@ -45,8 +45,9 @@ async function warmUp(entry, running, options, connections) {
   await load(entry, running, { connections, seconds });
 }
 
-/** Looks at one answer of an entry: is it what the scenario is about? */
-export async function proveEntry(entry, { servers, origin, cookie, timeoutMs }) {
+/** Looks at one answer of an entry, and at those it shows: is it what the scenario is about? */
+export async function proveEntry(entry, running) {
+  const { servers, origin, cookie, timeoutMs } = running;
   const { port } = servers[entry.server];
   const answer = async () => send(port, entry.request, { cookie, timeoutMs });
   if (entry.primed) {
@@ -63,23 +64,26 @@ export async function proveEntry(entry, { servers, origin, cookie, timeoutMs }) 
     const direct = await send(origin.ready, entry.request);
     if (!direct.body.equals(got.body)) wrong = "the body differs from the origin's";
   }
+  for (const { path, client, expect } of entry.shows?.(running) ?? []) {
+    const { status } = await send(port, { path }, { client, timeoutMs });
+    if (status !== expect) wrong ??= `${client} at ${path} gets ${status}, not ${expect}`;
+  }
   if (wrong !== undefined)
     throw new Error(`${entry.name}: ${wrong}\n${got.body.toString("utf8").slice(0, 500)}`);
 }
 
 /** One stretch of load on one entry, with the CPU that each process used meanwhile. */
-async function load(entry, { servers, origin, load: generator, cookie }, { connections, seconds }) {
+async function load(entry, running, { connections, seconds }) {
+  const { servers, origin, load: generator } = running;
   const { port, pid } = servers[entry.server];
   const originBefore = await origin.ask();
   const cpuBefore = cpuSeconds(pid);
   const result = await generator.ask({
     plan: {
+      ...requestPlan(entry.request, running),
       port,
       connections,
       seconds,
-      requests: heads(entry.request, cookie),
-      unique: entry.request.path.includes(UNIQUE) ? UNIQUE : undefined,
-      body: entry.request.body,
       expect: entry.expect,
     },
   });

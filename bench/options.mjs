@@ -20,6 +20,9 @@ Compares the gateway with a JavaScript pass-through Worker and with a constant a
   --instructions     count instructions a request under valgrind instead; slow, but repeatable
   --compile          measure what compiling a policy costs instead, by the number of its routes
   --addresses        measure address lookups in WebAssembly instead, beside public crates
+  --limits           measure what limits admit, and what they cost, over four isolates instead
+  --repeats N        with --limits: how often the limit is run into (default 20)
+  --keys N           with --limits: keys of one object (default 1000000)
   --samples N        with --instructions: samples for each server (default 5)
   --keep DIR         with --instructions: keep callgrind's files there
   --help             this text
@@ -42,6 +45,8 @@ export function readOptions(argv, root) {
     rounds: integer(values.rounds, "rounds", 1, 100),
     connections: integer(values.connections, "connections", 1, 256),
     samples: integer(values.samples, "samples", 1, 50),
+    repeats: integer(values.repeats, "repeats", 1, 1_000),
+    keys: integer(values.keys, "keys", 1, 2_000_000),
     seconds,
     warmUp: Math.max(1, seconds),
   };
@@ -66,6 +71,9 @@ function parse(args, root) {
         instructions: { type: "boolean", default: false },
         compile: { type: "boolean", default: false },
         addresses: { type: "boolean", default: false },
+        limits: { type: "boolean", default: false },
+        repeats: { type: "string", default: "20" },
+        keys: { type: "string", default: "1000000" },
         help: { type: "boolean", default: false },
       },
     }).values;

@@ -11,6 +11,9 @@ const REFUSED = CLIENTS.map((address) => address.replace("203.0.113.", "192.0.2.
 /** Stands in a path for a number that is new in each request. */
 export const UNIQUE = "{n}";
 
+// Stands in a head for the address of a client.
+const CLIENT = "{client}";
+
 function fields({ body = 0 }, client, cookie) {
   return {
     Host: HOST,
@@ -28,10 +31,22 @@ function fields({ body = 0 }, client, cookie) {
   };
 }
 
-/** What the load generator sends: one complete head for each client. */
+/**
+ * What the load generator is told of a request: heads, and what to put in them. Where the request
+ * names `clients`, a family of the scenario's own, each comes from the next of those.
+ */
+export function requestPlan(request, { cookie, clients }) {
+  const plan = { body: request.body, requests: heads(request, cookie) };
+  if (request.clients !== undefined)
+    return { ...plan, marker: CLIENT, values: clients[request.clients].all };
+  return request.path.includes(UNIQUE) ? { ...plan, marker: UNIQUE } : plan;
+}
+
+/** One complete head for each client; one for all of them where the request names `clients`. */
 export function heads(request, cookie) {
   const { method = "GET", path, refused = false } = request;
-  return (refused ? REFUSED : CLIENTS).map((client) => {
+  const all = refused ? REFUSED : CLIENTS;
+  return (request.clients === undefined ? all : [CLIENT]).map((client) => {
     const lines = Object.entries(fields(request, client, cookie)).map(
       ([name, value]) => `${name}: ${value}\r\n`,
     );

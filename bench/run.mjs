@@ -38,13 +38,23 @@ async function main() {
     return measureAddresses(options, { machine, progress });
   }
 
+  if (options.limits) {
+    const { measureLimits } = await import("./limits.mjs");
+    return measureLimits(options, { runtime, machine, progress });
+  }
+
   const size = uploadSize(options.build);
   progress("starting workerd, the origin and the load generator");
   const names = new Set([
     "gateway",
     ...options.scenarios.flatMap(({ entries }) => entries.map(({ server }) => server)),
   ]);
-  const running = await startServers(names, { build: options.build, runtime, workerd });
+  const running = await startServers(names, {
+    build: options.build,
+    runtime,
+    workerd,
+    progress,
+  });
   const harness = await measureHarness(running, options);
 
   const scenarios = [];

@@ -36,6 +36,36 @@ const allStages = (answer) =>
     ? "no RateLimit field: the limiter did not run"
     : cacheStatus(/^edgeweir; fwd=/)(answer);
 
+// A label decides nothing, so members are forwarded like all others. Asked at a route that lets
+// nobody else in, a member shows that its prefix is in the stored set that was loaded; without one,
+// nobody would get in.
+const labels = (family) => {
+  const path = "/v1/plain/listed";
+  const show =
+    (inSet) =>
+    ({ clients }) => {
+      const { members, others, probe } = clients[family];
+      return [
+        { path, client: probe, expect: 200 },
+        { path, client: members[0], expect: inSet },
+        { path, client: others[0], expect: 403 },
+      ];
+    };
+  const full = "gateway, 1,250,000 prefixes";
+  return {
+    request: { path: "/v1/plain", clients: family },
+    entries: [
+      gateway({
+        name: "gateway, two prefixes",
+        server: "unlisted",
+        shows: show(403),
+      }),
+      gateway({ name: full, server: "listed", shows: show(200) }),
+    ],
+    targets: [{ entry: full, metric: "cpu", atMost: 1.03 }],
+  };
+};
+
 export const SCENARIOS = [
   {
     name: "uncacheable",
@@ -99,6 +129,17 @@ export const SCENARIOS = [
     title: "GET, small JSON, each request counted in a Durable Object",
     request: { path: "/v1/exact" },
     entries: [passThrough(), gateway({ name: "gateway, exact limit", proves: allStages })],
+  },
+  {
+    name: "addresses",
+    title:
+      "GET, small JSON, forwarded; 65,536 IPv4 clients looked up in a stored set, half are in it",
+    ...labels("v4"),
+  },
+  {
+    name: "addresses-v6",
+    title: "the same with IPv6 clients",
+    ...labels("v6"),
   },
   {
     name: "download",

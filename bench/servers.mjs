@@ -2,6 +2,7 @@
 
 import { mkdirSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { makeStoredSets } from "./address-module.mjs";
 import { writeGateway, writePlain } from "./config.mjs";
 import { Helper, startWorkerd, temporaryFolder } from "./processes.mjs";
 import { send } from "./requests.mjs";
@@ -9,16 +10,24 @@ import { send } from "./requests.mjs";
 // What a server that has no gateway beside it is sent, so that its requests are as long.
 const SOME_COOKIE = "weir_variant=stable";
 
+const WITH_SETS = ["listed", "unlisted"];
+
+/** Those of `startServers` that have a stored set, made once. */
+let storedSets;
+
 /**
  * Starts the origin, the load generator and one workerd for each name.
- * @param names of "passthrough", "constant", "gateway" (access log on) and "quiet" (failures only)
+ * @param names of "passthrough", "constant", "gateway" (access log on), "quiet" (failures only),
+ *              and "listed" and "unlisted": the gateway with a stored set, of 1,250,000 prefixes and
+ *              of two
  * @param prefix of the temporary folder: a command to run each workerd under
  * @param timeoutMs how long workerd may take to start, and to answer a first request
  */
 export async function startServers(
   names,
-  { build, runtime, workerd, prefix = () => [], timeoutMs },
+  { build, runtime, workerd, prefix = () => [], timeoutMs, progress },
 ) {
+  if (WITH_SETS.some((name) => new Set(names).has(name))) storedSets ??= makeStoredSets(progress);
   const folder = temporaryFolder();
   const [origin, load] = await Promise.all([Helper.start("origin.mjs"), Helper.start("load.mjs")]);
   const start = async (name, ports, ...more) => {
@@ -40,10 +49,11 @@ export async function startServers(
       timeoutMs,
     );
   }
-  const gateway = servers.gateway ?? servers.quiet;
+  const gateway = servers.gateway ?? servers.quiet ?? servers.listed ?? servers.unlisted;
   const cookie = gateway === undefined ? SOME_COOKIE : await stickyCookie(gateway.port, timeoutMs);
   const children = [origin, load, cache, ...Object.values(servers)].map(({ child }) => child);
-  return { origin, load, servers, cookie, folder, children, timeoutMs, warm: new Set() };
+  const { clients } = storedSets ?? {};
+  return { origin, load, servers, cookie, clients, folder, children, timeoutMs, warm: new Set() };
 }
 
 function writeConfig(name, directory, { build, runtime, originPort, cachePort }) {
@@ -60,11 +70,10 @@ function writeConfig(name, directory, { build, runtime, originPort, cachePort })
       return writePlain(directory, `${name}.js`, {}, runtime);
     default: {
       const logLevel = name === "quiet" ? "error" : "info";
-      return writeGateway(
-        directory,
-        { build, policy: benchPolicy(originPort), logLevel, cachePort },
-        runtime,
-      );
+      const policy = benchPolicy(originPort);
+      const sets = WITH_SETS.includes(name) ? storedSets[name] : undefined;
+      if (sets !== undefined) nameStoredSet(policy);
+      return writeGateway(directory, { build, policy, sets, logLevel, cachePort }, runtime);
     }
   }
 }
@@ -74,6 +83,27 @@ function benchPolicy(originPort) {
   for (const upstream of Object.values(policy.upstreams))
     upstream.origin = `http://127.0.0.1:${originPort}`;
   return policy;
+}
+
+// Every client is looked up in the stored set, and those that are in it get a label and pass. The
+// route is there to be asked whether the set is.
+function nameStoredSet(policy) {
+  policy.address_sets.listed = { stored: true };
+  policy.ip_filter.rules.push({
+    id: "listed",
+    action: "tag",
+    tag: "listed",
+    address_sets: ["listed"],
+  });
+  policy.routes.push({
+    id: "listed",
+    match: { hosts: ["api.example.com"], path: "/v1/plain/listed" },
+    upstream: "app",
+    ip_filter: {
+      default: "deny",
+      rules: [{ id: "listed", action: "allow", address_sets: ["listed"] }],
+    },
+  });
 }
 
 // A returning browser sends the cookie that its first answer set. The value is the gateway's affair.

@@ -8,6 +8,7 @@ mod directory;
 pub mod format;
 pub mod index;
 mod jump;
+pub mod replace;
 mod v4;
 mod v6;
 

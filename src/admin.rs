@@ -20,6 +20,7 @@ pub mod body;
 mod calls;
 pub mod endpoints;
 pub mod explain;
+mod import;
 pub mod limits;
 #[cfg(feature = "schema")]
 pub mod openapi;
@@ -37,7 +38,7 @@ use self::endpoints::{Endpoint, Found, Kind, Parameter};
 use self::problem::{Problem, Refusal};
 use self::tokens::{Caller, Token};
 use crate::control::message::{Action, NAME_LIMIT, Note};
-use crate::control::{self, Health};
+use crate::control::{self, CONTROL_WAIT, Health};
 use crate::error::clip;
 use crate::exchange::{Answer, Head, Reply};
 use crate::gateway::Isolate;
@@ -52,9 +53,6 @@ use crate::text;
 
 /// What the API's paths begin with.
 pub const BASE: &str = "/_weir/admin";
-
-/// How long the `Control` object may take to answer.
-const CONTROL_WAIT: Duration = Duration::from_secs(15);
 
 /// How long a note of a rejected attempt may take: the refusal waits for it.
 const NOTE_WAIT: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@ pub mod binding;
 pub mod control_client;
 pub mod counters;
 pub mod event;
+pub mod feeds;
 pub mod glue;
 pub mod head;
 pub mod isolate;

@@ -9,6 +9,7 @@ pub mod bans;
 pub mod change;
 pub mod change_sets;
 pub mod client;
+pub mod feeds;
 pub mod message;
 pub mod plane;
 pub mod publication;
@@ -25,11 +26,14 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use crate::admin::tokens::Token;
 use crate::error::{Reason, Reject};
 use crate::exchange::Answer;
-use crate::policy::manifest::MODULE_VERSION;
+use crate::policy::manifest::{Alert, MODULE_VERSION};
 use crate::stages::identity::Identity;
 use crate::stages::rate_limit::CounterKey;
 use crate::stages::rate_limit::algorithm::Quota;
 use crate::stages::respond;
+
+/// How long the `Control` object may take to answer.
+pub const CONTROL_WAIT: Duration = Duration::from_secs(15);
 
 /// Whether a path, in normal form, is ours and never an origin's.
 #[must_use]
@@ -47,15 +51,22 @@ pub struct Health<'a> {
     pub degraded: Option<&'a str>,
     /// The revision it acts on.
     pub revision: &'a str,
+    /// What an operator should look at. How many is public, what is not.
+    pub alerts: &'a [Alert],
 }
 
 impl Health<'_> {
     /// `ok`, `degraded`, or `unavailable` where there is no policy.
+    ///
+    /// Degraded is whatever acts on something older than it should: a policy,
+    /// or the list of a feed that fails. It answers 200 all the same: it still
+    /// does its work, and no balancer should take it out for that.
     #[must_use]
     pub const fn status(&self) -> &'static str {
         match (self.available, self.degraded) {
             (false, _) => "unavailable",
             (true, Some(_)) => "degraded",
+            (true, None) if !self.alerts.is_empty() => "degraded",
             (true, None) => "ok",
         }
     }
@@ -68,10 +79,14 @@ struct HealthText<'a> {
     revision: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alerts: Option<usize>,
+    #[serde(skip_serializing_if = "<[Alert]>::is_empty")]
+    alert_list: &'a [Alert],
 }
 
 /// Answers a request for us that is not the admin API's. With `is_reader` the
-/// client may know why the isolate is degraded.
+/// client may know why the isolate is degraded, and what the alerts are.
 ///
 /// # Errors
 /// [`Reason::NoSuchEndpoint`].
@@ -84,6 +99,8 @@ pub fn answer(method: &Method, path: &str, health: &Health<'_>, is_reader: bool)
         version: MODULE_VERSION,
         revision: health.revision,
         reason: health.degraded.filter(|_| is_reader),
+        alerts: Some(health.alerts.len()).filter(|alerts| *alerts > 0),
+        alert_list: if is_reader { health.alerts } else { &[] },
     };
     Ok(respond::json(if health.available { 200 } else { 503 }, &text))
 }

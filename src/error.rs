@@ -230,6 +230,8 @@ pub enum Dependency {
     Assets,
     /// The origin.
     Origin,
+    /// The server of a feed.
+    Feed,
 }
 
 impl Dependency {
@@ -243,6 +245,7 @@ impl Dependency {
             Self::ResponseStore => "response-store",
             Self::Assets => "assets",
             Self::Origin => "origin",
+            Self::Feed => "feed",
         }
     }
 }

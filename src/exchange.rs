@@ -1,12 +1,16 @@
 //! The heads of requests and responses, as values. Bodies stay opaque: they
 //! belong to the platform and pass by untouched.
 
+mod metadata;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use http::Method;
 use http::header::HeaderName;
+
+pub use self::metadata::{BotScore, Code, Label, RequestMetadata, TlsVersion};
 
 /// The head of a request. On wasm32 a lazy view of the native request, so
 /// that a field no rule asks for is never copied; on the host a plain value.
@@ -28,83 +32,10 @@ pub trait Head {
         names.iter().filter(|name| self.field(name).is_some()).cloned().collect()
     }
 
-    /// What the platform knows about where the request comes from. Asked only
-    /// where a rule reads it.
+    /// What the platform knows about the request. Asked only where a rule reads
+    /// it.
     fn metadata(&self) -> RequestMetadata {
         RequestMetadata::default()
-    }
-}
-
-/// What the platform says about a request, beside what the client sent. No
-/// header changes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestMetadata {
-    /// The country of the address, as an ISO 3166-1 alpha-2 code.
-    pub country: Option<Code>,
-    /// Its continent.
-    pub continent: Option<Code>,
-    /// The number of the autonomous system that announces it.
-    pub asn: Option<u32>,
-}
-
-impl RequestMetadata {
-    /// From a text with a line each for country, continent and ASN; what is
-    /// empty or is none is not known.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        let mut lines = text.split('\n');
-        let mut next = || lines.next().unwrap_or_default();
-        Self { country: Code::parse(next()), continent: Code::parse(next()), asn: next().parse().ok() }
-    }
-}
-
-/// Two upper-case letters, or a letter and a digit: a country or a continent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Code([u8; 2]);
-
-impl Code {
-    /// From its text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let code = <[u8; 2]>::try_from(text.as_bytes()).ok()?;
-        let is_code = code.first().is_some_and(u8::is_ascii_uppercase)
-            && code.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-        is_code.then_some(Self(code))
-    }
-
-    /// Its text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Code {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
-            serde::de::Error::invalid_value(
-                serde::de::Unexpected::Str(&text),
-                &"a code of two upper-case letters such as \"DE\"",
-            )
-        })
-    }
-}
-
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for Code {
-    fn schema_name() -> Cow<'static, str> {
-        "Code".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": "^[A-Z][A-Z0-9]$"})
-    }
-}
-
-impl std::fmt::Display for Code {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -178,7 +109,7 @@ pub struct PlainHead {
     pub url: String,
     /// Field lines in order.
     pub fields: Vec<(HeaderName, String)>,
-    /// Where it comes from.
+    /// What the platform knows about it.
     pub metadata: RequestMetadata,
 }
 

@@ -19,15 +19,20 @@ pub mod config;
 mod csv;
 mod document;
 mod entry;
+pub mod fetch;
 mod lines;
 pub mod parse;
 mod prefixes;
+pub mod publish;
 pub mod refusal;
+pub mod report;
+pub mod run;
+pub mod schedule;
 #[cfg(feature = "schema")]
 pub mod schema;
 
 pub use check::{Terms, check};
-pub use config::{Column, Feed, FeedConfig, Format, FormatName, HostBits};
+pub use config::{Column, Feed, FeedConfig, Format, FormatName, HostBits, compile_feeds};
 pub use parse::{Limits, Parser};
 pub use prefixes::PrefixList;
 pub use refusal::Refusal;

@@ -68,6 +68,8 @@ pub struct Isolate {
     pub rejections: RefCell<CounterTable>,
     /// The sequence of a change of the policy that went through here.
     pub changed: Cell<Option<u64>>,
+    /// Lines for the log about what requests to the admin API brought about.
+    pub notes: RefCell<Vec<String>>,
 }
 
 impl Isolate {
@@ -87,6 +89,7 @@ impl Isolate {
             tokens: Tokens::default(),
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             changed: Cell::new(None),
+            notes: RefCell::default(),
         }
     }
 
@@ -111,7 +114,12 @@ pub struct Acting<'a> {
 
 impl Acting<'_> {
     fn health(&self) -> Health<'_> {
-        Health { available: self.available, degraded: self.degraded, revision: &self.snapshot.revision }
+        Health {
+            available: self.available,
+            degraded: self.degraded,
+            revision: &self.snapshot.revision,
+            alerts: &self.snapshot.alerts,
+        }
     }
 }
 
@@ -211,6 +219,16 @@ impl<P: Platform> Journey<'_, P> {
             self.record.request_id = Some(identity.request_id.clone());
             self.record.trace_id = Some(identity.trace.trace_id.clone());
             self.record.client = logged_address(gateway.logged_address, identity);
+            if identity.chain.is_fallback() {
+                self.record.stages.push(StageRecord {
+                    stage: "identity",
+                    verdict: identity.chain.as_str(),
+                    rule: None,
+                    prefix: None,
+                    shadow: false,
+                    error: None,
+                });
+            }
         } else {
             self.record.request_id = Some(text::hex(fresh, 32));
         }
@@ -248,7 +266,9 @@ impl<P: Platform> Journey<'_, P> {
         // What the guard list holds is past every refusal by address.
         let guarded = !gateway.guard.is_empty() && gateway.guard.longest(identity.address).is_some();
         self.guarded = guarded;
-        self.client = Some(identity.network);
+        // Where the peer stands in for a client that nobody knows, offences are
+        // no one's: a stranger would get a hop of ours banned.
+        self.client = (!identity.chain.is_fallback()).then_some(identity.network);
         // Bans before rules: an allow rule is no way past one.
         self.banned(&identity, arrived)?;
         if let Some(filter) = &gateway.entry_ip_filter {

@@ -6,7 +6,7 @@
 //!
 //! 1. [identity](stages::identity): who is calling?
 //! 2. [control]: is it for us (`/_weir/…`)?
-//! 3. entry: may this address speak to anything? (global
+//! 3. entry: may this address speak to anything? ([bans](stages::bans), global
 //!    [`ip_filter`](stages::ip_filter) and [`rate_limit`](stages::rate_limit))
 //! 4. [route](stages::route): which rules apply, by the
 //!    [target](stages::target) that will be sent?

@@ -155,7 +155,7 @@ pub enum BodyError {
 }
 
 /// What the admin API needs besides. No other request has its body read.
-pub trait AdminPlatform: Origin + ControlClient {
+pub trait AdminPlatform: Origin + ControlClient + FeedSource {
     /// The body of the request at hand. A client that sends too much or too
     /// slowly is refused.
     fn read_body(&self, limit: usize, deadline: Duration)
@@ -167,6 +167,10 @@ pub trait AdminPlatform: Origin + ControlClient {
         path: &str,
         deadline: Duration,
     ) -> impl Future<Output = Result<Option<Self::Response>, PlatformError>>;
+
+    /// Begins to read the body of the request at hand by
+    /// [`Pieces::next_piece`].
+    fn open_body(&self);
 }
 
 /// Everything a journey needs.
@@ -515,4 +519,56 @@ pub fn push_edits(text: &mut String, edits: &[Edit]) {
             text.push_str(value);
         }
     }
+}
+
+/// A body that is read piece by piece: the one that was opened last. No more
+/// than a piece of it is held.
+pub trait Pieces {
+    /// The next piece, at most [`PIECE_LIMIT`] bytes; `None` at the end. A
+    /// sender that is too slow is ended. After a failure there is no other
+    /// piece.
+    fn next_piece(&self, deadline: Duration) -> impl Future<Output = Result<Option<Vec<u8>>, BodyError>>;
+
+    /// Lets go of what has not been read.
+    fn stop_reading(&self);
+}
+
+/// The longest piece, in bytes: crossing into wasm for each that arrives would
+/// cost more than reading it.
+pub const PIECE_LIMIT: usize = 256 << 10;
+
+/// What the server of a feed is asked: GET, without credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedRequest<'a> {
+    /// The URL, from [`crate::feeds::config::feed_url`].
+    pub url: &'a str,
+    /// `If-None-Match` (RFC 9110, 13.1.2).
+    pub if_none_match: Option<&'a str>,
+    /// `If-Modified-Since` (RFC 9110, 13.1.3).
+    pub if_modified_since: Option<&'a str>,
+}
+
+/// The head of its answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedHead {
+    /// The status.
+    pub status: u16,
+    /// `Location`.
+    pub location: Option<String>,
+    /// `ETag`.
+    pub etag: Option<String>,
+    /// `Last-Modified`.
+    pub last_modified: Option<String>,
+}
+
+/// The servers of feeds.
+pub trait FeedSource: Clock + Pieces {
+    /// Asks for a list, past the platform's own cache and following no
+    /// redirect. The body is then the one that is read, its content coding
+    /// taken off. On failure the last good list stays.
+    fn open_feed(
+        &self,
+        request: &FeedRequest<'_>,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<FeedHead, PlatformError>>;
 }

@@ -22,7 +22,7 @@ use crate::observe::record::ClientAddress;
 use crate::stages::bans::BansConfig;
 use crate::stages::cache::CacheConfig;
 use crate::stages::canary::CanaryConfig;
-use crate::stages::identity::IdentityConfig;
+use crate::stages::identity::config::IdentityConfig;
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::ip_filter::{AddressSetConfig, IpFilterConfig};
 use crate::stages::rate_limit::RateLimitConfig;

@@ -1,50 +1,18 @@
-import { adminClient, ApiRefusal, USAGE } from "../lib/admin-client.mjs";
+import { adminClient } from "../lib/admin-client.mjs";
+import { ApiRefusal, USAGE } from "../lib/admin-refusal.mjs";
 import { environment, LOCAL } from "../lib/environments.mjs";
 import { readArguments } from "../lib/flags.mjs";
+import { address } from "../lib/policy-address.mjs";
+import { ban, bans, unban } from "../lib/policy-bans.mjs";
 import { push, rollback } from "../lib/policy-change.mjs";
 import { allPolicies, checkFiles, problemLine, showChecked } from "../lib/policy-check.mjs";
+import { help } from "../lib/policy-help.mjs";
+import { importList, refresh } from "../lib/policy-import.mjs";
 import { explain, replay } from "../lib/policy-judge.mjs";
+import { limits, reset } from "../lib/policy-limits.mjs";
 import { audit, diff, health, history, pull } from "../lib/policy-read.mjs";
+import { removeSet, rollbackSets, sets } from "../lib/policy-sets.mjs";
 import { main, note, printable, Refusal } from "../lib/term.mjs";
-
-const help = `npm run policy -- COMMAND [FLAGS]
-
-Checks policies, publishes them, goes back, and tells what they do.
-
-  check [FILE…]              every problem, found on this machine (policies/*.json);
-                             with --env NAME by the gateway there
-  diff FILE [--base r5]      what FILE changes in the active revision, or in another one
-  diff r1 r2                 what changed between two revisions
-      --exit-code            exit code 1 when something did
-  push FILE -m MESSAGE       makes FILE the active revision, if nothing was pushed meanwhile
-      --base r7              the revision that FILE was made for (the active one)
-      --create               only if there is no revision yet
-      --yes, -y              do not ask
-  pull [--revision r3] [-o FILE]
-                             the document as it was pushed
-  rollback r3 -m MESSAGE [--base r7] [--yes]
-                             makes the content of r3 the active revision
-  history [--limit N] [--before r5]
-                             the revisions, newest first
-  audit [--limit N] [--before ID]
-                             every change and every rejected attempt, newest first
-  health                     what the gateway acts on; exit code 1 unless it is ok
-  explain URL                what would become of a request; nothing is sent or counted
-      --method M, --client ADDRESS, -H 'name: value' (again for more)
-      --document FILE        by that document; --revision r3 by that revision
-  replay LOG [--document FILE | --revision r3]
-                             what would have become of recorded requests; - reads the standard input
-
-  --env NAME       the environment (local: the running npm start)
-  --json           the gateway's JSON, as it is
-  --timeout N      seconds that a request may take (30)
-  --help           this text
-
-The address and the token of an environment come from EDGEWEIR_NAME_URL and EDGEWEIR_NAME_TOKEN, or from
-~/.config/edgeweir/environments.json (mode 600): {"staging":{"url":"https://…","token":"…"}}
-
-Exit codes: 0 done; 1 the answer is no; 2 wrong usage; 3 not reachable, or not with this token.
-`;
 
 const text = { type: "string" };
 const flag = { type: "boolean" };
@@ -52,8 +20,15 @@ const common = { env: text, json: flag, timeout: text };
 const message = { type: "string", short: "m" };
 const yes = { type: "boolean", short: "y" };
 const judged = { document: text, revision: text };
+const counters = {
+  ...{ client: text, rule: text, counter: text, method: text },
+  header: { type: "string", short: "H", multiple: true },
+};
 
-/** Commands that take no names beside their flags are marked as `bare`. */
+/**
+ * Commands that take no names beside their flags are marked as `bare`; `timeout` is how many seconds
+ * one may take, where that is not the usual.
+ */
 const COMMANDS = {
   check: { options: {}, run: check },
   diff: {
@@ -94,6 +69,44 @@ const COMMANDS = {
     run: (call, names, flags) => explain(call, names, flags),
   },
   replay: { options: judged, run: (call, names, flags) => replay(call, names, flags) },
+  address: { options: {}, run: (call, names, flags) => address(call, names, flags) },
+  bans: {
+    options: { address: text, limit: text, after: text },
+    bare: true,
+    run: (call, _, flags) => bans(call, flags),
+  },
+  ban: {
+    options: { message, for: text, until: text },
+    run: (call, names, flags) => ban(call, names, flags),
+  },
+  unban: { options: { message }, run: (call, names, flags) => unban(call, names, flags) },
+  limits: {
+    options: { ...counters, limit: text },
+    run: (call, names, flags) => limits(call, names, flags),
+  },
+  reset: { options: counters, run: (call, names, flags) => reset(call, names, flags) },
+  sets: { options: {}, bare: true, run: (call, _, flags) => sets(call, flags) },
+  import: {
+    options: {
+      ...{ message, format: text, column: text, "host-bits": text },
+      ...{ "max-change": text, "max-prefixes": text, "allow-private": flag },
+    },
+    timeout: "120",
+    run: (call, names, flags) => importList(call, names, flags),
+  },
+  refresh: {
+    options: {},
+    timeout: "120",
+    run: (call, names, flags) => refresh(call, names, flags),
+  },
+  "remove-set": {
+    options: { message, yes },
+    run: (call, names, flags, target) => removeSet(call, target, names, flags),
+  },
+  "rollback-sets": {
+    options: { message, yes },
+    run: (call, names, flags, target) => rollbackSets(call, target, names, flags),
+  },
 };
 
 async function check(call, names, flags) {
@@ -103,7 +116,7 @@ async function check(call, names, flags) {
 }
 
 /** Seconds as milliseconds. */
-function readTimeout(given = "30") {
+function readTimeout(given) {
   const seconds = Number(given);
   if (/^\d{1,3}(\.\d)?$/.test(given) && seconds > 0 && seconds <= 600) return seconds * 1_000;
   throw new Refusal("--timeout wants seconds, at most 600.", undefined, USAGE);
@@ -148,7 +161,7 @@ await main(async () => {
   if (command.bare && positionals.length > 0) {
     throw new Refusal(`${name} takes flags only.`, undefined, USAGE);
   }
-  const timeout = readTimeout(flags.timeout);
+  const timeout = readTimeout(flags.timeout ?? command.timeout ?? "30");
   // A check is of this machine unless an environment is named.
   const here = name === "check" && flags.env === undefined;
   const target = here ? undefined : environment(flags.env ?? LOCAL);

@@ -88,7 +88,7 @@ function steps(programs) {
     {
       group: "scripts",
       title: "tests of the commands",
-      body: async () => nodeTest(specs("tests/scripts", ".spec.mjs"), 2, 5 * MINUTE),
+      body: async () => nodeTest(specs("tests/scripts", ".spec.mjs"), 2, 8 * MINUTE),
     },
     {
       group: "deny",

@@ -76,6 +76,12 @@ export function problems(name, config, policy) {
       "[cache] enabled answers requests without running the gateway, past every check. Remove it.",
     );
   }
+  const feeds = Object.values(policy.address_sets ?? {}).filter((set) => set?.feed);
+  if (feeds.length > 0 && !config.triggers?.crons?.length) {
+    found.push(
+      `The policy has feeds, and nothing fetches them: [env.${name}.triggers] has no crons. Take that table away; the one at the top is inherited.`,
+    );
+  }
   for (const { host, custom } of routeHosts(config)) {
     for (const upstream of upstreamHosts(policy)) {
       if (upstream.host !== undefined && covers(host, upstream.host)) {

@@ -13,6 +13,7 @@ const CLASS_ENTRY = "export default new Proxy(Entrypoint, classProxyHooks);";
 const OBJECT_ENTRY = `const edgeweir = {
   begin: exports.begin,
   beginRefresh: exports.beginRefresh,
+  beginScheduled: exports.beginScheduled,
   beginReports: exports.beginReports,
   beginSettling: exports.beginSettling,
   resume: exports.resume,
@@ -28,10 +29,26 @@ export default {
       throw error;
     }
   },
+  scheduled(controller, env, context) {
+    try {
+      checkReinitialize();
+      return runScheduled(edgeweir, env, context);
+    } catch (error) {
+      handleMaybeCritical(error);
+      throw error;
+    }
+  },
 };`;
 
 /** What the entry calls; anything else that the module exports would be lost without a word. */
-const KNOWN = ["begin", "beginRefresh", "beginReports", "beginSettling", "resume"];
+const KNOWN = [
+  "begin",
+  "beginRefresh",
+  "beginReports",
+  "beginScheduled",
+  "beginSettling",
+  "resume",
+];
 
 const shim = readFileSync("shim.js", "utf8");
 const snippets = existsSync("snippets") ? readdirSync("snippets") : [];
@@ -58,7 +75,7 @@ if (others.length > 0) {
 }
 writeFileSync(
   "shim.js",
-  `import { serve } from "${edge}";\n${shim.replace(CLASS_ENTRY, OBJECT_ENTRY)}`,
+  `import { runScheduled, serve } from "${edge}";\n${shim.replace(CLASS_ENTRY, OBJECT_ENTRY)}`,
 );
 const done = spawnSync(process.env.EDGEWEIR_ESBUILD, process.argv.slice(2), { stdio: "inherit" });
 process.exit(done.status ?? 1);

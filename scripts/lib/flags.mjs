@@ -39,3 +39,12 @@ export function readPort(flag, text, fallback) {
   }
   return port;
 }
+
+/** A whole number of a command that tells wrong usage from a no; as text, since it goes into a query. */
+export function readWhole(flag, text, least, most) {
+  if (text === undefined) return undefined;
+  const number = Number(text);
+  if (/^\d{1,15}$/.test(text) && number >= least && number <= most) return String(number);
+  const range = `${least} to ${most.toLocaleString("en-US")}`;
+  throw new Refusal(`--${flag} wants a whole number from ${range}.`, undefined, 2);
+}

@@ -7,30 +7,47 @@ const USAGE = 2;
 
 export const DOCUMENT_LIMIT = 1 << 20;
 
+export const nameOf = (path) => (path === "-" ? "The standard input" : printable(path));
+
+/** That a file cannot be read is the command's wrong usage; that it holds something else is not. */
+export function unreadable(path, error) {
+  const why = error.code === "ENOENT" ? "there is no such file" : (error.code ?? error.message);
+  return new Refusal(`${nameOf(path)} cannot be read: ${why}.`, undefined, USAGE);
+}
+
 /**
+ * All of it, in pieces.
+ *
  * @param {string} path as the user wrote it
- * @param {number} limit bytes
- * @returns {Promise<string>}
+ * @param {{limit: number, mend?: string, stream?: AsyncIterable<Buffer>}} options `limit` in bytes;
+ *   `mend` is what to do about more; `stream` reads the path, where it is open already
+ * @returns {Promise<Buffer[]>}
  */
-export async function readText(path, limit = DOCUMENT_LIMIT) {
-  const name = path === "-" ? "The standard input" : printable(path);
-  const chunks = [];
+export async function readPieces(path, { limit, mend, stream }) {
+  const pieces = [];
   let size = 0;
+  const own = () => (path === "-" ? process.stdin : createReadStream(userPath(path)));
   try {
-    for await (const chunk of path === "-" ? process.stdin : createReadStream(userPath(path))) {
-      size += chunk.length;
-      if (size > limit) throw new Refusal(`${name} is larger than ${limit >> 20} MiB.`);
-      chunks.push(chunk);
+    for await (const piece of stream ?? own()) {
+      size += piece.length;
+      if (size > limit) {
+        throw new Refusal(`${nameOf(path)} is larger than ${limit >> 20} MiB.`, mend);
+      }
+      pieces.push(piece);
     }
   } catch (error) {
-    if (error instanceof Refusal) throw error;
-    const why = error.code === "ENOENT" ? "there is no such file" : (error.code ?? error.message);
-    throw new Refusal(`${name} cannot be read: ${why}.`, undefined, USAGE);
+    throw error instanceof Refusal ? error : unreadable(path, error);
   }
+  return pieces;
+}
+
+/** A text in UTF-8. */
+export async function readText(path, limit = DOCUMENT_LIMIT) {
+  const pieces = await readPieces(path, { limit });
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(pieces));
   } catch {
-    throw new Refusal(`${name} is not UTF-8.`);
+    throw new Refusal(`${nameOf(path)} is not UTF-8.`);
   }
 }
 

@@ -1,24 +1,15 @@
 // What makes a new revision: push and rollback. Both name the revision that they were made for, show
 // what would change, and ask.
-import { ApiRefusal, NO, USAGE } from "./admin-client.mjs";
+import { USAGE } from "./admin-refusal.mjs";
+import { agree, change, pending, requireMessage, somebody } from "./consent.mjs";
 import { readText } from "./input.mjs";
 import { againstText, betweenRevisions, print, requireRevision, showDiff } from "./policy-read.mjs";
-import { ask, bold, note, printable, Refusal } from "./term.mjs";
+import { answers, list, maybe, object, text } from "./shape.mjs";
+import { bold, note, printable, Refusal } from "./term.mjs";
 
-/** @typedef {import("./policy-read.mjs").Call} Call */
+/** @typedef {import("./admin-client.mjs").Call} Call */
 
-/** What the audit keeps of a message, in bytes. */
-const MESSAGE_LIMIT = 500;
-
-function requireMessage(text, example) {
-  if (!text?.trim()) {
-    throw new Refusal("Say why: the history keeps it.", `-m "${example}"`, USAGE);
-  }
-  if (Buffer.byteLength(text) > MESSAGE_LIMIT) {
-    throw new Refusal(`The message is longer than ${MESSAGE_LIMIT} bytes.`, "Shorten it.", USAGE);
-  }
-  return text;
-}
+const known = answers(object({ revision: text, state: text, missing_sets: maybe(list(text)) }));
 
 /** The active revision's name; undefined where nothing is stored yet. */
 async function activeRevision(call) {
@@ -32,34 +23,13 @@ async function activeRevision(call) {
   throw new Refusal("The gateway did not name its active revision.", "Name it: --base r7", USAGE);
 }
 
-/** Who is asked before something changes. */
-const somebody = () => ({ present: Boolean(process.stdin.isTTY), ask });
-
-async function agree(question, flags, person) {
-  if (flags.yes) return;
-  if (!person.present) {
-    throw new Refusal("There is nobody to ask.", "Give --yes to go on without.", USAGE);
+function acknowledge({ text: answer, json }, flags) {
+  if (flags.json) return print(answer);
+  print(`${bold(printable(json.revision))} ${printable(json.state)}${pending(json.state)}`);
+  for (const name of json.missing_sets ?? []) {
+    const until = "until then rules that name it do what their on_failure says";
+    note(`The set ${printable(name)} is still to be imported; ${until}.`);
   }
-  if (!(await person.ask(question))) throw new Refusal("Nothing was changed.", undefined, NO);
-}
-
-/** Sends a change; where its end is not known, that is said. */
-async function change(call, [method, path, options]) {
-  const known = ({ json }) => typeof json?.revision === "string";
-  try {
-    return await call(method, path, { ...options, known });
-  } catch (error) {
-    if (error instanceof ApiRefusal && error.unsure) {
-      note("It is not known whether that was accepted. Look: npm run policy -- history");
-    }
-    throw error;
-  }
-}
-
-function acknowledge({ text, json }, flags) {
-  if (flags.json) return print(text);
-  const pending = json.state === "pending" ? "; stored, and will be published in a moment" : "";
-  print(`${bold(printable(json.revision))} ${printable(json.state)}${pending}`);
 }
 
 async function preview(call, [method, path, options], flags) {
@@ -82,15 +52,15 @@ export async function push(call, target, [file, ...more], flags, person = somebo
   }
   const message = requireMessage(flags.message, "deny the scanners' range");
   let base = requireRevision(flags.base, "--base");
-  const text = await readText(file);
+  const document = await readText(file);
   if (base === undefined && !flags.create) base = await activeRevision(call);
   if (base === undefined) note(`This would be the first revision of ${target.name}.`);
-  else await preview(call, againstText(text, base), flags);
+  else await preview(call, againstText(document, base), flags);
   const on = base === undefined ? "" : ` on ${base}`;
   await agree(`Push ${printable(file)} to ${target.name} (${target.url})${on}?`, flags, person);
   const headers = base === undefined ? { "If-None-Match": "*" } : { "If-Match": `"${base}"` };
-  const options = { query: { message }, headers, body: text, expect: [200, 201] };
-  acknowledge(await change(call, ["PUT", "policy", options]), flags);
+  const options = { query: { message }, headers, body: document, expect: [200, 201], known };
+  acknowledge(await change(call, ["PUT", "policy", options], "history"), flags);
 }
 
 /** @param {Call} call */
@@ -107,6 +77,6 @@ export async function rollback(call, target, [to, ...more], flags, person = some
   await agree(`Roll ${target.name} (${target.url}) back from ${base} to ${to}?`, flags, person);
   const headers = { "If-Match": `"${base}"` };
   const body = JSON.stringify({ to, message });
-  const options = { headers, body, expect: [200, 201] };
-  acknowledge(await change(call, ["POST", "policy/rollback", options]), flags);
+  const options = { headers, body, expect: [200, 201], known };
+  acknowledge(await change(call, ["POST", "policy/rollback", options], "history"), flags);
 }

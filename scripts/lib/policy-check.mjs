@@ -1,7 +1,7 @@
 // Checks documents without a gateway: by the crate's own compiler, run on this machine.
 import { readdirSync } from "node:fs";
 import { relative, sep } from "node:path";
-import { NO, UNREACHABLE, USAGE } from "./admin-client.mjs";
+import { NO, UNREACHABLE, USAGE } from "./admin-refusal.mjs";
 import { readText } from "./input.mjs";
 import { isPrepared } from "./node.mjs";
 import { inRoot, root, userPath } from "./paths.mjs";
@@ -64,7 +64,7 @@ async function checkThere(call, body) {
 
 /**
  * @param {string[]} files
- * @param {import("./policy-read.mjs").Call} [call] the gateway to ask, in place of this machine
+ * @param {import("./admin-client.mjs").Call} [call] the gateway to ask, in place of this machine
  * @returns {Promise<Checked[]>}
  */
 export async function checkFiles(files, call) {

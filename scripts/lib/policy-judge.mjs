@@ -1,10 +1,10 @@
 // What a policy would do: with one request (explain), and with recorded ones (replay).
-import { USAGE } from "./admin-client.mjs";
+import { USAGE } from "./admin-refusal.mjs";
 import { readDocument, readText } from "./input.mjs";
 import { print, requireRevision } from "./policy-read.mjs";
 import { printable, Refusal } from "./term.mjs";
 
-/** @typedef {import("./policy-read.mjs").Call} Call */
+/** @typedef {import("./admin-client.mjs").Call} Call */
 
 const RECORDS_LIMIT = 8 << 20;
 

@@ -1,12 +1,14 @@
 // What a gateway's control plane knows: documents, differences, history, audit, health.
 import { randomUUID } from "node:crypto";
 import { renameSync, rmSync, writeFileSync } from "node:fs";
-import { NO, USAGE } from "./admin-client.mjs";
+import { NO, USAGE } from "./admin-refusal.mjs";
+import { readWhole } from "./flags.mjs";
 import { readText } from "./input.mjs";
 import { userPath } from "./paths.mjs";
+import { columns } from "./table.mjs";
 import { bold, dim, green, note, printable, red, Refusal } from "./term.mjs";
 
-/** @typedef {ReturnType<typeof import("./admin-client.mjs").adminClient>} Call */
+/** @typedef {import("./admin-client.mjs").Call} Call */
 
 const REVISION = /^r\d{1,20}$/;
 
@@ -89,26 +91,12 @@ export async function pull(call, flags) {
   }
 }
 
-function readLimit(text) {
-  if (text === undefined || /^([1-9]\d?|100)$/.test(text)) return text;
-  throw new Refusal("--limit wants a number from 1 to 100.", undefined, USAGE);
-}
-
-/** Rows as columns; the last one is as long as it is. */
-function table(rows) {
-  const clean = rows.map((row) => row.map((cell) => printable(cell ?? "")));
-  const widths = clean[0]?.map((_, at) => Math.max(...clean.map((row) => row[at].length))) ?? [];
-  return clean.map((row) =>
-    row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at]))),
-  );
-}
-
 const joined = (parts) => parts.filter(Boolean).join(", ");
 
 /** @param {Call} call */
 export async function history(call, flags) {
   const query = {
-    limit: readLimit(flags.limit),
+    limit: readWhole("limit", flags.limit, 1, 100),
     before: requireRevision(flags.before, "--before"),
   };
   const known = ({ json }) => Array.isArray(json?.revisions);
@@ -116,7 +104,7 @@ export async function history(call, flags) {
   if (flags.json) return print(text);
   const { revisions } = json;
   if (revisions.length === 0) note("No revision is stored.");
-  const rows = table(
+  const rows = columns(
     revisions.map((it, at) => {
       const active = at === 0 && query.before === undefined;
       const what = joined([
@@ -137,13 +125,13 @@ export async function audit(call, flags) {
   if (flags.before !== undefined && !/^\d{1,20}$/.test(flags.before)) {
     throw new Refusal("--before wants the number of an entry.", undefined, USAGE);
   }
-  const query = { limit: readLimit(flags.limit), before: flags.before };
+  const query = { limit: readWhole("limit", flags.limit, 1, 100), before: flags.before };
   const known = ({ json }) => Array.isArray(json?.entries);
   const { text, json } = await call("GET", "audit", { query, known });
   if (flags.json) return print(text);
   const { entries } = json;
   if (entries.length === 0) note("Nothing was attempted yet.");
-  const rows = table(
+  const rows = columns(
     entries.map((it) => {
       const who = it.role ? `${it.author} (${it.role})` : it.author;
       const what = joined([

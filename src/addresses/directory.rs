@@ -92,7 +92,7 @@ impl Directory {
     pub(super) fn range(&self, top: u16) -> (usize, usize, bool) {
         match self.page(usize::from(top >> 8)) {
             Page::There(page) => {
-                let place = page.saturating_mul(PAGE).saturating_add(usize::from(top & 0xff));
+                let place = page << 8 | usize::from(top & 0xff);
                 match self.starts.get(place..).and_then(<[u32]>::first_chunk) {
                     Some([from, to]) => ((from & !MARK) as usize, (to & !MARK) as usize, from & MARK != 0),
                     None => (0, 0, true),

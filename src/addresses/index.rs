@@ -84,6 +84,12 @@ impl Builder {
         self.v4.len().saturating_add(self.v6.len())
     }
 
+    /// Makes room for so many more, and for no others.
+    pub fn reserve(&mut self, v4: usize, v6: usize) {
+        self.v4.reserve_exact(v4);
+        self.v6.reserve_exact(v6);
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -123,6 +129,8 @@ impl AddressIndex {
     #[must_use]
     pub fn keep(&self, renumber: impl Fn(SetId) -> Option<SetId>) -> Builder {
         let mut builder = Builder::default();
+        // Mostly all but one list is kept: growing by doubling would take more.
+        builder.reserve(self.v4.len(), self.v6.len());
         for (first, length, set, _) in self.v4.entries() {
             if let Some(set) = renumber(set) {
                 builder.push_v4(first, length, set);

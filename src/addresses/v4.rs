@@ -33,6 +33,9 @@ pub(super) struct V4 {
     pub(super) wide: Vec<u64>,
 }
 
+/// The largest bucket in which [`rank`] steps.
+const STEPS: usize = 64;
+
 /// The bits of a prefix of that length that its addresses differ in.
 pub(super) const fn host_bits(length: u8) -> u32 {
     match u32::MAX.checked_shr(length as u32) {
@@ -77,7 +80,8 @@ impl Narrow {
     /// Whether it contains an address of its bucket.
     #[inline]
     const fn holds(self, address: u32) -> bool {
-        (self.0 >> 16 ^ address & 0xffff) & !host_bits(self.length()) == 0
+        let host_bits = 0xffff >> (self.0 >> 11 & 0x1f);
+        (self.0 >> 16 ^ address & 0xffff) <= host_bits
     }
 }
 
@@ -109,6 +113,19 @@ impl Wide {
         (self.0 & 0x3ff_ffff) as usize
     }
 
+    /// As [`Narrow::outwards`].
+    const fn outwards(self, at: usize) -> usize {
+        match self.distance() {
+            0 => 0,
+            distance => at.saturating_sub(distance),
+        }
+    }
+
+    /// Whether it contains an address.
+    const fn holds(self, address: u32) -> bool {
+        ((self.top() as u32) << 16 ^ address) <= host_bits(self.length())
+    }
+
     /// The highest bucket that it covers.
     fn last(self) -> u16 {
         self.top() | (host_bits(self.length()) >> 16) as u16
@@ -120,15 +137,15 @@ pub(super) type Entry4 = (u32, u8, SetId, usize);
 
 /// Where a lookup has got to. It goes outwards within the bucket and then
 /// among the wide.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
     address: u32,
     /// Where the bucket's entries begin.
     from: usize,
     /// The next entry of the bucket to look at, counted from 1.
     at: usize,
-    /// The next wide one to look at, counted from 1; unknown so far.
-    wide: Option<usize>,
+    /// How many of the wide are still to be looked at.
+    wide: usize,
 }
 
 impl fmt::Debug for V4 {
@@ -195,45 +212,48 @@ impl V4 {
     #[inline]
     pub(super) fn walk(&self, address: u32) -> Walk {
         let (from, to, is_covered) = self.directory.range((address >> 16) as u16);
-        let bucket = self.narrow.get(from..to).unwrap_or_default();
-        let at = bucket.partition_point(|entry| *entry <= address << 16 | 0xffff);
-        let wide = if is_covered && !self.wide.is_empty() { None } else { Some(0) };
+        let at = self.narrow.get(from..to).map_or(0, |bucket| rank(bucket, address << 16 | 0xffff));
+        let wide = if is_covered { self.wide.len() } else { 0 };
         Walk { address, from, at, wide }
     }
 
     /// The next entry that contains the address, outwards.
     #[inline]
     pub(super) fn next(&self, walk: &mut Walk) -> Option<Entry4> {
-        while let Some(place) = walk.at.checked_sub(1) {
-            let number = walk.from.saturating_add(place);
+        // By value, so that a walk stays in registers.
+        let Walk { address, from, mut at, wide } = *walk;
+        while let Some(place) = at.checked_sub(1) {
+            let number = from.wrapping_add(place);
             let entry = Narrow(*self.narrow.get(number)?);
-            walk.at = entry.outwards(walk.at);
-            if entry.holds(walk.address) {
-                return Some(self.narrow_entry((walk.address >> 16) as u16, entry, number));
+            at = entry.outwards(at);
+            if entry.holds(address) {
+                walk.at = at;
+                return Some(self.narrow_entry((address >> 16) as u16, entry, number));
             }
         }
-        if walk.wide == Some(0) { None } else { self.next_wide(walk) }
+        walk.at = 0;
+        if wide == 0 {
+            return None;
+        }
+        let found = self.next_wide(address, wide);
+        walk.wide = found.saturating_sub(1);
+        self.wide_entry(found.checked_sub(1)?)
     }
 
+    /// The next of the first so many wide entries that contains the address,
+    /// counted from 1; 0 for none.
     #[cold]
-    fn next_wide(&self, walk: &mut Walk) -> Option<Entry4> {
-        let top = (walk.address >> 16) as u16;
-        let mut at = match walk.wide {
-            Some(at) => at,
-            None => self.wide.partition_point(|entry| Wide(*entry).top() <= top),
-        };
-        while let Some(place) = at.checked_sub(1) {
-            let entry = Wide(*self.wide.get(place)?);
-            at = if entry.distance() == 0 { 0 } else { at.saturating_sub(entry.distance()) };
-            walk.wide = Some(at);
-            if let Some(found) = self.wide_entry(place)
-                && (walk.address ^ found.0) & !host_bits(found.1) == 0
-            {
-                return Some(found);
+    fn next_wide(&self, address: u32, many: usize) -> usize {
+        let top = (address >> 16) as u16;
+        let wide = self.wide.get(..many).unwrap_or_default();
+        let mut at = wide.partition_point(|entry| Wide(*entry).top() <= top);
+        while let Some(entry) = wide.get(at.wrapping_sub(1)).map(|entry| Wide(*entry)) {
+            if entry.holds(address) {
+                return at;
             }
+            at = entry.outwards(at);
         }
-        walk.wide = Some(0);
-        None
+        0
     }
 
     #[inline]
@@ -320,6 +340,30 @@ impl V4 {
             && self.entries().count() == self.len()
             && others.next().is_none()
     }
+}
+
+/// How many entries of a bucket are at most this one. Steps from where it would
+/// stand if the addresses were spread evenly, so that mostly one cache line is
+/// read, and no read waits for the one before as in a search by halves. That is
+/// left for a bucket in which the steps could be many.
+#[inline]
+fn rank(bucket: &[u32], last: u32) -> usize {
+    if bucket.len() > STEPS {
+        return bucket.partition_point(|entry| *entry <= last);
+    }
+    let share = u64::from(last).wrapping_mul(bucket.len() as u64) >> 32;
+    let mut at = share as usize;
+    while let Some(entry) = bucket.get(at)
+        && *entry <= last
+    {
+        at = at.wrapping_add(1);
+    }
+    while let Some(entry) = bucket.get(at.wrapping_sub(1))
+        && *entry > last
+    {
+        at = at.wrapping_sub(1);
+    }
+    at
 }
 
 /// Two sorted lists as one.

@@ -20,7 +20,7 @@ use crate::platform::Platform;
 use crate::policy::Gateway;
 use crate::stages::Mode;
 use crate::stages::identity::parse_address;
-use crate::stages::ip_filter::{BoundSets, IpDecision, IpFilterStage, Sets, Subject};
+use crate::stages::ip_filter::{BoundSets, IpDecision, IpFilterStage, IpVerdict, Sets, Subject};
 
 /// The most decisions that are told: the entry stages, and those of routes.
 const DECISIONS_LIMIT: usize = 100;
@@ -94,7 +94,8 @@ pub struct AddressDecision {
     /// The labels that rules give.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Evaluated, and not acted on.
+    /// Evaluated, and not acted on: the whole stage is in shadow, or this is
+    /// what its shadow rules would change.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
 }
@@ -172,38 +173,45 @@ fn decisions(gateway: &Gateway, sets: &Sets<'_>, address: IpAddr) -> Vec<Address
     let decide = |stage: &'static str, route: Option<&str>, filter: &IpFilterStage, given: &[String]| {
         let subject = Subject { address, network, metadata: RequestMetadata::default(), tags: given };
         let IpDecision { verdict, tags } = filter.decide(&subject, sets);
-        let refuses = verdict.unavailable || verdict.action.as_str() == "deny";
-        let guarded = guard.clone().filter(|_| refuses);
-        AddressDecision {
-            stage,
-            route: route.map(str::to_owned),
-            action: match (&guarded, verdict.unavailable) {
-                (Some(_), _) => "allow",
-                (None, true) => "unavailable",
-                (None, false) => verdict.action.as_str(),
-            },
-            because: match (&guarded, verdict.rule) {
-                (Some(_), _) => "guard_list",
-                (None, Some(_)) => "rule",
-                (None, None) => "default",
-            },
-            rule: verdict.rule.map(str::to_owned),
-            prefix: guarded.or_else(|| verdict.prefix.map(|prefix| prefix.to_string())),
-            address_set: verdict.address_set.map(str::to_owned),
-            tags: tags.into_iter().map(str::to_owned).collect(),
-            shadow: filter.mode() == Mode::Shadow,
-        }
+        let decision = |verdict: IpVerdict<'_>, tags: Vec<&str>, shadow: bool| {
+            let refuses = verdict.unavailable || verdict.action.as_str() == "deny";
+            let guarded = guard.clone().filter(|_| refuses);
+            AddressDecision {
+                stage,
+                route: route.map(str::to_owned),
+                action: match (&guarded, verdict.unavailable) {
+                    (Some(_), _) => "allow",
+                    (None, true) => "unavailable",
+                    (None, false) => verdict.action.as_str(),
+                },
+                because: match (&guarded, verdict.rule) {
+                    (Some(_), _) => "guard_list",
+                    (None, Some(_)) => "rule",
+                    (None, None) => "default",
+                },
+                rule: verdict.rule.map(str::to_owned),
+                prefix: guarded.or_else(|| verdict.prefix.map(|prefix| prefix.to_string())),
+                address_set: verdict.address_set.map(str::to_owned),
+                tags: tags.into_iter().map(str::to_owned).collect(),
+                shadow,
+            }
+        };
+        // What the shadow rules would change stands behind what is done.
+        let would = filter.decide_with_shadow(&subject, sets).filter(|would| would.verdict != verdict);
+        let done = decision(verdict, tags, filter.mode() == Mode::Shadow);
+        [Some(done), would.map(|would| decision(would.verdict, would.tags, true))]
     };
     let is_on = |filter: &&IpFilterStage| filter.mode() != Mode::Off;
     let entry = gateway.entry_ip_filter.as_ref().filter(is_on);
-    let entry = entry.map(|filter| decide("entry.ip_filter", None, filter, &[]));
+    let entry = entry.map(|filter| decide("entry.ip_filter", None, filter, &[])).into_iter().flatten();
+    let entry: Vec<AddressDecision> = entry.flatten().collect();
     let given: Vec<String> =
         entry.iter().filter(|entry| !entry.shadow).flat_map(|entry| entry.tags.clone()).collect();
     let routes = gateway.routes.iter().filter_map(|route| {
         let filter = route.ip_filter.as_ref().filter(is_on)?;
         Some(decide("ip_filter", Some(&route.id), filter, &given))
     });
-    entry.into_iter().chain(routes).take(DECISIONS_LIMIT).collect()
+    entry.into_iter().chain(routes.flatten().flatten()).take(DECISIONS_LIMIT).collect()
 }
 
 impl AddressReport {

@@ -18,7 +18,7 @@ use crate::exchange::{Answer, Edit, Head, Reply, list};
 use crate::platform::Platform;
 use crate::policy::decode::{self, Problems};
 use crate::policy::diff::{Change, diff};
-use crate::policy::manifest::MODULE_VERSION;
+use crate::policy::manifest::{Alert, MODULE_VERSION};
 use crate::policy::needs::least_module;
 use crate::policy::{DOCUMENT_LIMIT, compile};
 use crate::stages::respond;
@@ -60,6 +60,8 @@ pub(super) async fn call<P: Platform>(
         Call::RemoveSet => request.remove_set(segment, token).await,
         Call::RollbackSets => request.rollback_sets(token).await,
         Call::Address => request.address(segment).await,
+        Call::ImportSet => request.import_set(segment, token).await,
+        Call::RefreshSet => request.refresh_set(segment, token).await,
         Call::Bans => request.bans().await,
         Call::Ban => request.ban(token).await,
         Call::Unban => request.unban(token).await,
@@ -117,9 +119,12 @@ pub struct AdminHealth {
     /// Its place in the order of publications.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// Why it is degraded.
+    /// Why it is degraded, where the policy is the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What an operator should look at, as this isolate knows it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
     /// The control plane; missing where it did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<Status>,
@@ -283,6 +288,7 @@ impl<P: Platform> Request<'_, P> {
             revision: self.snapshot.revision.clone(),
             sequence: self.snapshot.sequence,
             reason: self.health.degraded.map(str::to_owned),
+            alerts: self.health.alerts.to_vec(),
             control,
         };
         Ok(Self::json(200, &health))

@@ -5,6 +5,7 @@ use http::Method;
 
 use super::problem::Refusal;
 use crate::control::message::Role;
+use crate::feeds::FormatName;
 
 /// The version's prefix.
 pub const PREFIX: &str = "/_weir/admin/v1";
@@ -46,6 +47,10 @@ pub enum Call {
     RollbackSets,
     /// Tells what is known of an address.
     Address,
+    /// Imports a list into a stored set.
+    ImportSet,
+    /// Fetches the feed of one.
+    RefreshSet,
     /// Lists bans.
     Bans,
     /// Bans networks.
@@ -69,6 +74,8 @@ pub enum Kind {
     Number,
     /// The name of a revision.
     Revision,
+    /// One of these.
+    Choice(&'static [&'static str]),
     /// A network; it may stand there several times.
     Networks,
 }
@@ -148,6 +155,50 @@ const MESSAGE: Parameter = Parameter {
     required: false,
 };
 
+/// The body of an import: a list of any type.
+pub const LIST: &str = "List";
+
+const FORMATS: [&str; 7] = {
+    let mut names = [""; 7];
+    let mut rest = FormatName::ALL.as_slice();
+    let mut place = names.as_mut_slice();
+    while let ([format, formats @ ..], [name, names @ ..]) = (rest, place) {
+        *name = format.as_str();
+        (rest, place) = (formats, names);
+    }
+    names
+};
+
+const fn parameter(name: &'static str, kind: Kind, description: &'static str) -> Parameter {
+    Parameter { name, description, kind, required: false }
+}
+
+const IMPORT_PARAMETERS: &[Parameter] = &[
+    parameter("format", Kind::Choice(&FORMATS), "How the list is written. Default: netset."),
+    parameter(
+        "column",
+        Kind::Text,
+        "The column of a csv: its number from 1, or its name in the first record.",
+    ),
+    parameter(
+        "host_bits",
+        Kind::Choice(&["refuse", "mask"]),
+        "What happens to a prefix with bits set behind its length. Default: refuse.",
+    ),
+    parameter(
+        "max_change",
+        Kind::Number,
+        "By how much the number of prefixes may change, in percent, 0 to 10000. Default: 50.",
+    ),
+    parameter("max_prefixes", Kind::Number, "The most prefixes, 1 to 2000000. Default: 1000000."),
+    parameter(
+        "allow_private",
+        Kind::Choice(&["true", "false"]),
+        "Whether private and special networks may be in it. Default: false.",
+    ),
+    MESSAGE,
+];
+
 const PLAIN: Endpoint = Endpoint {
     method: "GET",
     path: "",
@@ -165,7 +216,7 @@ const PLAIN: Endpoint = Endpoint {
 };
 
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 23] = [
+pub const ENDPOINTS: [Endpoint; 25] = [
     Endpoint {
         path: "/policy",
         call: Call::Policy,
@@ -373,6 +424,20 @@ pub const ENDPOINTS: [Endpoint; 23] = [
         ..PLAIN
     },
     Endpoint {
+        method: "PUT",
+        path: "/address-sets/{name}",
+        call: Call::ImportSet,
+        role: Role::Operator,
+        changes: true,
+        summary: "Imports a list, as it is published, into a stored set. What the query does not say is as the feed of \
+                  the active policy has it, else as a feed has it by default.",
+        parameters: IMPORT_PARAMETERS,
+        body: LIST,
+        answer: "ImportedSet",
+        refusals: &[Refusal::InvalidList, Refusal::StaleBase, Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
         path: "/bans",
         call: Call::Bans,
         summary: "The bans that hold now, by network.",
@@ -393,6 +458,24 @@ pub const ENDPOINTS: [Endpoint; 23] = [
         ],
         answer: "BanList",
         refusals: &[Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/address-sets/{name}/refresh",
+        call: Call::RefreshSet,
+        role: Role::Operator,
+        changes: true,
+        summary: "Fetches the list of a stored set from its feed now.",
+        answer: "ImportedSet",
+        refusals: &[
+            Refusal::NoSuchSet,
+            Refusal::NoFeed,
+            Refusal::FeedUnavailable,
+            Refusal::InvalidList,
+            Refusal::StaleBase,
+            Refusal::ControlUnavailable,
+        ],
         ..PLAIN
     },
     Endpoint {

@@ -17,8 +17,9 @@ use serde_json::{Map, Value, json};
 use super::address::AddressReport;
 use super::bans::BanRequest;
 use super::calls::{AdminHealth, Difference, RollbackRequest, Validated};
-use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, PREFIX, Parameter, Precondition};
+use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, LIST, PREFIX, Parameter, Precondition};
 use super::explain::ReplayCall;
+use super::import::ImportedSet;
 use super::limits::{LimitCall, LimitList, LimitReport};
 use super::problem::{Details, Refusal};
 use super::sets::{AddressSets, RollbackSetsRequest};
@@ -133,6 +134,8 @@ const fn operation_id(call: Call) -> &'static str {
         Call::ResetLimits => "resetLimits",
         Call::Unban => "unbanNetworks",
         Call::Address => "getAddress",
+        Call::ImportSet => "importAddressSet",
+        Call::RefreshSet => "refreshAddressSet",
     }
 }
 
@@ -171,7 +174,8 @@ fn operation(endpoint: &Endpoint, refused: &mut Map<String, Value>) -> Value {
         ("x-role".to_owned(), json!(role)),
     ]);
     if !endpoint.body.is_empty() {
-        let content = json!({"application/json": {"schema": reference(endpoint.body)}});
+        let kind = if endpoint.body == LIST { "*/*" } else { "application/json" };
+        let content = json!({kind: {"schema": reference(endpoint.body)}});
         operation.insert("requestBody".to_owned(), json!({"required": true, "content": content}));
     }
     Value::Object(operation)
@@ -198,6 +202,7 @@ fn parameter(parameter: &Parameter) -> Value {
         }
         Kind::Number => json!({"type": "integer", "minimum": 0}),
         Kind::Revision => json!({"type": "string", "pattern": "^r(0|[1-9][0-9]*)$"}),
+        Kind::Choice(names) => json!({"type": "string", "enum": names}),
     };
     json!({
         "name": parameter.name,
@@ -295,6 +300,7 @@ fn schemas() -> Map<String, Value> {
     add::<AddressSets>(&mut written);
     add::<AddressReport>(&mut written);
     add::<SetsAcknowledgement>(&mut written);
+    add::<ImportedSet>(&mut written);
     add::<BanList>(&mut written);
     add::<LimitList>(&mut written);
     add::<LimitReport>(&mut written);
@@ -303,6 +309,8 @@ fn schemas() -> Map<String, Value> {
     let document = json!({"type": "object", "description": "A JSON document."});
     let mut all =
         Map::from_iter([("Document".to_owned(), document), ("ExplainCall".to_owned(), explain.into())]);
+    let list = json!({"type": "string", "description": "A list, as it is published; at most 64 MiB."});
+    all.insert(LIST.to_owned(), list);
     all.extend(read.take_definitions(true));
     for (name, mut schema) in written.take_definitions(true) {
         if let Ok(schema) = <&mut Schema>::try_from(&mut schema) {

@@ -34,7 +34,7 @@ pub enum Refusal {
     InvalidBody,
     /// The body is too large.
     TooLarge,
-    /// The body is not JSON by its Content-Type.
+    /// The body is not of a kind that is read, by its fields.
     UnsupportedMediaType,
     /// A change that names no base.
     PreconditionRequired,
@@ -58,6 +58,12 @@ pub enum Refusal {
     NoSuchSet,
     /// There is no such generation of the stored sets any more.
     NoSuchGeneration,
+    /// A list may not take the place of the one before it.
+    InvalidList,
+    /// The active policy gives the set no feed.
+    NoFeed,
+    /// The server of a feed did not give a list.
+    FeedUnavailable,
     /// The guard list holds the network.
     Guarded,
     /// There is no such ban.
@@ -72,7 +78,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::NoSuchEndpoint,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -95,6 +101,9 @@ impl Refusal {
         Self::SetInUse,
         Self::NoSuchSet,
         Self::NoSuchGeneration,
+        Self::InvalidList,
+        Self::NoFeed,
+        Self::FeedUnavailable,
         Self::Guarded,
         Self::NoSuchBan,
         Self::TooManyBans,
@@ -128,6 +137,9 @@ impl Refusal {
             Self::SetInUse => "set-in-use",
             Self::NoSuchSet => "no-such-set",
             Self::NoSuchGeneration => "no-such-generation",
+            Self::InvalidList => "invalid-list",
+            Self::NoFeed => "no-feed",
+            Self::FeedUnavailable => "feed-unavailable",
             Self::Guarded => "guarded",
             Self::NoSuchBan => "no-such-ban",
             Self::TooManyBans => "too-many-bans",
@@ -151,13 +163,14 @@ impl Refusal {
             | Self::NoSuchCounter => 404,
             Self::MethodNotAllowed => 405,
             Self::SlowBody => 408,
-            Self::NeedsNewerModule | Self::SetInUse | Self::Guarded | Self::TooManyBans => 409,
+            Self::NeedsNewerModule | Self::SetInUse | Self::NoFeed | Self::Guarded | Self::TooManyBans => 409,
             Self::StaleBase => 412,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::InvalidPolicy => 422,
+            Self::InvalidPolicy | Self::InvalidList => 422,
             Self::PreconditionRequired => 428,
             Self::TooManyRejections => 429,
+            Self::FeedUnavailable => 502,
             Self::ControlUnavailable | Self::AssetsUnavailable | Self::CounterUnavailable => 503,
         }
     }
@@ -176,7 +189,7 @@ impl Refusal {
             Self::SlowBody => "The body did not come in time",
             Self::InvalidBody => "The body cannot be read",
             Self::TooLarge => "The body is too large",
-            Self::UnsupportedMediaType => "The body has to be application/json",
+            Self::UnsupportedMediaType => "The body is of a kind that is not read here",
             Self::PreconditionRequired => "The change names no base",
             Self::StaleBase => "The policy has changed meanwhile",
             Self::InvalidPolicy => "The policy document has problems",
@@ -188,6 +201,9 @@ impl Refusal {
             Self::SetInUse => "The active policy names this set",
             Self::NoSuchSet => "There is no such set",
             Self::NoSuchGeneration => "There is no such generation any more",
+            Self::InvalidList => "The list may not take the place of the one before",
+            Self::NoFeed => "The set has no feed",
+            Self::FeedUnavailable => "The feed gives no list",
             Self::Guarded => "The guard list holds this network",
             Self::NoSuchBan => "There is no such ban",
             Self::TooManyBans => "There is no room for more bans",
@@ -200,7 +216,13 @@ impl Refusal {
     /// the API having decided.
     #[must_use]
     pub const fn is_failure(self) -> bool {
-        matches!(self, Self::ControlUnavailable | Self::AssetsUnavailable | Self::CounterUnavailable)
+        matches!(
+            self,
+            Self::ControlUnavailable
+                | Self::AssetsUnavailable
+                | Self::FeedUnavailable
+                | Self::CounterUnavailable
+        )
     }
 }
 
@@ -226,6 +248,7 @@ struct More {
     active: Option<String>,
     needs: Option<String>,
     oldest: Option<String>,
+    list_reason: Option<&'static str>,
 }
 
 /// The body of a refusal (RFC 9457).
@@ -260,6 +283,9 @@ pub(super) struct Details<'a> {
     /// `needs-newer-module`: the oldest version seen in 24 hours.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<&'a str>,
+    /// `invalid-list`, `feed-unavailable`: the label of what is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    list_reason: Option<&'a str>,
 }
 
 impl Problem {
@@ -297,6 +323,21 @@ impl Problem {
         problem
     }
 
+    /// A list that may not be used: label and detail.
+    #[must_use]
+    pub fn list(reason: &'static str, detail: String) -> Self {
+        let mut problem = Self::new(Refusal::InvalidList).detail(detail);
+        problem.more.list_reason = Some(reason);
+        problem
+    }
+
+    /// A feed that gave no list: label and detail.
+    #[must_use]
+    pub fn unavailable_feed(reason: &'static str, detail: String) -> Self {
+        let cause = Some(format!("{reason}: {detail}"));
+        Self { refusal: Refusal::FeedUnavailable, cause, ..Self::list(reason, detail) }
+    }
+
     /// What the `Control` object said.
     #[must_use]
     pub fn refused(refused: Refused) -> Self {
@@ -330,7 +371,7 @@ impl Problem {
             cause: None,
             detail: detail.map(Cow::Owned),
             fields: Vec::new(),
-            more: Box::new(More { problems, base, active, needs, oldest }),
+            more: Box::new(More { problems, base, active, needs, oldest, list_reason: None }),
         }
     }
 
@@ -363,6 +404,7 @@ impl Problem {
             active: self.more.active.as_deref(),
             needs: self.more.needs.as_deref(),
             oldest: self.more.oldest.as_deref(),
+            list_reason: self.more.list_reason,
         };
         let mut answer = respond::problem_json(status, &details);
         answer.fields.extend(self.fields);

@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Request;
 use super::calls::{Done, read};
+use super::import::FeedReport;
 use super::problem::{Problem, Refusal};
 use super::tokens::Token;
 use crate::control::answer::PublicationState;
 use crate::control::change_sets::{Author, NotChanged, change_sets};
+use crate::control::feeds::FeedStates;
 use crate::control::message::Action;
 use crate::control::sets::{RollbackSets, SetsAcknowledgement, SetsStatus};
 use crate::platform::Platform;
@@ -54,6 +56,9 @@ pub struct AddressSet {
     pub source: String,
     /// Whether the active policy names it.
     pub in_use: bool,
+    /// The feed that the active policy gives it, and how that fares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed: Option<FeedReport>,
 }
 
 /// A generation that can come back.
@@ -93,6 +98,9 @@ impl<P: Platform> Request<'_, P> {
     pub(super) async fn address_sets(&self) -> Done<P> {
         let status: SetsStatus = self.control(&Action::Sets).await?;
         let SetsStatus { present, earlier, sequence, state, named } = status;
+        let feeds = &self.snapshot.gateway.feeds;
+        let states: FeedStates =
+            if feeds.is_empty() { FeedStates::default() } else { self.control(&Action::Feeds).await? };
         let sets: Vec<AddressSet> = present
             .sets
             .iter()
@@ -104,6 +112,7 @@ impl<P: Platform> Request<'_, P> {
                 v6: set.v6,
                 since: time_of(set.since),
                 source: set.source.clone(),
+                feed: feeds.get(&set.name).map(|feed| FeedReport::new(feed, states.of(&set.name))),
             })
             .collect();
         let answer = AddressSets {

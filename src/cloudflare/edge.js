@@ -33,6 +33,9 @@ class Exchange {
     this.held = [];
     this.bytes = undefined;
     this.parts = undefined;
+    // The body that is read piece by piece, and what of it has come too early.
+    this.reader = undefined;
+    this.rest = undefined;
     this.answer = undefined;
     this.resolve = undefined;
     this.reject = undefined;
@@ -81,6 +84,19 @@ export function serve(module, request, env, context) {
   });
   context.waitUntil(answered);
   return answered;
+}
+
+/** Does what is due by schedule: there is no request, and no answer. */
+export function runScheduled(module, env, context) {
+  const id = open(module, undefined, env, context);
+  const exchange = current;
+  if (module.beginScheduled(id)) return undefined;
+  const done = new Promise((resolve, reject) => {
+    exchange.resolve = resolve;
+    exchange.reject = reject;
+  });
+  context.waitUntil(done);
+  return done;
 }
 
 /** Refreshes the policy beside the current exchange. */
@@ -224,11 +240,26 @@ export function requestField(name) {
   }
 }
 
-/** Country, continent and ASN, one a line; nothing where the platform says nothing. */
+/**
+ * What the platform says about the request, as `RequestMetadata::parse` reads
+ * it: a line for each part, empty where it says nothing.
+ */
 export function requestMetadata() {
   const { cf } = current.request;
   if (!cf) return undefined;
-  return `${cf.country ?? ""}\n${cf.continent ?? ""}\n${cf.asn ?? ""}`;
+  const { country, continent, asn, tlsVersion, tlsCipher, verifiedBotCategory } = cf;
+  const { score, verifiedBot } = cf.botManagement ?? {};
+  const parts = [
+    country,
+    continent,
+    asn,
+    tlsVersion,
+    tlsCipher,
+    score,
+    verifiedBot,
+    verifiedBotCategory,
+  ];
+  return parts.map((part) => part ?? "").join("\n");
 }
 
 /** One field of a response. */
@@ -549,6 +580,10 @@ async function readAll(reader, announced, limit) {
     size += value.byteLength;
     chunks.push(value);
   }
+  return joined(chunks, size);
+}
+
+function joined(chunks, size) {
   const whole = new Uint8Array(size);
   let at = 0;
   for (const chunk of chunks) {
@@ -583,4 +618,88 @@ async function post(stub, body) {
   const text = await response.text();
   if (response.status !== 200) throw new Error(`status ${response.status}`);
   return text;
+}
+
+/** From now on the request's body is the one that is read by pieces. */
+export function openBody() {
+  current.reader = current.request.body?.getReader();
+  current.rest = undefined;
+}
+
+/**
+ * Reads the next bytes of the body that was opened, at most `limit`, which
+ * `bytes` then gives; nothing at the end. Whatever has come by then is joined:
+ * a crossing for each chunk of the runtime's would cost more than reading it.
+ */
+export function nextPiece(limit, deadline) {
+  const exchange = current;
+  wait(
+    piece(exchange, limit),
+    deadline,
+    (bytes) => {
+      if (bytes === null) return undefined;
+      exchange.bytes = bytes;
+      return "";
+    },
+    // A sender that is too slow holds no memory and no connection.
+    { abandon: () => letGo(exchange) },
+  );
+}
+
+async function piece(exchange, limit) {
+  const chunks = [];
+  let size = 0;
+  while (size < limit && exchange.reader !== undefined) {
+    if (exchange.rest === undefined) {
+      const { done, value } = await exchange.reader.read();
+      if (done) {
+        exchange.reader = undefined;
+        break;
+      }
+      exchange.rest = value;
+    }
+    const part = exchange.rest.subarray(0, limit - size);
+    exchange.rest =
+      part.length < exchange.rest.length ? exchange.rest.subarray(part.length) : undefined;
+    size += part.length;
+    chunks.push(part);
+  }
+  return size === 0 ? null : joined(chunks, size);
+}
+
+/** Lets go of what has not been read of the body that was opened. */
+export function stopReading() {
+  letGo(current);
+}
+
+function letGo(exchange) {
+  exchange.reader?.cancel().catch(() => {});
+  exchange.reader = undefined;
+  exchange.rest = undefined;
+}
+
+/**
+ * Asks the server of a feed. `text` is the URL and the fields, "name:value", a
+ * line each. Resumes with status, Location, ETag and Last-Modified, a line
+ * each; the body is the one that is read by pieces then, decoded.
+ */
+export function openFeed(text, deadline) {
+  const [url, ...lines] = text.split("\n");
+  const headers = lines.map((line) => {
+    const colon = line.indexOf(":");
+    return [line.slice(0, colon), line.slice(colon + 1)];
+  });
+  const abort = new AbortController();
+  const { signal } = abort;
+  wait(
+    fetch(url, { headers, redirect: "manual", cf: NO_PLATFORM_CACHE, signal }),
+    deadline,
+    ({ status, headers, body }, exchange) => {
+      exchange.reader = body?.getReader();
+      exchange.rest = undefined;
+      const field = (name) => headers.get(name) ?? "";
+      return [status, field("location"), field("etag"), field("last-modified")].join("\n");
+    },
+    { abandon: () => abort.abort(), discard: (response) => response.body?.cancel() },
+  );
 }

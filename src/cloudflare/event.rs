@@ -1,4 +1,5 @@
-//! The fetch event: which policy, the journey, the answer, the record.
+//! The fetch event: which policy, the journey, the answer, the record. And
+//! the scheduled event: which feeds are due.
 //!
 //! It is no `#[event(fetch)]`: that one makes a future, a promise and three
 //! closures for every request, hands request, environment and context over
@@ -19,6 +20,7 @@ use super::task;
 use crate::control::client;
 use crate::error::{Dependency, Reason, Reject};
 use crate::exchange::{Answer, Edit, Head, Reply};
+use crate::feeds::run;
 use crate::gateway::bans::report_offences;
 use crate::gateway::settle::settle;
 use crate::gateway::{self, Acting};
@@ -56,6 +58,24 @@ pub fn begin_refresh(id: u32) -> bool {
             }
         }),
     )
+}
+
+/// Begins what is due by schedule; `true` when it is over.
+#[wasm_bindgen(js_name = beginScheduled)]
+#[must_use]
+pub fn begin_scheduled(id: u32) -> bool {
+    task::run(id, Box::pin(scheduled()))
+}
+
+async fn scheduled() {
+    let state = IsolateState::of();
+    // This isolate may have sat idle: what is fetched is what the newest
+    // policy says.
+    let line = refresh(&KvPolicyStore, &Edge, &state.fallback, &state.holder, now, FIRST_READ).await;
+    line.iter().for_each(|line| warn(line));
+    let snapshot = state.holder.borrow().acting(now());
+    let Some(snapshot) = snapshot else { return };
+    run::scheduled(&Edge, &snapshot).await.iter().for_each(|line| glue::warn(line));
 }
 
 /// Begins to report offences; `true` when it is over.
@@ -118,6 +138,7 @@ async fn answer() {
     if state.log_level.admits(&record) {
         glue::log(&record.line());
     }
+    state.isolate.notes.take().iter().for_each(|note| glue::warn(note));
     // Only after the response: none of these may hold it up.
     if state.isolate.takes_on_reports(now()) {
         glue::report_later();

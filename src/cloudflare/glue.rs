@@ -37,8 +37,8 @@ extern "C" {
     #[wasm_bindgen(js_name = requestField)]
     pub fn request_field(name: &str) -> Option<String>;
 
-    /// Country, continent and ASN of the request, one a line, where the
-    /// platform knows them.
+    /// What the platform says about the request, as `RequestMetadata::parse`
+    /// reads it.
     #[wasm_bindgen(js_name = requestMetadata)]
     pub fn request_metadata() -> Option<String>;
 
@@ -135,6 +135,23 @@ extern "C" {
     /// Sends a message to an object; to be waited for.
     #[wasm_bindgen(catch)]
     pub fn ask(binding: &str, name: &str, message: &str, deadline: u32) -> Result<(), JsValue>;
+
+    /// From now on the request's body is the one that is read by pieces.
+    #[wasm_bindgen(js_name = openBody, catch)]
+    pub fn open_body() -> Result<(), JsValue>;
+
+    /// Reads the next piece; to be waited for, then [`bytes`]. Nothing at the
+    /// end.
+    #[wasm_bindgen(js_name = nextPiece)]
+    pub fn next_piece(limit: u32, deadline: u32);
+
+    /// Lets go of the body that is read by pieces.
+    #[wasm_bindgen(js_name = stopReading)]
+    pub fn stop_reading();
+
+    /// Asks the server of a feed; to be waited for.
+    #[wasm_bindgen(js_name = openFeed, catch)]
+    pub fn open_feed(text: &str, deadline: u32) -> Result<(), JsValue>;
 
     /// Starts a refresh of the policy beside the exchange.
     #[wasm_bindgen(js_name = refreshLater)]

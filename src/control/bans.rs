@@ -14,33 +14,34 @@
 //! 6. Every ban and every lifting by a person stands in the audit log; those
 //!    of triggers stand in the list alone.
 
+mod collect;
+mod message;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::rc::Rc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::collect::collect;
+pub use self::collect::{BANS, BansState, COLLECT_EVERY};
+pub use self::message::{
+    BanList, BanOrder, BansAcknowledgement, BansPage, BansReport, BansTaken, ListedBan, OrderedBan,
+    ReportedBan, UnbanOrder, report_of,
+};
 use super::answer::{AuditEntry, AuditOutcome, PublicationState, Refusal, Refused};
-use super::message::{Action, NAME_LIMIT, NOTE_LIMIT, PAGE_LIMIT, Role, encode_request};
+use super::message::{NAME_LIMIT, NOTE_LIMIT, PAGE_LIMIT, Role};
 use super::plane::{PUBLISH_AFTER, Plane, document, may_change, row};
 use super::publication::{Step, next_step};
-use super::state::{Modules, State, lost, stored};
+use super::state::{lost, stored};
 use crate::addresses::{AddressIndex, SetId};
 use crate::error::{PlatformError, clip};
 use crate::platform::{BanKind, BanRow, ControlStore, Table, Write};
-use crate::policy::manifest::{BansRef, sha256_hex};
-use crate::stages::bans::limiter::{BATCH_LIMIT, Unreported};
-use crate::stages::bans::set::{Entry, LIFTED_LIMIT, Lifted, encode_text};
+use crate::stages::bans::limiter::BATCH_LIMIT;
+use crate::stages::bans::set::LIFTED_LIMIT;
 use crate::stages::bans::{BANS_LIMIT, MANUAL, is_bannable, is_guarded, whole_seconds};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::Timestamp;
-
-/// The name of the value that holds what is known of the collected set.
-pub const BANS: &str = "bans";
-
-/// The least time between two collections for triggers.
-pub const COLLECT_EVERY: Duration = Duration::from_secs(5);
 
 /// The most bans, or networks, of one message of a person's.
 pub const ORDER_LIMIT: usize = 1_000;
@@ -48,172 +49,21 @@ pub const ORDER_LIMIT: usize = 1_000;
 /// The longest ban of a person's.
 pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
-/// What is known of the collected set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The name of the value that holds the guard list.
+const GUARD: &str = "guard";
+
+/// The guard list of a revision.
+#[derive(Serialize, Deserialize)]
+struct Guard {
+    revision: u64,
+    networks: Vec<String>,
+}
+
+/// As much of a document as holds it.
+#[derive(Default, Deserialize)]
 #[serde(default)]
-pub struct BansState {
-    /// Grows with every set that differs from the one before; 0 before the
-    /// first.
-    pub generation: u64,
-    /// The hash of the set's text.
-    pub set: Option<String>,
-    /// When it was collected.
-    pub collected: Option<Timestamp>,
-}
-
-impl BansState {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// The storage failed, or holds something else.
-    pub fn load(store: &impl ControlStore) -> Result<Self, PlatformError> {
-        Ok(store.value(BANS)?.map(|text| stored(&text)).transpose()?.unwrap_or_default())
-    }
-
-    fn write(&self) -> Write {
-        Write::Value(BANS, row(self))
-    }
-
-    /// What a manifest says of the bans; nothing before the first.
-    ///
-    /// # Errors
-    /// The storage failed.
-    pub fn reference(&self, store: &impl ControlStore) -> Result<Option<BansRef>, PlatformError> {
-        let Some(hash) = &self.set else { return Ok(None) };
-        let set = document(store, hash)?;
-        Ok(Some(BansRef { generation: self.generation, set }))
-    }
-}
-
-/// A ban of a person's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderedBan {
-    /// The network.
-    pub network: String,
-    /// Its end, in milliseconds since 1970; or `duration`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<u64>,
-    /// How long it is, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duration: Option<u64>,
-    /// Why.
-    #[serde(default)]
-    pub reason: String,
-}
-
-/// `ban`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BanOrder {
-    /// At most [`ORDER_LIMIT`].
-    pub bans: Vec<OrderedBan>,
-    /// Who.
-    pub author: String,
-    /// What the author may do.
-    pub role: Role,
-}
-
-/// `unban`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnbanOrder {
-    /// Exactly these; at most [`ORDER_LIMIT`].
-    pub networks: Vec<String>,
-    /// Why.
-    #[serde(default)]
-    pub message: String,
-    /// Who.
-    pub author: String,
-    /// What the author may do.
-    pub role: Role,
-}
-
-/// `bans`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BansPage {
-    /// Only those that hold this address.
-    #[serde(default)]
-    pub address: Option<String>,
-    /// Only those behind this network.
-    #[serde(default)]
-    pub after: Option<String>,
-    /// At most so many, 1 to [`PAGE_LIMIT`]; what lies outside is clipped.
-    #[serde(default)]
-    pub limit: Option<u64>,
-}
-
-/// A ban of a trigger's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReportedBan {
-    /// The network.
-    pub network: String,
-    /// When it was made, in milliseconds since 1970.
-    pub since: u64,
-    /// Its end.
-    pub until: u64,
-    /// The trigger.
-    pub cause: String,
-    /// How many the trigger has made in a row.
-    pub count: u32,
-}
-
-/// `report-bans`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BansReport {
-    /// At most [`BATCH_LIMIT`].
-    pub bans: Vec<ReportedBan>,
-}
-
-/// The answer to `report-bans`: the others are taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BansTaken {
-    /// The networks that are not banned: guarded, or lifted since.
-    pub dropped: Vec<String>,
-}
-
-/// The answer to `ban` and `unban`: they are durable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct BansAcknowledgement {
-    /// The generation of the bans that has the change.
-    pub generation: u64,
-    /// The sequence of the publication that carries it; 0 where there is no
-    /// policy to publish yet.
-    pub sequence: u64,
-    /// Whether the policy store has it.
-    pub state: PublicationState,
-    /// The networks, as they are banned or were.
-    pub networks: Vec<String>,
-}
-
-/// A ban in the list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Ban"))]
-pub struct ListedBan {
-    /// The network.
-    pub network: String,
-    /// Its end, as in RFC 3339.
-    pub until: String,
-    /// When it was made.
-    pub since: String,
-    /// Why.
-    pub reason: String,
-    /// Who made it: the name of a person, or `trigger` and its id.
-    pub by: String,
-    /// Triggers: how many bans in a row it has made, this one among them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub count: Option<u32>,
-}
-
-/// The answer to `bans`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct BanList {
-    /// IPv4 first, then by address and length.
-    pub bans: Vec<ListedBan>,
-    /// Whether there are more behind the last one.
-    pub more: bool,
-    /// How many bans there are in all.
-    pub total: usize,
+struct Guarded {
+    guard_list: Vec<Prefix>,
 }
 
 /// Everything about a ban, as it is stored.
@@ -260,19 +110,6 @@ impl Known {
     }
 }
 
-/// The text of a message that reports bans.
-#[must_use]
-pub fn report_of(batch: &[Unreported]) -> String {
-    let bans = batch.iter().map(|Unreported { ban, count }| ReportedBan {
-        network: ban.network.to_string(),
-        since: ban.since.millis(),
-        until: ban.until.millis(),
-        cause: ban.cause.to_string(),
-        count: *count,
-    });
-    encode_request(&Action::ReportBans(BansReport { bans: bans.collect() }))
-}
-
 /// A network as a key that sorts: IPv4 first, then by address and length.
 #[must_use]
 pub fn key_of(network: Prefix) -> String {
@@ -291,63 +128,6 @@ pub fn network_of(key: &str) -> Option<Prefix> {
         _ => Ipv6Addr::from_bits(u128::from_str_radix(address, 16).ok()?).into(),
     };
     Prefix::new(address, length.parse().ok()?)
-}
-
-/// What was collected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Collected {
-    pub(super) generation: u64,
-    pub(super) sequence: u64,
-}
-
-/// Collects the bans for the manifest, and lets them be published where they
-/// are others than before.
-///
-/// # Errors
-/// The storage failed: it is collected again.
-pub(super) fn collect(store: &impl ControlStore, now: Timestamp) -> Result<Collected, PlatformError> {
-    let (state, modules) = (State::load(store)?, Modules::load(store)?);
-    let mut plane = Plane { store, now, state, modules, writes: Vec::new() };
-    let before = BansState::load(store)?;
-    let mut after = BansState { collected: Some(now), ..before.clone() };
-    plane.state.collect = None;
-    let (bans, lifted) = read_all(&store.all_bans(now)?)?;
-    let nothing_yet = before.set.is_none() && bans.is_empty() && lifted.is_empty();
-    let text = encode_text(bans, lifted);
-    let hash = sha256_hex(text.as_bytes());
-    let mut sequence = plane.state.sequence;
-    if !nothing_yet && before.set.as_ref() != Some(&hash) {
-        after.generation = before.generation.saturating_add(1);
-        plane.writes.push(Write::Object(hash.clone(), text.into_bytes()));
-        plane.writes.extend(before.set.map(Write::Forget));
-        after.set = Some(hash);
-        sequence = plane.publish_anew();
-    }
-    let writes = [Write::SweepBans(now), after.write(), plane.state.write()];
-    plane.writes.extend(writes);
-    store.apply(plane.writes)?;
-    Ok(Collected { generation: after.generation, sequence })
-}
-
-fn read_all(lines: &str) -> Result<(Vec<Entry>, Vec<Lifted>), PlatformError> {
-    let (mut bans, mut lifted) = (Vec::new(), Vec::new());
-    // A cause is one of few: each is held once.
-    let mut causes: BTreeMap<&str, Rc<str>> = BTreeMap::new();
-    let seconds = |text: &str| text.parse().ok().map(|millis| Timestamp::from_millis(millis).seconds());
-    for line in lines.lines() {
-        let mut words = line.split(' ');
-        let mut word = || words.next().ok_or_else(|| lost("a part of a ban"));
-        let (key, until, cause, time) = (word()?, word()?, word()?, word()?);
-        let network = network_of(key).ok_or_else(|| lost("the network of a ban"))?;
-        if let Some(time) = seconds(time) {
-            lifted.push((network, time));
-            continue;
-        }
-        let cause = Rc::clone(causes.entry(cause).or_insert_with_key(|cause| (*cause).into()));
-        let until = seconds(until).ok_or_else(|| lost("the end of a ban"))?;
-        bans.push(Entry { network, until, cause });
-    }
-    Ok((bans, lifted))
 }
 
 impl<S: ControlStore> Plane<'_, S> {
@@ -637,10 +417,11 @@ impl<S: ControlStore> Plane<'_, S> {
             return Ok(());
         }
         self.writes.push(Write::SweepBans(self.now));
-        let automatic = self.store.ban_count(BanKind::Automatic, self.now)?;
-        let people = self.store.ban_count(BanKind::Manual, self.now)?;
+        let mut state = BansState::load(self.store)?;
         let more = made.values().filter(|(_, is_new)| *is_new).count();
-        let over = automatic.saturating_add(people).saturating_add(more).saturating_sub(BANS_LIMIT);
+        let then = state.automatic.saturating_add(more);
+        let over = then.saturating_add(state.people).saturating_sub(BANS_LIMIT);
+        state.automatic = then.saturating_sub(over);
         // Of those that are there and those that come, the earliest ends go.
         let mut ends: Vec<(u64, Option<Prefix>, String)> = Vec::new();
         if over > 0 {
@@ -669,10 +450,10 @@ impl<S: ControlStore> Plane<'_, S> {
         for (network, (known, _)) in made {
             self.writes.push(known.write(network));
         }
-        let collected = BansState::load(self.store)?.collected;
-        let free = collected.map_or(self.now, |collected| collected.after(COLLECT_EVERY));
+        let free = state.collected.map_or(self.now, |collected| collected.after(COLLECT_EVERY));
         // A clock that went back must not put it off.
         let due = free.max(self.now).min(self.now.after(COLLECT_EVERY));
+        self.writes.push(state.write());
         self.state.collect = Some(self.state.collect.unwrap_or(due).min(due));
         self.writes.push(self.state.write());
         let wake = match next_step(&self.state, self.now) {
@@ -689,19 +470,27 @@ impl<S: ControlStore> Plane<'_, S> {
         self.store.ban(&key_of(network))?.map(|text| stored(&text)).transpose()
     }
 
-    /// The guard list of the active policy.
-    fn guard(&self) -> Result<AddressIndex, PlatformError> {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Guarded {
-            guard_list: Vec<Prefix>,
-        }
+    /// The guard list of the active policy. It is kept beside the document,
+    /// which may be long, and is not read for every report.
+    fn guard(&mut self) -> Result<AddressIndex, PlatformError> {
         if self.state.active == 0 {
             return Ok(AddressIndex::default());
         }
-        let active = self.stored_revision(self.state.active)?.ok_or_else(|| lost("the active revision"))?;
-        // What is active was accepted, so it parses.
-        let Guarded { guard_list } = stored(&document(self.store, &active.hash)?)?;
-        Ok(AddressIndex::build(guard_list.into_iter().map(|prefix| (prefix, SetId(0)))))
+        let known: Option<Guard> = self.store.value(GUARD)?.map(|text| stored(&text)).transpose()?;
+        let guard = match known.filter(|guard| guard.revision == self.state.active) {
+            Some(guard) => guard,
+            None => {
+                let active =
+                    self.stored_revision(self.state.active)?.ok_or_else(|| lost("the active revision"))?;
+                // What is active was accepted, so it parses.
+                let Guarded { guard_list } = stored(&document(self.store, &active.hash)?)?;
+                let networks = guard_list.iter().map(Prefix::to_string).collect();
+                let guard = Guard { revision: self.state.active, networks };
+                self.writes.push(Write::Value(GUARD, row(&guard)));
+                guard
+            }
+        };
+        let networks = guard.networks.iter().filter_map(|network| network.parse().ok());
+        Ok(AddressIndex::build(networks.map(|network: Prefix| (network, SetId(0)))))
     }
 }

@@ -88,7 +88,9 @@ fn assemble(generation: u64, parts: &[Vec<u8>]) -> Result<StoredSets, String> {
     if parts.is_empty() {
         return Ok(StoredSets { generation, ..StoredSets::default() });
     }
-    decode(parts.iter().map(Vec::as_slice)).map_err(|damage| damage.to_string())
+    let sets = decode(parts.iter().map(Vec::as_slice)).map_err(|damage| damage.to_string())?;
+    // After a rollback it is an older binary under a new number.
+    Ok(StoredSets { generation, ..sets })
 }
 
 /// Changes the sets: `edit` is given the present ones and what is known of

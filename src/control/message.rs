@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Refusal, Refused};
 use super::bans::{BanOrder, BansPage, BansReport, UnbanOrder};
+use super::feeds::FeedResults;
 use super::sets::{PutPart, RollbackSets, SetSets};
 use crate::policy::manifest::MODULE_VERSION;
 
@@ -122,6 +123,10 @@ pub enum Action {
     SetSets(SetSets),
     /// An earlier generation again.
     RollbackSets(RollbackSets),
+    /// What is known of feeds.
+    Feeds,
+    /// What became of feeds.
+    FeedResults(FeedResults),
     /// Bans networks.
     Ban(BanOrder),
     /// Lifts bans.
@@ -303,6 +308,8 @@ pub fn decode_request(text: &str, protocol: u32) -> Result<Request, Box<Refused>
         "sets" if protocol >= 3 => Action::Sets,
         "set-sets" if protocol >= 3 => Action::SetSets(object(text)?),
         "rollback-sets" if protocol >= 3 => Action::RollbackSets(object(text)?),
+        "feeds" if protocol >= 3 => Action::Feeds,
+        "feed-results" if protocol >= 3 => Action::FeedResults(object(text)?),
         _ => return Err(Refused::new(Refusal::NoSuchAction).into()),
     };
     Ok(Request { version: envelope.version.min(protocol), module: envelope.module, action })

@@ -24,6 +24,7 @@ use super::answer::{
 };
 use super::bans::{BansAcknowledgement, BansState, collect};
 use super::change::{Change, can_read};
+use super::feeds::FeedStates;
 use super::message::{
     Action, NAME_LIMIT, NOTE_LIMIT, Note, PAGE_LIMIT, PROTOCOL, Request, Role, decode_request, revision_name,
     revision_number,
@@ -161,6 +162,8 @@ pub fn decide(
         Action::Sets => text(encode_answer(version, Ok(plane.sets()?))),
         Action::SetSets(set) => plane.set_sets(set)?.map_or_else(refuse(version), Answer::Sets),
         Action::RollbackSets(to) => plane.rollback_sets(to)?.map_or_else(refuse(version), Answer::Sets),
+        Action::Feeds => text(encode_answer(version, Ok(FeedStates::load(store)?))),
+        Action::FeedResults(results) => text(encode_answer(version, Ok(plane.note_feeds(&results)?))),
         Action::Ban(ban) => plane.ban(ban)?.map_or_else(refuse(version), Answer::Bans),
         Action::Unban(unban) => plane.unban(unban)?.map_or_else(refuse(version), Answer::Bans),
         Action::Bans(page) => text(encode_answer(version, Ok(plane.bans(&page)?))),

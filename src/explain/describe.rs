@@ -6,13 +6,13 @@ use super::explanation::{
     Choice, EditText, Hop, KeyText, Limit, ListOrigin, PassedOver, QuotaText, RequestId, Sent, Stage, State,
     Stored, Weight, Who, Would,
 };
-use crate::exchange::{Edit, Head, PlainHead, list};
+use crate::exchange::{Edit, Head, PlainHead};
 use crate::policy::Gateway;
 use crate::stages::Mode;
 use crate::stages::cache::ask::Ask;
 use crate::stages::cache::{CacheStage, REQUEST_FIELDS, plan};
 use crate::stages::canary::{self, CanaryStage};
-use crate::stages::identity::{Identity, IdentityStage, forwarded_for, parse_node};
+use crate::stages::identity::{ChainState, Identity, IdentityStage, parse_node};
 use crate::stages::ip_filter::{IpDecision, IpFilterStage, IpVerdict, Sets};
 use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::key::Subject;
@@ -26,9 +26,6 @@ const VALUE_LIMIT: usize = 256;
 
 /// The most routes that are named as passed over.
 const PASSED_OVER_LIMIT: usize = 5;
-
-/// The most hops that are named.
-const HOPS_LIMIT: usize = 32;
 
 /// Whether a field carries credentials: its value is for nobody's eyes.
 fn is_sensitive(name: &HeaderName) -> bool {
@@ -58,12 +55,15 @@ fn shown(name: &HeaderName, value: &str) -> String {
 
 pub(super) fn who(stage: &IdentityStage, identity: &Identity, head: &PlainHead) -> Who {
     let chain = stage.chain_field();
-    let chain_text = head.field(&chain).filter(|_| identity.trusted_peer);
-    let (source, field) = match (&chain_text, head.field(&stage.peer_field)) {
-        (Some(_), _) => ("chain", Some(chain.to_string())),
-        (None, Some(_)) => ("peer", Some(stage.peer_field.to_string())),
-        (None, None) => ("on_missing", None),
+    let peer_source = || match head.field(&stage.peer_field) {
+        Some(_) => ("peer", Some(stage.peer_field.to_string())),
+        None => ("on_missing", None),
     };
+    let (source, field) = match identity.chain {
+        ChainState::Walked => ("chain", Some(chain.to_string())),
+        ChainState::NotRead | ChainState::Short | ChainState::Garbled => peer_source(),
+    };
+    let chain_text = head.field(&chain).filter(|_| identity.chain != ChainState::NotRead);
     // Kept where identity kept it: what is not made of this request's bits.
     let kept = identity.trusted_peer
         && head.field(&stage.request_id_field).is_some_and(|id| id == identity.request_id.as_str());
@@ -72,7 +72,9 @@ pub(super) fn who(stage: &IdentityStage, identity: &Identity, head: &PlainHead) 
         network: identity.network.to_string(),
         source,
         field,
+        chain: identity.chain.as_str(),
         hops: chain_text.map(|text| hops(stage, identity, &text)).unwrap_or_default(),
+        platform: head.metadata,
         request_id: RequestId {
             verdict: if kept { "kept" } else { "new" },
             field: stage.request_id_field.to_string(),
@@ -84,20 +86,12 @@ pub(super) fn who(stage: &IdentityStage, identity: &Identity, head: &PlainHead) 
 
 /// The chain from the peer to the client.
 fn hops(stage: &IdentityStage, identity: &Identity, field: &str) -> Vec<Hop> {
-    let nodes: Vec<String> = if stage.chain_field() == http::header::FORWARDED {
-        forwarded_for(field).unwrap_or_default().into_iter().map(std::borrow::Cow::into_owned).collect()
-    } else {
-        list(field).map(str::to_owned).collect()
-    };
-    let mut hops = vec![Hop { address: identity.peer.to_string(), trusted: true }];
-    for address in nodes.iter().rev().map_while(|node| parse_node(node)).take(HOPS_LIMIT) {
-        let trusted = stage.is_trusted(address);
-        hops.push(Hop { address: address.to_string(), trusted });
-        if !trusted {
-            break;
-        }
-    }
-    hops
+    let peer = Hop { address: identity.peer.to_string(), trusted: identity.trusted_peer };
+    let walked = stage.hops(field).into_iter().map(|(node, trusted)| {
+        let name = || crate::error::clip(&node, VALUE_LIMIT).to_owned();
+        Hop { address: parse_node(&node).map_or_else(name, |address| address.to_string()), trusted }
+    });
+    std::iter::once(peer).chain(walked).collect()
 }
 
 pub(super) fn filter(

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::exchange::RequestMetadata;
 use crate::stages::rate_limit::algorithm::Decision;
 
 /// What would become of a request, and why.
@@ -192,9 +193,15 @@ pub struct Who {
     /// The field that gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// What became of the chain: `not-read` (the peer is none of our hops),
+    /// `walked`, or `short` or `garbled`, where the peer was taken.
+    pub chain: &'static str,
     /// The chain as it was walked, from the peer on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hops: Vec<Hop>,
+    /// What the platform says about the request, as far as it was described.
+    #[serde(skip_serializing_if = "RequestMetadata::is_empty")]
+    pub platform: RequestMetadata,
     /// The request id.
     pub request_id: RequestId,
     /// Whether the client's trace is continued.
@@ -205,7 +212,7 @@ pub struct Who {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hop {
-    /// The address.
+    /// The address, or what stands in its place.
     pub address: String,
     /// Whether it is one of our own hops.
     pub trusted: bool,
@@ -230,7 +237,8 @@ pub struct RequestId {
 pub struct Limit {
     /// Its id.
     pub rule: String,
-    /// `allow`, `refuse`, `unknown`, or `not-reached` behind a refusal.
+    /// `allow`, `refuse`, `unknown`, `banned` where the counter knows of a ban
+    /// that has not come here yet, or `not-reached` behind a refusal.
     pub verdict: &'static str,
     /// Counted and logged, never acted on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

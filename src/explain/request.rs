@@ -7,7 +7,9 @@ use http::header::{HOST, HeaderName};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::error::Problem;
-use crate::exchange::{Code, PlainHead, RequestMetadata, is_token, join_lines, trim};
+use crate::exchange::{
+    BotScore, Code, Label, PlainHead, RequestMetadata, TlsVersion, is_token, join_lines, trim,
+};
 use crate::policy::decode::{Problems, decode, parse};
 use crate::policy::units::Address;
 use crate::stages::identity::IdentityStage;
@@ -59,6 +61,23 @@ pub struct ExplainRequest {
     /// The number of its autonomous system. Default unknown.
     #[serde(default)]
     pub asn: Option<u32>,
+    /// The version of TLS that it would speak. Default unknown.
+    #[serde(default)]
+    pub tls_version: Option<TlsVersion>,
+    /// The cipher suite, by the platform's name. Default unknown.
+    #[serde(default)]
+    pub tls_cipher: Option<Label>,
+    /// The score of the platform's bot management, 1 (a bot) to 99 (a human).
+    /// Default unknown.
+    #[serde(default)]
+    pub bot_score: Option<BotScore>,
+    /// Whether the platform would know it for a bot that says who it is.
+    /// Default unknown.
+    #[serde(default)]
+    pub verified_bot: Option<bool>,
+    /// What kind of such a bot, by the platform's name. Default unknown.
+    #[serde(default)]
+    pub verified_bot_category: Option<Label>,
     /// Header lines: an object, or a list of `[name, value]`. At most 128
     /// lines and 64 KiB. Default none but `Host`, which is the URL's.
     #[serde(default)]
@@ -109,6 +128,11 @@ impl ExplainRequest {
             country: None,
             continent: None,
             asn: None,
+            tls_version: None,
+            tls_cipher: None,
+            bot_score: None,
+            verified_bot: None,
+            verified_bot_category: None,
             headers: Lines::default(),
         }
     }
@@ -131,7 +155,16 @@ impl ExplainRequest {
             fields.retain(|(name, _)| *name != stage.peer_field);
             fields.push((stage.peer_field.clone(), client.0.to_string()));
         }
-        let metadata = RequestMetadata { country: self.country, continent: self.continent, asn: self.asn };
+        let metadata = RequestMetadata {
+            country: self.country,
+            continent: self.continent,
+            asn: self.asn,
+            tls_version: self.tls_version,
+            tls_cipher: self.tls_cipher,
+            bot_score: self.bot_score,
+            verified_bot: self.verified_bot,
+            verified_bot_category: self.verified_bot_category,
+        };
         PlainHead { method: self.method.clone(), url, fields, metadata }
     }
 }

@@ -63,7 +63,8 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
             self.push(stage);
             return Ok(Outcome::Answered);
         }
-        let health = control::Health { available: true, degraded: None, revision: self.context.revision };
+        let health =
+            control::Health { available: true, degraded: None, revision: self.context.revision, alerts: &[] };
         match control::answer(self.head.method(), &target.path, &health, false) {
             Ok(answer) => {
                 self.explanation.status = Some(answer.status);

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::explanation::{Choice, Explanation, KeyText, Limit, Sent, Stage, State, Stored, Who};
 use crate::error::printable;
+use crate::exchange::RequestMetadata;
 
 impl Explanation {
     /// The text, lines ended by line feeds.
@@ -84,8 +85,34 @@ fn who(who: &Who) -> String {
         let hops: Vec<&str> = who.hops.iter().map(|hop| hop.address.as_str()).collect();
         let _ = write!(text, ", over {}", hops.join(" < "));
     }
+    if ["short", "garbled"].contains(&who.chain) {
+        let _ = write!(text, ", since the chain is {}", who.chain);
+    }
     let _ = write!(text, ", request id {}", who.request_id.verdict);
+    let facts = platform(&who.platform);
+    if !facts.is_empty() {
+        let _ = write!(text, "; {}", facts.join(", "));
+    }
     text
+}
+
+fn platform(metadata: &RequestMetadata) -> Vec<String> {
+    let bot = metadata.verified_bot.map(|verified| {
+        let what = if verified { "a verified bot" } else { "no verified bot" };
+        let category = metadata.verified_bot_category.map(|category| format!(" ({category})"));
+        format!("{what}{}", category.unwrap_or_default())
+    });
+    let category = || Some(format!("bot category {}", metadata.verified_bot_category?));
+    let facts = [
+        metadata.country.map(|country| format!("country {country}")),
+        metadata.continent.map(|continent| format!("continent {continent}")),
+        metadata.asn.map(|asn| format!("AS{asn}")),
+        metadata.tls_version.map(|version| version.to_string()),
+        metadata.tls_cipher.map(|cipher| cipher.to_string()),
+        metadata.bot_score.map(|score| format!("bot score {}", score.get())),
+        bot.or_else(category),
+    ];
+    facts.into_iter().flatten().collect()
 }
 
 fn limit(limit: &Limit) -> String {

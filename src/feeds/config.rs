@@ -1,6 +1,7 @@
 //! A feed in the policy: where a list is, how it is read, how often, and what
 //! it may be.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -9,8 +10,10 @@ use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::parse::Limits;
+use crate::addresses::format::SETS_LIMIT;
 use crate::policy::decode::{Problems, Trail};
-use crate::policy::units::{Size, Span};
+use crate::policy::units::{Name, Size, Span};
+use crate::stages::ip_filter::AddressSetConfig;
 use crate::stages::target::parse_authority;
 
 /// `address_sets.NAME.feed` in the policy.
@@ -19,7 +22,7 @@ use crate::stages::target::parse_authority;
 #[cfg_attr(feature = "schema", schemars(transform = crate::feeds::schema::column_of_csv))]
 #[serde(deny_unknown_fields)]
 pub struct FeedConfig {
-    /// Where the list is: `https` only, a host by name, no credentials; at
+    /// Where the list is: `https` only, a public host by name, no credentials; at
     /// most 2,000 bytes. Redirects are followed to such URLs, at most three.
     /// It is shown wherever the set is: no place for a key.
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::feeds::schema::url"))]
@@ -62,6 +65,9 @@ pub struct FeedConfig {
     #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub allow_private: bool,
 }
+
+/// The least that `interval` may be: as often as feeds are looked at.
+pub const INTERVAL_LEAST: Duration = Duration::from_secs(300);
 
 /// The default of `interval`.
 pub const INTERVAL: Duration = Duration::from_secs(3_600);
@@ -206,6 +212,20 @@ impl Format {
         };
         Ok(format)
     }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> FormatName {
+        match self {
+            Self::Netset => FormatName::Netset,
+            Self::SpamhausDrop => FormatName::SpamhausDrop,
+            Self::SpamhausJson => FormatName::SpamhausJson,
+            Self::Aws => FormatName::Aws,
+            Self::Google => FormatName::Google,
+            Self::Cloudflare => FormatName::Cloudflare,
+            Self::Csv(_) => FormatName::Csv,
+        }
+    }
 }
 
 /// What happens to host bits.
@@ -335,7 +355,7 @@ impl FeedConfig {
             problems.add(
                 path.entry("url"),
                 format!("{:?}", self.url),
-                "expected a URL such as \"https://lists.example.com/drop.txt\": https, a host by name, no credentials, no fragment, at most 2000 bytes",
+                "expected a URL such as \"https://lists.example.com/drop.txt\": https, a public host by name, no credentials, no fragment, at most 2000 bytes",
             );
         }
         let format = Format::new(self.format, self.column.clone());
@@ -350,7 +370,7 @@ impl FeedConfig {
             good
         };
         let interval = self.interval.0;
-        let bounds = Duration::from_secs(300)..=Duration::from_secs(7 * 86_400);
+        let bounds = INTERVAL_LEAST..=Duration::from_secs(7 * 86_400);
         let good = in_range(
             "interval",
             bounds.contains(&interval),
@@ -390,9 +410,45 @@ impl FeedConfig {
     }
 }
 
+/// Checks and compiles the feeds of `address_sets`, by the names of their sets.
+pub fn compile_feeds(
+    sets: &BTreeMap<Name, AddressSetConfig>,
+    problems: &mut Problems,
+) -> BTreeMap<String, Feed> {
+    let mut feeds = BTreeMap::new();
+    let at = Trail::Root.entry("address_sets");
+    for (name, config) in sets {
+        let Some(feed) = &config.feed else { continue };
+        let set = at.entry(name.as_str());
+        if !config.stored {
+            problems.add(set.entry("feed"), "a feed", "expected it beside \"stored\": true only");
+        } else if let Some(feed) = feed.compile(&set.entry("feed"), problems) {
+            feeds.insert(name.0.clone(), feed);
+        }
+    }
+    if feeds.len() > SETS_LIMIT {
+        let expected = format!("feeds; expected at most {SETS_LIMIT}, as many as there may be stored sets");
+        problems.add("address_sets", feeds.len().to_string(), expected);
+    }
+    feeds
+}
+
+/// Names that no public server has: RFC 6761, RFC 6762, RFC 8375, and
+/// `internal`, which ICANN keeps for private use.
+const PRIVATE_NAMES: [&str; 4] = ["localhost", "local", "home.arpa", "internal"];
+
+/// Whether a host may be a server on the Internet by its name.
+fn is_public_name(host: &str) -> bool {
+    let is_private =
+        |name: &str| host.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'));
+    let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
+    !is_address && host.contains('.') && !PRIVATE_NAMES.into_iter().any(is_private)
+}
+
 /// The normal form of a URL from which a list may be fetched; `None` for any
-/// other. A host is named: an address could be one of the platform's own
-/// networks, and no certificate says whose it is.
+/// other. A host is named, and by a public name: an address could be one of
+/// the platform's own networks, and no certificate says whose it is. Where a
+/// name leads is not known here.
 #[must_use]
 pub fn feed_url(text: &str) -> Option<String> {
     let good = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\');
@@ -407,8 +463,7 @@ pub fn feed_url(text: &str) -> Option<String> {
     let (authority, target) = rest.split_at_checked(end)?;
     // What it takes has no `@`, so no credentials.
     let (host, port) = parse_authority(authority)?;
-    let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-    if is_address {
+    if !is_public_name(&host) {
         return None;
     }
     let port = port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default();

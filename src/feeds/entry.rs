@@ -6,14 +6,14 @@
 
 use std::net::IpAddr;
 
-use super::prefixes::{V4, V6};
+use super::prefixes::V4;
 
 /// What stands in a list. Host bits may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     /// Address and length, at most 32.
     V4(u32, u8),
-    /// Address and length, at most 128; never IPv4 in disguise.
+    /// Address and length, at most 128; never IPv4-mapped.
     V6(u128, u8),
     /// From one address to another, both included.
     RangeV4(u32, u32),
@@ -24,6 +24,11 @@ pub(super) enum Entry {
 /// What [`entry`] expects.
 pub(super) const EXPECTED: &str =
     "an address, a prefix such as \"198.51.100.0/24\" or a range such as \"198.51.100.0 - 198.51.100.255\"";
+
+/// What is expected in the place of an IPv6 prefix whose addresses are seen as
+/// IPv4, but for that of one.
+pub(super) const EXPECTED_V4: &str =
+    "IPv4 prefixes for 6to4 and NAT64 addresses: clients with these are known by the IPv4 address in them";
 
 /// Reads an entry; there is no white space around it.
 pub(super) fn entry(text: &[u8]) -> Option<Entry> {
@@ -90,7 +95,7 @@ fn range(text: &[u8]) -> Option<Entry> {
     }
 }
 
-/// An address; one that is IPv4 in disguise as IPv4.
+/// An address; one that is IPv4-mapped as IPv4.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let address: IpAddr = std::str::from_utf8(text).ok()?.parse().ok()?;
     Some(address.to_canonical())
@@ -117,8 +122,8 @@ pub(super) fn cover_v4(first: u32, last: u32) -> impl Iterator<Item = V4> {
 }
 
 /// The fewest prefixes that cover a range exactly, from its first address on.
-pub(super) fn cover_v6(first: u128, last: u128) -> impl Iterator<Item = V6> {
-    cover(first, last, 128).map(|(first, length)| V6::new(first, length))
+pub(super) fn cover_v6(first: u128, last: u128) -> impl Iterator<Item = (u128, u8)> {
+    cover(first, last, 128)
 }
 
 fn cover(first: u128, last: u128, width: u8) -> impl Iterator<Item = (u128, u8)> {

@@ -158,6 +158,11 @@ pub async fn report_offences<P: Clock + LimiterClient + Pause>(
             break;
         }
         for (shard, report) in reports {
+            // Objects that do not answer must not take all the time there is:
+            // what has not been sent is sent next time.
+            if platform.now().since(begun) > REPORT_RUN {
+                break;
+            }
             let text = Message::Report(report).encode();
             let told = platform.tell(shard, &text, REPORT_WAIT).await.and_then(|text| {
                 let unread = || PlatformError::failed(Dependency::Counter, format!("not an answer: {text}"));

@@ -12,6 +12,7 @@ use super::units::{Name, repeated};
 use super::{DOCUMENT_LIMIT, DOCUMENT_VERSION, Policy, RefreshFailure, RouteConfig, Source};
 use crate::addresses::{AddressIndex, SetId};
 use crate::error::{PolicyError, Problem};
+use crate::feeds::{Feed, compile_feeds};
 use crate::observe::record::ClientAddress;
 use crate::stages::bans::{BansStage, LIMIT_EXPECTED, LimitNames};
 use crate::stages::cache::{self, CacheStage};
@@ -41,6 +42,8 @@ pub struct Gateway {
     pub identity: IdentityStage,
     /// The address sets that rules name.
     pub sets: PolicySets,
+    /// Where stored sets are fetched from, by the name of the set.
+    pub feeds: BTreeMap<String, Feed>,
     /// Stage 3: whom no rule refuses.
     pub guard: AddressIndex,
     /// Stage 3, bans.
@@ -253,7 +256,12 @@ impl Written {
         let overlaps = problem.path.starts_with("routes[")
             && problem.path.ends_with("].match")
             && cut.iter().any(|path| path.starts_with("routes[") && path.contains("].match"));
-        spoilt || refers || overlaps
+        // A format that is cut out leaves the default, which has no column.
+        let formless = problem
+            .path
+            .strip_suffix(".feed.column")
+            .is_some_and(|set| cut.iter().any(|path| path.strip_suffix(".feed.format") == Some(set)));
+        spoilt || refers || overlaps || formless
     }
 }
 
@@ -285,6 +293,7 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
         upstreams.push(upstream.compile(&at.entry(name.as_str()), name.as_str(), problems));
     }
     let (sets, set_names) = compile_sets(&policy.address_sets, problems);
+    let feeds = compile_feeds(&policy.address_sets, problems);
     if policy.guard_list.len() > GUARD_LIMIT {
         let expected = format!("prefixes; expected at most {GUARD_LIMIT}");
         problems.add("guard_list", policy.guard_list.len().to_string(), expected);
@@ -323,6 +332,7 @@ fn build(mut policy: Policy, problems: &mut Problems) -> Gateway {
         admin_hosts,
         identity,
         sets,
+        feeds,
         guard,
         bans,
         entry_ip_filter,

@@ -248,11 +248,8 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
         // Their hashes are those of what was published, so the entries need
         // not be walked once more.
         let sets = format::read(read.iter().map(Vec::as_slice)).map_err(|damage| damage.to_string())?;
-        if sets.generation == generation {
-            Ok(sets)
-        } else {
-            Err("they are of another generation".to_owned())
-        }
+        // After a rollback it is an older binary under a new number.
+        Ok(StoredSets { generation, ..sets })
     }
 
     /// Bytes of parts from the policy store, or from `Control` where the store

@@ -82,11 +82,14 @@ const V3: Version = Version(0, 3, 0);
 pub const BESIDE: Version = V3;
 
 /// What came after [`FIRST`].
-pub const NEEDS: [Need; 124] = [
+pub const NEEDS: [Need; 128] = [
     need("$schema", None, Version(0, 2, 0)),
     need("admin", None, Version(0, 2, 0)),
     need("refresh.on_failure", None, Version(0, 2, 0)),
     need("refresh.source", Some("control"), Version(0, 2, 0)),
+    need("identity.client_address.trusted_depth", None, V3),
+    need("identity.client_address.on_short_chain", None, V3),
+    need("identity.client_address.on_garbled_chain", None, V3),
     need("guard_list", None, V3),
     need("address_sets.*.stored", None, V3),
     need("ip_filter.answer", None, V3),
@@ -128,6 +131,7 @@ pub const NEEDS: [Need; 124] = [
     need("routes.*.ip_filter.rules.*.on_failure", None, V3),
     need("routes.*.ip_filter.rules.*.action", Some("tag"), V3),
     need("routes.*.rate_limit.rules.*.tags", None, V3),
+    need("address_sets.*.feed", None, V3),
     need("bans", None, V3),
     need("rate_limit.rules.*.on_missing", None, V3),
     need("rate_limit.rules.*.ipv6_prefix", None, V3),

@@ -24,7 +24,7 @@ use self::patterns::{
     size_pattern, size_text, span_pattern, span_text,
 };
 use super::Policy;
-use super::units::{Address, FieldName, FieldValues, LimitName, Name, Percent, Size, Span};
+use super::units::{Address, FieldName, FieldValues, HopPrefix, LimitName, Name, Percent, Size, Span};
 use crate::stages::ip_filter::CONTINENTS;
 use crate::stages::ip_filter::prefix::Prefix;
 
@@ -89,6 +89,7 @@ scalars! {
     LimitName => "LimitName", json_schema!({"type": "string", "pattern": LIMIT_NAME, "x-type": "name of a limit"});
     FieldName => "FieldName", json_schema!({"type": "string", "pattern": FIELD_NAME, "x-type": "field name"});
     Prefix => "Prefix", json_schema!({"type": "string", "pattern": PREFIX, "x-type": "prefix"});
+    HopPrefix => "HopPrefix", json_schema!({"type": "string", "pattern": PREFIX, "x-type": "prefix"});
     Address => "Address", json_schema!({"type": "string", "pattern": ADDRESS, "x-type": "IP address"});
     Span => "Span", spans(0, LONGEST_SPAN);
     Size => "Size", sizes(0, u64::MAX);

@@ -1,12 +1,13 @@
 //! The scalar types of the policy document. Each reads one JSON string or
 //! number strictly and says what it expected.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::stages::ip_filter::prefix::Prefix;
+use crate::stages::ip_filter::prefix::{InvalidPrefix, Prefix};
 use http::header::HeaderName;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
@@ -15,6 +16,10 @@ trait FromText: Sized {
     /// What a good value looks like; completes "expected …".
     const EXPECTED: &'static str;
     fn from_text(text: &str) -> Option<Self>;
+    /// What was expected in the place of this text.
+    fn expected(_text: &str) -> Cow<'static, str> {
+        Self::EXPECTED.into()
+    }
 }
 
 struct TextVisitor<T>(std::marker::PhantomData<T>);
@@ -27,7 +32,7 @@ impl<T: FromText> Visitor<'_> for TextVisitor<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        T::from_text(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        T::from_text(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &&*T::expected(text)))
     }
 }
 
@@ -41,7 +46,7 @@ macro_rules! text_type {
     )+ };
 }
 
-text_type!(Span, Size, Name, LimitName, FieldName, Prefix, Address);
+text_type!(Span, Size, Name, LimitName, FieldName, Prefix, HopPrefix, Address);
 
 /// A duration: a whole number and a unit, `ms`, `s`, `m`, `h` or `d`, as in
 /// `"250ms"`, `"15m"`. At most 366 days.
@@ -66,6 +71,18 @@ impl FromText for Span {
         };
         let span = Duration::from_millis(digits.checked_mul(millis_per_unit)?);
         (span <= LONGEST_SPAN).then_some(Self(span))
+    }
+}
+
+/// In the largest unit in which it is a whole number.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u64); 5] =
+            [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+        let millis = crate::time::millis_of(self.0);
+        let fitting = UNITS.iter().find(|(_, factor)| millis > 0 && millis.checked_rem(*factor) == Some(0));
+        let (unit, factor) = fitting.copied().unwrap_or(("ms", 1));
+        write!(f, "{}{unit}", millis.checked_div(factor).unwrap_or_default())
     }
 }
 
@@ -102,6 +119,12 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 pub struct Name(pub String);
 
 impl Name {
+    /// From its text; `None` when it is no name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::from_text(text)
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -234,6 +257,40 @@ impl FromText for Prefix {
 
     fn from_text(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn expected(text: &str) -> Cow<'static, str> {
+        match text.parse::<Self>() {
+            Err(InvalidPrefix::Embedded(v4)) => format!(
+                "the IPv4 prefix \"{v4}\": clients with 6to4 and NAT64 addresses are known by the IPv4 address in them"
+            )
+            .into(),
+            _ => Self::EXPECTED.into(),
+        }
+    }
+}
+
+/// A prefix of our own hops. None of them is known by an address that a 6to4
+/// or NAT64 address embeds, so a prefix of such addresses would never match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HopPrefix(pub Prefix);
+
+impl FromText for HopPrefix {
+    const EXPECTED: &'static str = Prefix::EXPECTED;
+
+    fn from_text(text: &str) -> Option<Self> {
+        let written = Prefix::parse_as_written(text).ok()?;
+        if written.embedded().is_some() { None } else { written.seen().ok().map(Self) }
+    }
+
+    fn expected(text: &str) -> Cow<'static, str> {
+        match Prefix::parse_as_written(text) {
+            Ok(written) if written.embedded().is_some() => {
+                "a prefix that is not one of 6to4 or NAT64 addresses: whoever runs the tunnel or translator chooses them"
+                    .into()
+            }
+            _ => Self::EXPECTED.into(),
+        }
     }
 }
 

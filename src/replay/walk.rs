@@ -14,7 +14,7 @@ use crate::error::Reason;
 use crate::exchange::{PlainHead, RequestMetadata};
 use crate::policy::{Gateway, Route};
 use crate::stages::Mode;
-use crate::stages::identity::{Identity, Trace};
+use crate::stages::identity::{ChainState, Identity, Trace};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::ip_filter::{Action, IpDecision, IpFilterStage, IpVerdict, Sets, Subject};
 use crate::stages::rate_limit::key::{self as limit, Keyed};
@@ -84,6 +84,7 @@ impl<'a> Walk<'a> {
         let identity = network.map(|(address, network)| Identity {
             peer: address,
             trusted_peer: false,
+            chain: ChainState::NotRead,
             address,
             network,
             request_id: String::new(),
@@ -111,9 +112,8 @@ impl<'a> Walk<'a> {
         let (gateway, logged) = (self.gateway, self.logged);
         // 1 identity: as recorded.
         if logged.before.reason.as_deref() == Some(Reason::ClientAddress.as_str()) {
-            if gateway.identity.assumes_address() {
-                let reads = gateway.identity.peer_field.to_string();
-                return Err(Stop::Unknown(Gap { stage: "identity", rule: None, reads }));
+            if let Some(field) = gateway.identity.lenient_field() {
+                return Err(Stop::Unknown(Gap { stage: "identity", rule: None, reads: field.to_string() }));
             }
             return Ok((logged.before.clone(), None));
         }

@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use self::fields::{CDN_LOOP, TRACESTATE, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 pub use self::fields::{HOP_BY_HOP, connection_listed, never_forwarded, reserved_field};
-use super::identity::{FORWARDED, Identity, IdentityStage, TRACEPARENT, X_FORWARDED_FOR};
+use super::identity::{ChainState, FORWARDED, Identity, IdentityStage, TRACEPARENT, X_FORWARDED_FOR};
 use super::target::{Target, parse_authority};
 use crate::error::{Reason, Reject};
 use crate::exchange::{Edit, Head, list, trim};
@@ -234,8 +234,9 @@ fn forwarded_edits(
     let (open, close) = if peer.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
     let element = ["for=", open, &address, close, ";host=\"", authority, "\";proto=", target.scheme].concat();
     // From our own hop: what it says about the first hop stands, and the hop
-    // itself is added to the chain. From anybody else: nothing stands.
-    let chain = if identity.trusted_peer { Some(stage.chain_field()) } else { None };
+    // itself is added to the chain, where that could be read. From anybody
+    // else: nothing stands.
+    let chain = (identity.chain == ChainState::Walked).then(|| stage.chain_field());
     let before =
         |name: &HeaderName| chain.as_ref().filter(|field| *field == name).and_then(|_| head.field(name));
     let before = |name: &HeaderName| {

@@ -17,6 +17,7 @@ interface Stage {
   address_set?: string;
   reason?: string;
   rules?: { rule: string; state?: { remaining?: number } }[];
+  identity?: Record<string, unknown>;
   canary?: Record<string, unknown>;
   cache?: Record<string, unknown>;
   upstream?: Record<string, unknown>;
@@ -38,6 +39,7 @@ interface Explanation {
 const JOURNEY = [
   "identity",
   "control",
+  "entry.bans",
   "entry.ip_filter",
   "entry.rate_limit",
   "route",
@@ -222,6 +224,24 @@ test("a document that is not active, and an earlier revision", async () => {
   assertProblem(await ask(both), 400, "invalid-body");
   const broken = { url: "https://a.test/", document: { version: 1, routes: 7 } };
   assertProblem(await ask(broken), 422, "invalid-policy");
+});
+
+test("what the platform would say of a request is taken, checked and shown", async () => {
+  const said = {
+    country: "DE",
+    continent: "EU",
+    asn: 64_496,
+    tls_version: "TLSv1.3",
+    tls_cipher: "AEAD-AES128-GCM-SHA256",
+    bot_score: 7,
+    verified_bot: true,
+    verified_bot_category: "Search Engine Crawler",
+  };
+  const explanation = await explain("/open/x", said);
+  assert.deepEqual(stage(explanation, "identity").identity?.platform, said);
+  assert.equal(stage(await explain("/open/x"), "identity").identity?.platform, undefined);
+  for (const wrong of [{ tls_version: "SSLv3" }, { bot_score: 100 }, { verified_bot: "yes" }])
+    assertProblem(await ask({ url: "https://a.test/", ...wrong }), 400, "invalid-body");
 });
 
 test("as a text for people, when they ask for one", async () => {

@@ -2,12 +2,22 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { assertOneLineEach, assertRefused, lineOf } from "./expect.ts";
+import { assertOneLineEach, assertRefused, lineOf, stages } from "./expect.ts";
 import { Gateway, policy, route } from "./mf.ts";
 import { Origin } from "./origin.ts";
 import type { Fields } from "./raw.ts";
+import {
+  LENIENT,
+  ATTACKS,
+  CLAIMED,
+  CONFIGURATIONS,
+  PROXY,
+  STRANGER,
+  TRUSTED,
+  XFF,
+  type Attack,
+} from "./strangers.ts";
 
-const PROXY = "10.0.0.1";
 let origin: Origin;
 let unique = 0;
 
@@ -309,4 +319,193 @@ describe("behind Forwarded, without a platform", () => {
     assert.equal(await status("2001:db8:1:1ff::1"), 429);
     assert.equal(await status("2001:db8:1:200::1"), 200);
   });
+});
+
+/** A gateway with this identity, and a route with a filter that lets hops in and nobody else. */
+async function startWith(client_address: object): Promise<Gateway> {
+  const inside = { id: "inside", action: "allow", prefixes: ["10.0.0.0/8"] };
+  const limit = { rules: [{ id: "one", max: 1, window: "1h", counting: "local" }] };
+  const routes = [
+    route("all", "/*"),
+    route("inside", "/inside", { ip_filter: { default: "deny", rules: [inside] } }),
+    route("limited", "/limited", { rate_limit: limit }),
+  ];
+  return Gateway.start({ policy: policy(origin.url, routes, { identity: { client_address } }) });
+}
+
+describe("a stranger", () => {
+  for (const [name, address, arrival, expected = STRANGER] of CONFIGURATIONS) {
+    test(`cannot choose its address: ${name}`, async () => {
+      const gateway = await startWith(address);
+      try {
+        const attempt = async ({ name, fields }: Attack, merged: boolean) => {
+          const arrived = arrival(fields, merged);
+          const { response, line } = await send(gateway, arrived.client, arrived.fields);
+          assert.equal(response.status, 200, name);
+          assert.equal(line.client, expected, `${name}${merged ? ", merged" : ""}`);
+          assert.equal((await gateway.fetch("/inside", arrived)).status, 403, name);
+        };
+        for (const attack of ATTACKS)
+          await Promise.all([attempt(attack, false), attempt(attack, true)]);
+      } finally {
+        await gateway.dispose();
+      }
+    });
+  }
+
+  test("cannot send the platform's field beside the platform", async () => {
+    const gateway = await startWith(TRUSTED);
+    try {
+      for (const name of ["CF-Connecting-IP", "cf-connecting-ip", "CF-CONNECTING-IP"]) {
+        for (const value of [CLAIMED, STRANGER, "", "unknown"]) {
+          const { response } = await send(gateway, STRANGER, [[name, value]]);
+          await assertRefused(gateway, response, 400, "client-address");
+        }
+      }
+    } finally {
+      await gateway.dispose();
+    }
+  });
+});
+
+describe("hops by their number", () => {
+  let gateway: Gateway;
+  before(async () => {
+    gateway = await startWith({ trusted_depth: 2 });
+  });
+  after(() => gateway?.dispose());
+  const chain = (value: string): Fields => [
+    [XFF, value],
+    ["X-Request-Id", "chosen"],
+    ["X-Forwarded-Proto", "https"],
+  ];
+
+  test("the origin hears of every hop, and the hops' word stands", async () => {
+    const { response, line, at } = await send(
+      gateway,
+      PROXY,
+      chain("6.6.6.6, 203.0.113.7, 10.9.9.9"),
+    );
+    assert.equal(line.client, "203.0.113.7");
+    assert.equal(at?.field("x-forwarded-for"), "6.6.6.6, 203.0.113.7, 10.9.9.9, 10.0.0.1");
+    assert.equal(at?.field("x-forwarded-proto"), "https");
+    assert.equal(response.field("x-request-id"), "chosen");
+  });
+
+  for (const value of [
+    "",
+    ",",
+    "203.0.113.7",
+    "203.0.113.7,,",
+    "unknown, 10.9.9.9",
+    "x, 10.9.9.9",
+  ]) {
+    test(`a chain that does not reach as far is refused: ${JSON.stringify(value)}`, async () => {
+      const { response, at } = await send(gateway, PROXY, chain(value));
+      await assertRefused(gateway, response, 400, "client-address");
+      assert.equal(at, undefined);
+    });
+  }
+
+  // What docs/policy.md warns of: nothing shows that a request came over the hops.
+  test("a client that comes past the hops chooses its address", async () => {
+    const { line } = await send(gateway, STRANGER, [[XFF, "198.51.100.9, 198.51.100.10"]]);
+    assert.equal(line.client, "198.51.100.9");
+  });
+});
+
+describe("a chain that does not say who the client is", () => {
+  const outcomes: [name: string, address: object, chain: string | null, outcome: string][] = [
+    ["hops, absent", TRUSTED, null, "short"],
+    ["hops, absent, refused", { ...TRUSTED, on_short_chain: "reject" }, null, "refused"],
+    ["hops, empty", { ...TRUSTED, on_short_chain: "peer" }, " , ,", "short"],
+    ["hops, garbled", TRUSTED, "unknown", "refused"],
+    ["hops, garbled, the peer", { ...TRUSTED, on_garbled_chain: "peer" }, "6.6.6.6, x", "garbled"],
+    ["hops, too many", { ...TRUSTED, ...LENIENT }, "10.0.0.9,".repeat(40), "garbled"],
+    ["depth, absent", { trusted_depth: 1 }, null, "refused"],
+    ["depth, absent, the peer", { trusted_depth: 1, on_short_chain: "peer" }, null, "short"],
+    ["depth, short, the peer", { trusted_depth: 2, on_short_chain: "peer" }, "6.6.6.6", "short"],
+    ["depth, garbled", { trusted_depth: 1, on_short_chain: "peer" }, "unknown", "refused"],
+    ["depth, garbled, the peer", { trusted_depth: 1, ...LENIENT }, "6.6.6.6, unknown", "garbled"],
+  ];
+  for (const [name, address, chain, outcome] of outcomes) {
+    test(name, async () => {
+      const gateway = await startWith(address);
+      try {
+        const { response, line, at } = await send(
+          gateway,
+          PROXY,
+          chain === null ? [] : [[XFF, chain]],
+        );
+        if (outcome === "refused") {
+          await assertRefused(gateway, response, 400, "client-address");
+          assert.equal(line.client, undefined);
+          return;
+        }
+        assert.equal(response.status, 200);
+        assert.equal(line.client, PROXY);
+        assert.deepEqual(stages(line, "identity"), [{ stage: "identity", verdict: outcome }]);
+        // What could not be read is not passed on.
+        assert.equal(at?.field("x-forwarded-for"), PROXY);
+      } finally {
+        await gateway.dispose();
+      }
+    });
+  }
+});
+
+describe("the forms of an address", () => {
+  let gateway: Gateway;
+  before(async () => {
+    gateway = await startWith({ trusted_hops: ["10.0.0.0/8", "192.0.2.0/28"] });
+  });
+  after(() => gateway?.dispose());
+
+  for (const [written, seen] of [
+    ["::ffff:198.51.100.7", "198.51.100.7"],
+    ["2002:c633:6407:1::1", "198.51.100.7"],
+    ["64:ff9b::198.51.100.7", "198.51.100.7"],
+    ["::198.51.100.7", "::c633:6407"],
+    ["2001:0:c633:6407::1", "2001:0:c633:6407::1"],
+    ["2002:a00:1::1", "2002:a00:1::1"],
+    ["64:ff9b::10.0.0.1", "64:ff9b::a00:1"],
+  ] as const) {
+    test(`${written} is ${seen}, alone and in a chain`, async () => {
+      const alone = await send(gateway, written, [[XFF, CLAIMED]]);
+      assert.equal(alone.line.client, seen);
+      assert.equal(alone.at?.field("x-forwarded-for"), seen);
+      const inChain = await send(gateway, PROXY, [[XFF, `${CLAIMED}, [${written}]:4711`]]);
+      assert.equal(inChain.line.client, seen);
+      assert.equal((await gateway.fetch("/inside", { client: written })).status, 403);
+    });
+  }
+
+  test("an embedded address is nobody's hop", async () => {
+    for (const peer of ["2002:c000:201::1", "64:ff9b::192.0.2.1"]) {
+      const { line } = await send(gateway, peer, [[XFF, CLAIMED]]);
+      assert.equal(line.client, "192.0.2.1");
+      const { line: through } = await send(gateway, PROXY, [[XFF, `${CLAIMED}, ${peer}`]]);
+      assert.equal(through.client, "192.0.2.1");
+    }
+  });
+
+  test("one client is counted once, in whatever form it comes", async () => {
+    const status = async (client: string) => (await gateway.fetch("/limited", { client })).status;
+    assert.equal(await status("2002:c633:6420::1"), 200);
+    for (const form of [
+      "198.51.100.32",
+      "::ffff:198.51.100.32",
+      "2002:c633:6420:9::",
+      "64:ff9b::c633:6420",
+    ])
+      assert.equal(await status(form), 429, form);
+    assert.equal(await status("198.51.100.33"), 200);
+  });
+
+  for (const refused of ["fe80::1%eth0", "010.0.0.1", "192.0.2.1:443", "[2001:db8::1]", "10.1"]) {
+    test(`the platform's field with ${refused} is refused`, async () => {
+      const { response } = await send(gateway, refused);
+      await assertRefused(gateway, response, 400, "client-address");
+    });
+  }
 });

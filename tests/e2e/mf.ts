@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { Miniflare, type WorkerOptions } from "miniflare";
+import { HttpOptions_Style, Miniflare, type WorkerOptions } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import { Log } from "./log.ts";
 import { exchange, HOST, type Fields, type RawResponse, type RequestOptions } from "./raw.ts";
@@ -59,6 +59,9 @@ export interface GatewayOptions {
   /** Between the isolates and the real Control object, one that counts what passes and can be told
    * to fail. */
   control?: "relay";
+  /** `host:port` of a server that gets every request that the isolates send, as a proxy does: in
+   * absolute form, whatever the scheme and host. */
+  outbound?: string;
   /** Which build each isolate runs; the current one by default. The first one's has the objects. */
   builds?: readonly Build[];
 }
@@ -112,6 +115,11 @@ interface Objects {
   get(id: object): {
     fetch(url: string, init: RequestInit): Promise<Response>;
   };
+}
+
+/** As much of a Worker as is used here. */
+interface Scheduled {
+  scheduled(options: { cron: string }): Promise<{ outcome: string }>;
 }
 
 /** What the Control object says. */
@@ -239,6 +247,12 @@ export class Gateway {
     return evicted;
   }
 
+  /** Lets the cron trigger ring, and waits until what it began is over; gives how it ended. */
+  async scheduled(isolate = 0): Promise<string> {
+    const worker: unknown = await this.#mf.getWorker(workerName(isolate));
+    return (await (worker as Scheduled).scheduled({ cron: "*/5 * * * *" })).outcome;
+  }
+
   /** The Worker that has the real Control object. */
   get #owner(): string {
     return this.#options.control ? OBJECTS : workerName(0);
@@ -323,8 +337,15 @@ function gatewayWorkers(options: GatewayOptions): WorkerOptions[] {
     ...moduleWorker(options, options.builds?.[index] ?? "current"),
     name: workerName(index),
     durableObjects: objects(index, options),
+    ...outbound(options),
     unsafeDirectSockets: [{ host: "127.0.0.1", port: 0, proxy: options.verbatim ?? false }],
   })) as WorkerOptions[];
+}
+
+/** Where requests of the isolates go. */
+function outbound({ outbound: address }: GatewayOptions): object {
+  if (address === undefined) return {};
+  return { outboundService: { external: { address, http: { style: HttpOptions_Style.PROXY } } } };
 }
 
 function moduleWorker(options: GatewayOptions, build: Build): object {

@@ -100,6 +100,8 @@ export class Origin {
       keepAliveTimeout: 60_000,
       requestTimeout: 0,
       maxHeaderSize: 256 * 1024,
+      // As a proxy it gets whole URLs, and no Host.
+      requireHostHeader: false,
     });
     const origin = new Origin(server);
     server.listen(0, "127.0.0.1");

@@ -11,8 +11,9 @@ export const STAND_IN = "stand-in";
 export type LimiterMood = "throw" | "hang" | "garbage" | "status";
 
 /** How what stands before the Control object behaves: `work` hands everything on, `forget` too, and
- * then loses the answer. */
-export type ControlMood = "work" | "throw" | "hang" | "garbage" | "nothing" | "status" | "forget";
+ * then loses the answer; `age` tells of feeds as if they had last been tried a day earlier. */
+export type ControlMood =
+  "work" | "throw" | "hang" | "garbage" | "nothing" | "status" | "forget" | "age";
 
 const SCRIPT = `
 import { DurableObject } from "cloudflare:workers";
@@ -45,7 +46,10 @@ export class Control extends DurableObject {
     const real = this.env.REAL;
     const stub = real.get(real.idFromName("control-v1"));
     const answer = await stub.fetch(request.url, { method: "POST", body: message });
-    const text = await answer.text();
+    let text = await answer.text();
+    if (mood === "age") {
+      text = text.replace(/"checked":(\\d+)/g, (_, at) => '"checked":' + (at - 86_400_000));
+    }
     if (mood === "forget") throw new Error("told to fail");
     return new Response(text, { status: answer.status });
   }

@@ -1,6 +1,7 @@
 //! Address sets: lookups against a naive scan, and the binary.
 
 mod format;
+mod replace;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

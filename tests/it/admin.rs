@@ -7,11 +7,12 @@ mod bans;
 mod changes;
 mod failures;
 mod forms;
+mod import;
 mod limiter;
 mod limits;
 mod openapi;
 mod properties;
-mod sets;
+pub mod sets;
 mod tokens;
 
 pub use self::sets::sets_of;
@@ -26,6 +27,7 @@ use edgeweir::policy::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 use crate::control;
+use crate::fake::feeds::Served;
 use crate::fake::{Gate, Response, START, With, request};
 
 pub const ROLES: [&str; 3] = ["reader", "operator", "owner"];
@@ -64,8 +66,12 @@ impl Admin {
 
     /// The control plane holds `r1` to `r3`, and the isolate acts on `r3`.
     pub fn new() -> Self {
+        let feed = json!({"url": "https://lists.example/drop.txt"});
+        let sets = json!({"drop": {"stored": true, "feed": feed}});
         let limit = json!({"id": "all", "max": 1_000_000, "window": "1h"});
-        let admin = Self::acting_on(&json!({"version": 1, "rate_limit": {"rules": [limit]}}));
+        let policy = json!({"version": 1, "address_sets": sets, "rate_limit": {"rules": [limit]}});
+        let admin = Self::acting_on(&policy);
+        admin.gate.platform.feeds.serve(|_| Served::list("198.51.100.0/24\n"));
         for (base, name) in [("r0", "one"), ("r1", "two"), ("r2", "three")] {
             let answer = control::push(&admin.gate.platform.control, base, &control::document(name));
             assert!(answer["refused"].is_null(), "{answer}");
@@ -173,6 +179,7 @@ pub fn samples() -> Vec<Sample> {
     let ban = json!({"network": "192.0.2.7", "duration": "1h", "reason": "because"}).to_string();
     let rollback_sets = json!({"to": 1}).to_string();
     let limits = json!({"client": "192.0.2.7"}).to_string();
+    let list = "198.51.100.0/24\n".to_owned();
     let none = String::new();
     let all = [
         ("GET", "/policy", &[][..], &none, "reader"),
@@ -192,6 +199,8 @@ pub fn samples() -> Vec<Sample> {
         ("DELETE", "/address-sets/drop", &[], &none, "operator"),
         ("POST", "/address-sets/rollback", &[], &rollback_sets, "operator"),
         ("GET", "/address/192.0.2.7", &[], &none, "reader"),
+        ("PUT", "/address-sets/drop", &[], &list, "operator"),
+        ("POST", "/address-sets/drop/refresh", &[], &none, "operator"),
         ("GET", "/bans", &[], &none, "reader"),
         ("POST", "/bans", &[], &ban, "operator"),
         ("DELETE", "/bans?network=203.0.113.9&message=sorry", &[], &none, "operator"),
@@ -205,6 +214,7 @@ pub fn samples() -> Vec<Sample> {
         path: match target.split('?').next().unwrap_or_default() {
             "/address-sets/drop" => "/address-sets/{name}",
             "/address/192.0.2.7" => "/address/{ip}",
+            "/address-sets/drop/refresh" => "/address-sets/{name}/refresh",
             path => path,
         },
         fields,

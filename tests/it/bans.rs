@@ -3,6 +3,7 @@
 
 mod config;
 mod journey;
+mod judge;
 mod limiter;
 mod offences;
 mod set;

@@ -3,6 +3,7 @@
 
 mod bans;
 mod changes;
+mod feeds;
 pub mod memory;
 mod messages;
 mod modules;

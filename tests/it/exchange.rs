@@ -1,6 +1,8 @@
 //! Fields, lists and cookies as values.
 
-use edgeweir::exchange::{Edit, cookie, is_token, join_lines, list, trim};
+use edgeweir::exchange::{
+    BotScore, Code, Edit, Label, RequestMetadata, TlsVersion, cookie, is_token, join_lines, list, trim,
+};
 use edgeweir::platform::edits_text;
 use http::header::{ACCEPT, HeaderName, VARY};
 use proptest::prelude::*;
@@ -127,6 +129,82 @@ fn no_value_can_smuggle_an_edit() {
             };
             prop_assert_eq!(*line, expected);
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn metadata_has_a_line_for_each_part() {
+    let whole = "DE\nEU\n64496\nTLSv1.3\nAEAD-AES128-GCM-SHA256\n30\ntrue\nSearch Engine Crawler";
+    let metadata = RequestMetadata {
+        country: Code::parse("DE"),
+        continent: Code::parse("EU"),
+        asn: Some(64_496),
+        tls_version: Some(TlsVersion::V1_3),
+        tls_cipher: Label::parse("AEAD-AES128-GCM-SHA256"),
+        bot_score: BotScore::new(30),
+        verified_bot: Some(true),
+        verified_bot_category: Label::parse("Search Engine Crawler"),
+    };
+    assert_eq!(RequestMetadata::parse(whole), metadata);
+    assert!(!metadata.is_empty());
+    for nothing in ["", "\n", "\n\n\n\n\n\n\n", "\n\n\n\n\n\n\n\n\nmore"] {
+        assert!(RequestMetadata::parse(nothing).is_empty(), "{nothing:?}");
+    }
+    // What an older platform, or one without bot management, says.
+    let few = RequestMetadata::parse("DE\nEU\n64496");
+    assert_eq!(
+        (few.country, few.asn, few.tls_version, few.verified_bot),
+        (Code::parse("DE"), Some(64_496), None, None)
+    );
+}
+
+/// What is no value is not known, and takes nothing else with it.
+#[test]
+fn each_part_of_the_metadata_is_checked_and_bounded() {
+    let long = "x".repeat(64);
+    let good = ["DE", "EU", "1", "TLSv1", "A", "1", "false", "B"];
+    let known = |parts: &[&str]| {
+        let read = RequestMetadata::parse(&parts.join("\n"));
+        [
+            read.country.is_some(),
+            read.continent.is_some(),
+            read.asn.is_some(),
+            read.tls_version.is_some(),
+            read.tls_cipher.is_some(),
+            read.bot_score.is_some(),
+            read.verified_bot.is_some(),
+            read.verified_bot_category.is_some(),
+        ]
+    };
+    assert_eq!(known(&good), [true; 8]);
+    for (part, bad) in [
+        (0, &["", "de", "DEU", "D", "1A", "é"][..]),
+        (1, &["", "eu", "EUR", "Europe"]),
+        (2, &["", "-1", "AS1", "4294967296", "1.5", " 1"]),
+        (3, &["", "TLSv1.4", "tlsv1.3", "TLSv1.0", "SSLv3", "none", " TLSv1.3"]),
+        (4, &["", &long, "a\u{7f}", "é", "\t"]),
+        (5, &["", "0", "100", "255", "256", "-1", "1.5", "NaN"]),
+        (6, &["", "1", "True", "yes", "null"]),
+        (7, &["", &long, "\u{1b}[31m", "가"]),
+    ] {
+        for bad in bad {
+            let mut parts = good;
+            parts[part] = bad;
+            let mut expected = [true; 8];
+            expected[part] = false;
+            assert_eq!(known(&parts), expected, "{bad:?}");
+        }
+    }
+    assert!(Label::parse(&"x".repeat(63)).is_some());
+    assert!(TlsVersion::V1_3 > TlsVersion::V1_2 && BotScore::new(99) > BotScore::new(1));
+}
+
+#[test]
+fn no_metadata_panics() {
+    check(1_000, any::<String>(), |text| {
+        let metadata = RequestMetadata::parse(&text);
+        prop_assert!(metadata.tls_cipher.is_none_or(|cipher| Label::parse(cipher.as_str()) == Some(cipher)));
         Ok(())
     });
 }

@@ -2,6 +2,9 @@
 //! counters and a response store that work or fail as told, and a log of
 //! everything that was asked of them.
 
+pub mod feeds;
+mod limiters;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -16,18 +19,15 @@ use edgeweir::gateway::settle::settle;
 use edgeweir::gateway::{Acting, Isolate, handle};
 use edgeweir::observe::record::Record;
 use edgeweir::platform::{
-    AccountStore, AdminPlatform, BanRows, BanStore, BodyError, Clock, ControlClient, CounterPeek, Counters,
-    LimiterClient, Origin, PartRead, Pause, PolicyStore, ResponseStore,
+    AdminPlatform, BodyError, Clock, ControlClient, CounterPeek, Counters, LimiterClient, Origin, PartRead,
+    Pause, PolicyStore, ResponseStore,
 };
 use edgeweir::policy::compile;
 use edgeweir::policy::manifest::sha256_hex;
 use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::bans::BanSet;
-use edgeweir::stages::bans::limiter::LimiterBans;
-use edgeweir::stages::bans::message::Message as BansMessage;
 use edgeweir::stages::bans::set::{Entry, encode};
 use edgeweir::stages::ip_filter::prefix::Prefix;
-use edgeweir::stages::rate_limit::limiter::LimiterCounts;
 use edgeweir::stages::rate_limit::message::count::{Answer, Look, Message};
 use edgeweir::stages::rate_limit::message::{Take, Taken};
 use edgeweir::stages::rate_limit::{CounterKey, SHARDS};
@@ -38,6 +38,8 @@ use http::header::{HOST, HeaderName};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::Value;
+
+pub use self::limiters::{Limiters, MemoryAccounts, MemoryRows};
 
 use crate::control::memory::MemoryStore;
 
@@ -209,7 +211,12 @@ pub struct FakePlatform {
     pub asset_fault: Cell<Option<Fault>>,
     /// Whether there are static assets.
     pub has_assets: Cell<bool>,
+    pub feeds: feeds::FakeFeeds,
+    /// What somebody else does with the control plane before each call.
+    before_call: RefCell<Meddler>,
 }
+
+type Meddler = Box<dyn Fn(&MemoryStore, &str)>;
 
 impl Default for FakePlatform {
     fn default() -> Self {
@@ -239,6 +246,8 @@ impl Default for FakePlatform {
             body_limit: Cell::new(0),
             asset_fault: Cell::new(None),
             has_assets: Cell::new(true),
+            feeds: feeds::FakeFeeds::default(),
+            before_call: RefCell::new(Box::new(|_, _| {})),
         }
     }
 }
@@ -247,6 +256,12 @@ impl FakePlatform {
     /// The origin answers like this from now on.
     pub fn origin(&self, script: impl Fn(&Sent) -> Response + 'static) {
         *self.script.borrow_mut() = Box::new(script);
+    }
+
+    /// Before each call to the control plane from now on, somebody else does
+    /// this.
+    pub fn before_call(&self, meddler: impl Fn(&MemoryStore, &str) + 'static) {
+        *self.before_call.borrow_mut() = Box::new(meddler);
     }
 
     pub fn advance(&self, millis: u64) {
@@ -381,6 +396,7 @@ impl ControlClient for FakePlatform {
         if let Some(says) = &*self.control_says.borrow() {
             return Ok(says.clone());
         }
+        (self.before_call.borrow())(&self.control, message);
         edgeweir::control::plane::handle(&self.control, message, self.now())
     }
 }
@@ -402,6 +418,13 @@ impl AdminPlatform for FakePlatform {
         let text = std::fs::read_to_string(file).ok().filter(|_| self.has_assets.get());
         let response = Response::new(200).with("Content-Type", "application/json").with("ETag", "\"abc\"");
         Ok(text.map(|text| response.with("Cache-Control", "public, max-age=0").body(&text)))
+    }
+
+    fn open_body(&self) {
+        let cut = |body: Vec<u8>| body.chunks(1_000).map(|piece| Ok(piece.to_vec())).collect();
+        let body = || self.body.borrow().clone().map_or_else(|error| vec![Err(error)], cut);
+        let pieces = self.feeds.pieces.take().unwrap_or_else(body);
+        self.feeds.open(pieces);
     }
 }
 
@@ -480,139 +503,6 @@ impl ResponseStore for FakePlatform {
             self.stored.borrow_mut().remove(key);
         }
         self.store_events.borrow_mut().push(StoreEvent::Remove(keys));
-    }
-}
-
-/// A Limiter object's rows about bans.
-#[derive(Default)]
-pub struct MemoryRows {
-    rows: RefCell<BTreeMap<(BanRows, String), (Timestamp, String)>>,
-    /// Whether everything fails.
-    pub broken: Cell<bool>,
-    pub writes: Cell<u64>,
-}
-
-impl MemoryRows {
-    fn of(&self, rows: BanRows) -> Result<Vec<(String, Timestamp, String)>, PlatformError> {
-        if self.broken.get() {
-            return Err(Fault::Fails.error(Dependency::Counter));
-        }
-        let all = self.rows.borrow();
-        let mine = all.iter().filter(|((table, _), _)| *table == rows);
-        Ok(mine.map(|((_, key), (ends, text))| (key.clone(), *ends, text.clone())).collect())
-    }
-}
-
-impl BanStore for MemoryRows {
-    fn get(&self, rows: BanRows, key: &str) -> Result<Option<String>, PlatformError> {
-        if self.broken.get() {
-            return Err(Fault::Fails.error(Dependency::Counter));
-        }
-        Ok(self.rows.borrow().get(&(rows, key.to_owned())).map(|(_, text)| text.clone()))
-    }
-
-    fn put(&self, rows: BanRows, key: &str, ends: Timestamp, text: &str) -> Result<(), PlatformError> {
-        self.writes.set(self.writes.get() + 1);
-        self.rows.borrow_mut().insert((rows, key.to_owned()), (ends, text.to_owned()));
-        Ok(())
-    }
-
-    fn remove(&self, rows: BanRows, key: &str) -> Result<(), PlatformError> {
-        self.rows.borrow_mut().remove(&(rows, key.to_owned()));
-        Ok(())
-    }
-
-    fn all(&self, rows: BanRows) -> Result<Vec<String>, PlatformError> {
-        Ok(self.of(rows)?.into_iter().map(|(.., text)| text).collect())
-    }
-
-    fn first(&self, rows: BanRows) -> Result<Option<String>, PlatformError> {
-        Ok(self.of(rows)?.into_iter().min_by_key(|(_, ends, _)| *ends).map(|(key, ..)| key))
-    }
-
-    fn count(&self, rows: BanRows) -> Result<usize, PlatformError> {
-        Ok(self.of(rows)?.len())
-    }
-
-    fn sweep(&self, rows: BanRows, now: Timestamp) -> Result<(), PlatformError> {
-        self.rows.borrow_mut().retain(|(table, _), (ends, _)| *table != rows || *ends > now);
-        Ok(())
-    }
-}
-
-/// A Limiter object's accounts.
-#[derive(Default)]
-pub struct MemoryAccounts {
-    pub rows: RefCell<BTreeMap<u128, (Timestamp, String)>>,
-    pub writes: Cell<u64>,
-}
-
-impl AccountStore for MemoryAccounts {
-    fn account(&self, key: CounterKey) -> Result<Option<String>, PlatformError> {
-        Ok(self.rows.borrow().get(&key.0).map(|(_, text)| text.clone()))
-    }
-
-    fn keep(&self, key: CounterKey, ends: Timestamp, text: &str) -> Result<(), PlatformError> {
-        self.writes.set(self.writes.get() + 1);
-        self.rows.borrow_mut().insert(key.0, (ends, text.to_owned()));
-        Ok(())
-    }
-
-    fn forget(&self, key: CounterKey) -> Result<(), PlatformError> {
-        self.rows.borrow_mut().remove(&key.0);
-        Ok(())
-    }
-
-    fn count(&self) -> Result<usize, PlatformError> {
-        Ok(self.rows.borrow().len())
-    }
-
-    fn sweep(&self, now: Timestamp) -> Result<(), PlatformError> {
-        self.rows.borrow_mut().retain(|_, (ends, _)| *ends >= now);
-        Ok(())
-    }
-}
-
-/// The Limiter objects.
-#[derive(Default)]
-pub struct Limiters {
-    pub counts: RefCell<BTreeMap<u128, (LimiterCounts, Rc<MemoryAccounts>)>>,
-    pub objects: RefCell<BTreeMap<u128, (LimiterBans, Rc<MemoryRows>)>>,
-    /// How many messages arrived, and how many failed.
-    pub told: Cell<u64>,
-    pub failed: Cell<u64>,
-}
-
-impl Limiters {
-    pub fn with<T>(&self, shard: u128, act: impl FnOnce(&mut LimiterBans, &MemoryRows) -> T) -> T {
-        let mut objects = self.objects.borrow_mut();
-        let (bans, rows) = objects.entry(shard).or_insert_with(|| (LimiterBans::new(7), Rc::default()));
-        let rows = Rc::clone(rows);
-        act(bans, &rows)
-    }
-
-    /// Says a message about counts.
-    pub fn count(&self, shard: u128, message: &str, now: Timestamp) -> Result<String, PlatformError> {
-        let mut objects = self.counts.borrow_mut();
-        let (counts, accounts) = objects.entry(shard).or_default();
-        let mut banned = |client| self.with(shard, |bans, rows| bans.banned(rows, client, now));
-        Ok(counts.tell(&**accounts, message, &mut banned, now)?.unwrap())
-    }
-
-    pub fn tell(&self, shard: u128, message: &str, now: Timestamp) -> Result<String, PlatformError> {
-        self.told.set(self.told.get() + 1);
-        let message = BansMessage::decode(message).unwrap();
-        self.with(shard, |bans, rows| Ok(bans.tell(rows, message, now)?.encode()))
-    }
-
-    /// Drops all memory, as the platform does with idle objects.
-    pub fn restart(&self) {
-        for (bans, _) in self.objects.borrow_mut().values_mut() {
-            *bans = LimiterBans::new(8);
-        }
-        for (counts, _) in self.counts.borrow_mut().values_mut() {
-            *counts = LimiterCounts::default();
-        }
     }
 }
 

@@ -5,7 +5,10 @@ mod check;
 mod config;
 mod csv;
 mod document;
+mod fetch;
 mod lines;
+mod run;
+mod schedule;
 
 use edgeweir::feeds::{Format, HostBits, Limits, Parser, PrefixList, Refusal};
 

@@ -1,15 +1,17 @@
 //! Who is calling: under every configuration, and whatever a client writes.
 
+mod chains;
+mod depth;
+mod forms;
+mod trace;
+
 use edgeweir::error::Reason;
 use edgeweir::exchange::PlainHead;
 use edgeweir::policy::compile;
-use edgeweir::stages::identity::{
-    Identity, IdentityStage, forwarded_for, parse_address, parse_node, parse_traceparent,
-};
-use proptest::prelude::*;
+use edgeweir::stages::identity::{ChainState, Identity, IdentityStage};
 use serde_json::{Value, json};
 
-use crate::fake::{With, check, get};
+use crate::fake::{With, get};
 
 const FRESH: u128 = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
 
@@ -71,7 +73,7 @@ fn rule_2_a_chain_from_a_stranger_is_not_read() {
 }
 
 #[test]
-fn rule_2_a_chain_is_walked_from_the_right_over_our_own_hops() {
+fn rule_3_a_chain_is_walked_from_the_right_over_our_own_hops() {
     let stage = hops("X-Forwarded-For");
     for (chain, client) in [
         ("203.0.113.9", "203.0.113.9"),
@@ -106,7 +108,7 @@ fn rule_2_a_chain_is_walked_from_the_right_over_our_own_hops() {
 }
 
 #[test]
-fn rule_2_forwarded_elements_are_walked_the_same_way() {
+fn rule_3_forwarded_elements_are_walked_the_same_way() {
     let stage = hops("Forwarded");
     for (chain, client) in [
         ("for=203.0.113.9", "203.0.113.9"),
@@ -122,22 +124,34 @@ fn rule_2_forwarded_elements_are_walked_the_same_way() {
 }
 
 /// A client in front of our hop opens a quoted string to swallow what the hop
-/// appends: refused, never believed.
+/// appends: its element is read all the same.
 #[test]
 fn rule_2_a_client_cannot_quote_away_what_a_hop_appends() {
     let stage = hops("Forwarded");
-    for before in ["for=6.6.6.6;by=\"", "for=\"6.6.6.6", "for=6.6.6.6;by=\"\\", "for=6.6.6.6;"] {
-        for appended in
-            ["for=203.0.113.9", "for=\"[2001:db8::9]:1\"", "for=203.0.113.9;host=\"x\";proto=http"]
-        {
+    for before in [
+        "for=6.6.6.6;by=\"",
+        "for=\"6.6.6.6",
+        "for=6.6.6.6;by=\"\\",
+        "for=6.6.6.6;by=\"\\\"",
+        "for=6.6.6.6;",
+        "for=10.0.0.7, \"",
+        "\"\"\"",
+    ] {
+        for (appended, client) in [
+            ("for=203.0.113.9", "203.0.113.9"),
+            ("for=\"[2001:db8::9]:1\"", "2001:db8::9"),
+            ("for=203.0.113.9;host=\"x\";proto=http", "203.0.113.9"),
+            ("host=\"a\\\"b, c\\\\\";for=203.0.113.9", "203.0.113.9"),
+            ("for=203.0.113.9, for=\"10.0.0.8\";host=\",\"", "203.0.113.9"),
+        ] {
             let head = get("/").from("10.1.2.3").with("Forwarded", before).with("Forwarded", appended);
-            assert_ne!(address(&stage, &head).as_deref(), Some("6.6.6.6"), "{before} {appended}");
+            assert_eq!(address(&stage, &head).as_deref(), Some(client), "{before} {appended}");
         }
     }
 }
 
 #[test]
-fn rule_3_what_is_missing_or_garbled_has_a_stated_outcome() {
+fn rule_5_what_is_missing_or_garbled_has_a_stated_outcome() {
     let reject = stage(&json!({"client_address": {"on_missing": "reject"}}));
     let assume = stage(&json!({"client_address": {"on_missing": {"address": "::ffff:127.0.0.1"}}}));
     assert_eq!(identify(&reject, &anonymous()), Err(Reason::ClientAddress));
@@ -162,7 +176,7 @@ fn rule_3_what_is_missing_or_garbled_has_a_stated_outcome() {
 }
 
 #[test]
-fn rule_3_a_garbled_chain_of_our_own_hops_is_refused() {
+fn rule_5_a_garbled_chain_of_our_own_hops_is_refused() {
     for (chain, bad) in [
         ("X-Forwarded-For", "203.0.113.9, unknown"),
         ("X-Forwarded-For", "203.0.113.9, 10.0.0.2, x"),
@@ -186,7 +200,7 @@ fn rule_3_a_garbled_chain_of_our_own_hops_is_refused() {
 }
 
 #[test]
-fn rule_4_mapped_addresses_are_unwrapped_and_ipv6_counts_by_network() {
+fn rule_6_mapped_addresses_are_unwrapped_and_ipv6_counts_by_network() {
     let networks = |prefix: u8, from: &str| {
         let stage = stage(&json!({"ipv6_prefix": prefix}));
         identify(&stage, &get("/").from(from)).unwrap().network.to_string()
@@ -199,7 +213,7 @@ fn rule_4_mapped_addresses_are_unwrapped_and_ipv6_counts_by_network() {
 }
 
 #[test]
-fn rule_5_a_request_id_is_kept_from_our_own_hops_only() {
+fn rule_7_a_request_id_is_kept_from_our_own_hops_only() {
     let stage = hops("X-Forwarded-For");
     let id = |from: &str, id: &str| {
         identify(&stage, &get("/").from(from).with("X-Request-Id", id)).unwrap().request_id
@@ -215,135 +229,43 @@ fn rule_5_a_request_id_is_kept_from_our_own_hops_only() {
     assert_eq!(identify(&stage, &two).unwrap().request_id, made);
 }
 
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-
+/// Each outcome of a chain that does not say who the client is.
 #[test]
-fn rule_5_anybody_may_begin_a_trace() {
-    let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
-    let trace = identify(&stage(&json!({})), &get("/").with("traceparent", &parent)).unwrap().trace;
-    assert_eq!((trace.trace_id.as_str(), trace.flags.as_str(), trace.continued), (TRACE, "01", true));
-    assert_ne!(trace.span_id, "00f067aa0ba902b7");
-    assert_eq!(parse_traceparent(&trace.traceparent()), Some((TRACE, "01")));
-    for head in [
-        get("/"),
-        get("/").with("traceparent", "x"),
-        get("/").with("traceparent", &parent).with("traceparent", &parent),
-    ] {
-        let begun = identify(&stage(&json!({})), &head).unwrap().trace;
-        assert!(!begun.continued && begun.trace_id != TRACE);
-        assert!(parse_traceparent(&begun.traceparent()).is_some());
+fn rule_5_each_outcome_is_the_policy_s() {
+    let with = |outcome: &str, value: &str| {
+        let mut address = json!({"trusted_hops": ["10.0.0.0/8"]});
+        address[outcome] = json!(value);
+        stage(&json!({"client_address": address}))
+    };
+    let chain =
+        |text: &str| get("/").from("10.1.2.3").with("X-Forwarded-For", text).with("X-Request-Id", "abc");
+    let peer = |stage: &IdentityStage, head: &PlainHead, state| {
+        let identity = identify(stage, head).unwrap();
+        assert_eq!((identity.address, identity.chain), (identity.peer, state));
+        // The peer is one of ours whatever stands in its chain.
+        assert!(identity.trusted_peer);
+        identity
+    };
+    let none = get("/").from("10.1.2.3");
+    for head in [&none, &chain(""), &chain(" , ,")] {
+        peer(&stage(&json!({"client_address": {"trusted_hops": ["10.0.0.0/8"]}})), head, ChainState::Short);
+        peer(&with("on_short_chain", "peer"), head, ChainState::Short);
+        assert_eq!(identify(&with("on_short_chain", "reject"), head), Err(Reason::ClientAddress));
+        peer(&with("on_garbled_chain", "reject"), head, ChainState::Short);
     }
-}
-
-#[test]
-fn a_begun_trace_is_valid_whatever_the_random_bits() {
-    for fresh in [0, 1, u128::MAX, 1 << 64, u128::from(u64::MAX)] {
-        let identity = stage(&json!({})).identify(&get("/"), fresh).unwrap();
-        assert!(parse_traceparent(&identity.trace.traceparent()).is_some(), "{fresh:x}");
-        assert_eq!(identity.request_id.len(), 32);
-    }
-}
-
-#[test]
-fn a_traceparent_is_as_w3c_says() {
-    let with =
-        |version: &str, id: &str, parent: &str, flags: &str| format!("{version}-{id}-{parent}-{flags}");
-    let (id, parent) = (TRACE, "00f067aa0ba902b7");
-    for good in [
-        with("00", id, parent, "00"),
-        with("00", id, parent, "ff"),
-        with("01", id, parent, "01-more"),
-        with("fe", id, parent, "01"),
-    ] {
-        assert!(parse_traceparent(&good).is_some(), "{good}");
-    }
-    for bad in [
-        String::new(),
-        with("ff", id, parent, "01"),
-        with("00", id, parent, "01-"),
-        with("00", id, parent, "1"),
-        with("00", id, parent, "0g"),
-        with("0", id, parent, "01"),
-        with("00", &"0".repeat(32), parent, "01"),
-        with("00", id, &"0".repeat(16), "01"),
-        with("00", &id[1..], parent, "01"),
-        with("00", &id.to_uppercase(), parent, "01"),
-        with("00", id, &parent[1..], "01"),
-        format!("00_{id}_{parent}_01"),
-        format!(" {}", with("00", id, parent, "01")),
-    ] {
-        assert_eq!(parse_traceparent(&bad), None, "{bad}");
-    }
-}
-
-#[test]
-fn no_text_panics_a_parser() {
-    let noise = prop_oneof![any::<String>(), "[a-z0-9=;,\"\\\\ :.\\[\\]-]{0,60}"];
-    check(3_000, noise, |text| {
-        let _ = (parse_address(&text), parse_node(&text), parse_traceparent(&text));
-        if let Some(nodes) = forwarded_for(&text) {
-            prop_assert!(nodes.len() <= text.len());
+    for head in [chain("unknown"), chain("203.0.113.9, x"), chain("203.0.113.9, 10.0.0.300, 10.0.0.1")] {
+        let taken = peer(&with("on_garbled_chain", "peer"), &head, ChainState::Garbled);
+        assert_eq!(taken.request_id, "abc");
+        for refusing in
+            [with("on_garbled_chain", "reject"), with("on_short_chain", "peer"), hops("X-Forwarded-For")]
+        {
+            assert_eq!(identify(&refusing, &head), Err(Reason::ClientAddress));
         }
-        Ok(())
-    });
-}
-
-/// The right-most address that is not ours is found under any text before it.
-#[test]
-fn whatever_stands_left_of_the_client_is_not_read() {
-    let hop = prop_oneof![Just("10.0.0.9"), Just("fd00::7"), Just("10.255.0.1:81"), Just("[fd00::1]:9")];
-    let noise = "[ -+--~]{0,30}"; // printable ASCII without a comma
-    check(
-        500,
-        (prop::collection::vec(noise, 0..4), any::<[u8; 4]>(), prop::collection::vec(hop, 0..4)),
-        |(noise, client, hops_after)| {
-            let client = std::net::Ipv4Addr::from(client);
-            prop_assume!(client.octets()[0] != 10);
-            let chain: Vec<String> = noise
-                .into_iter()
-                .chain([client.to_string()])
-                .chain(hops_after.into_iter().map(str::to_owned))
-                .collect();
-            let head = get("/").from("10.1.2.3").with("X-Forwarded-For", &chain.join(", "));
-            prop_assert_eq!(address(&hops("X-Forwarded-For"), &head), Some(client.to_string()));
-            Ok(())
-        },
-    );
-}
-
-/// Elements written as RFC 7239 says are read back.
-#[test]
-fn forwarded_elements_round_trip() {
-    let node = "[ -~]{0,12}";
-    check(1_000, prop::collection::vec((node, any::<bool>()), 1..5), |elements| {
-        let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-        let field: Vec<String> = elements
-            .iter()
-            .map(|(node, first)| {
-                if *first {
-                    format!("for={};proto=http", quote(node))
-                } else {
-                    format!("by=x;FOR={}", quote(node))
-                }
-            })
-            .collect();
-        let field = field.join(", ");
-        let read = forwarded_for(&field).unwrap();
-        let nodes: Vec<&str> = elements.iter().map(|(node, _)| node.as_str()).collect();
-        prop_assert_eq!(read, nodes);
-        Ok(())
-    });
-}
-
-#[test]
-fn any_address_is_read_in_every_form_of_a_node() {
-    check(1_000, (any::<std::net::IpAddr>(), any::<u16>()), |(address, port)| {
-        let expected = parse_address(&address.to_string());
-        prop_assert!(expected.is_some());
-        prop_assert_eq!(parse_node(&address.to_string()), expected);
-        let with_port = std::net::SocketAddr::new(address, port).to_string();
-        prop_assert_eq!(parse_node(&with_port), expected);
-        prop_assert!(parse_address(&with_port).is_none());
-        Ok(())
-    });
+    }
+    // What a stranger sends is not even looked at.
+    for outcome in ["on_short_chain", "on_garbled_chain"] {
+        let head = get("/").from("203.0.113.9").with("X-Forwarded-For", "unknown");
+        assert_eq!(address(&with(outcome, "reject"), &head).as_deref(), Some("203.0.113.9"));
+        assert_eq!(identify(&with(outcome, "peer"), &head).unwrap().chain, ChainState::NotRead);
+    }
 }

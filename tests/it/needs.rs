@@ -85,6 +85,9 @@ fn what_came_later_needs_a_later_module() {
     ] {
         assert_eq!(least_module(&changed(first(), pointer, &value)), Version(0, 2, 0), "{pointer}");
     }
+    for set in [json!({"stored": true}), json!({"feed": null})] {
+        assert_eq!(least_module(&changed(first(), "/address_sets/office", &set)), Version(0, 3, 0), "{set}");
+    }
     assert_eq!(least_module(&changed(first(), "/bans", &json!({}))), Version(0, 3, 0));
     // Only the value is new.
     assert_eq!(least_module(&changed(first(), "/refresh/source", &json!("kv"))), FIRST);

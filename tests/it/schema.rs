@@ -132,29 +132,34 @@ fn every_list_has_a_shape_for_the_comparison() {
 #[test]
 fn defaults_are_what_the_compiler_takes() {
     // A default of the document's own would get in between.
-    let base = || {
+    let base = |pointer: &str| {
         let mut base = whole();
         base.as_object_mut().unwrap().remove("defaults");
+        if pointer.contains("/feed/") {
+            let feed = json!({"url": "https://lists.example/"});
+            base["address_sets"]["home"] = json!({"stored": true, "feed": feed});
+        }
         base
     };
     let schema = document();
     let mut count = 0;
     let mut look = |pointer: &str, default: &Value| {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
-        let mut without = base();
+        let mut without = base(pointer);
         let Some(object) = without.pointer_mut(parent).and_then(Value::as_object_mut) else {
             panic!("{pointer} is not in the whole document");
         };
         object.remove(key);
-        let with = changed(base(), pointer, default);
+        let with = changed(base(pointer), pointer, default);
         let shown = |document: &Value| {
             let gateway = compile(&document.to_string()).unwrap();
             let matchers: Vec<_> = (0..3).map(|index| gateway.router.matcher(index)).collect();
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {matchers:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {matchers:?}",
                 gateway.refresh_interval,
                 gateway.max_stale,
                 gateway.identity,
+                gateway.feeds,
                 gateway.entry_ip_filter,
                 gateway.entry_rate_limit,
                 gateway.routes,

@@ -1,6 +1,7 @@
 //! Which policy an isolate acts on: over a store that is late, out of order,
 //! broken or empty.
 
+mod bans;
 mod follow;
 mod sets;
 

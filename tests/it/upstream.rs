@@ -326,6 +326,42 @@ fn rule_4_an_underscore_is_no_way_to_say_it_all_the_same() {
     }
 }
 
+/// Hops that are known by their number are continued as others are; where the
+/// chain is not what they write, nothing of it is.
+#[test]
+fn rule_4_a_chain_that_could_not_be_read_is_not_continued() {
+    let by =
+        |address: Value| gateway(&json!({"client_address": address}), &json!({"origin": "http://o.example"}));
+    let told = |gateway: &Gateway, chain: &str, value: &str| {
+        let head = get("/")
+            .from("10.1.1.1")
+            .with(chain, value)
+            .with("X-Forwarded-Host", "shop.example")
+            .with("X-Forwarded-Proto", "http");
+        let sent = sent_by(gateway, &head);
+        let field = |name| sent.field(name).unwrap();
+        (field("x-forwarded-for"), field("forwarded"), field("x-forwarded-host"), field("x-forwarded-proto"))
+    };
+    let own = "for=10.1.1.1;host=\"app.example\";proto=https";
+    let deep = by(json!({"trusted_depth": 2, "on_short_chain": "peer", "on_garbled_chain": "peer"}));
+    let (xff, forwarded, host, proto) = told(&deep, "X-Forwarded-For", "6.6.6.6, 203.0.113.7, 10.9.9.9");
+    assert_eq!(xff, "6.6.6.6, 203.0.113.7, 10.9.9.9, 10.1.1.1");
+    assert_eq!((forwarded.as_str(), host.as_str(), proto.as_str()), (own, "shop.example", "http"));
+    let elements = by(json!({"trusted_depth": 2, "chain": "Forwarded"}));
+    let (xff, forwarded, ..) =
+        told(&elements, "Forwarded", "for=6.6.6.6;host=evil.test;by=\", for=203.0.113.7, for=10.9.9.9");
+    assert_eq!((xff.as_str(), forwarded), ("10.1.1.1", format!("for=203.0.113.7, for=10.9.9.9, {own}")));
+    // Who did not come over the hops has no word about host and scheme either.
+    for bad in ["203.0.113.7", "unknown, 10.9.9.9"] {
+        let (xff, forwarded, host, proto) = told(&deep, "X-Forwarded-For", bad);
+        assert_eq!((xff.as_str(), forwarded.as_str()), ("10.1.1.1", own), "{bad}");
+        assert_eq!((host.as_str(), proto.as_str()), ("app.example", "https"), "{bad}");
+    }
+    let lenient = by(json!({"trusted_hops": ["10.0.0.0/8"], "on_garbled_chain": "peer"}));
+    let (xff, _, host, _) = told(&lenient, "X-Forwarded-For", "6.6.6.6, unknown");
+    assert_eq!((xff.as_str(), host.as_str()), ("10.1.1.1", "shop.example"));
+}
+
 #[test]
 fn the_request_id_has_a_field_of_its_own() {
     let compiled = |header: &str| {

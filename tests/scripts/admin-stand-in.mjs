@@ -1,6 +1,7 @@
 // A server on loopback that plays the admin API: it writes down what it is asked, and answers what it
 // was told to.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -37,9 +38,22 @@ export const problem = (status, reason, more = {}, headers = {}) => ({
   }),
 });
 
-/** Breaks the connection, or never answers. */
+/** Breaks the connection, or never answers, or never reads. */
 export const RESET = "reset";
 export const SILENT = "silent";
+export const DEAF = "deaf";
+
+/**
+ * An answer that comes after so many bytes of the body; then the connection is closed on whoever is
+ * still sending. 0: before the body is asked for.
+ */
+export const early = (answer, bytes) => ({ ...answer, after: bytes });
+
+/** A connection that breaks after so many bytes of the body. */
+export const breaking = (bytes) => ({ breaks: true, after: bytes });
+
+/** Longer bodies are not kept, but their hash is. */
+const BODY_KEPT = 1 << 20;
 
 const acknowledged = json(
   201,
@@ -65,28 +79,50 @@ const WELL = {
 export async function standIn(test, answers = {}) {
   const requests = [];
   const open = new Set();
-  const server = createServer((request, response) => {
+  const serve = (request, response) => {
+    const url = new URL(request.url, "http://stand-in");
+    const line = `${request.method} ${url.pathname.slice(PREFIX.length)}`;
+    const answer = answers[line] ?? answers["*"] ?? WELL[line] ?? problem(404, "no-such-endpoint");
     const chunks = [];
-    request.on("data", (chunk) => chunks.push(chunk));
-    request.once("end", () => {
-      const url = new URL(request.url, "http://stand-in");
-      const path = url.pathname.slice(PREFIX.length);
-      const line = `${request.method} ${path}`;
+    const hash = createHash("sha256");
+    let bytes = 0;
+    const give = () => {
       requests.push({
         line,
         prefix: url.pathname.slice(0, PREFIX.length),
         query: Object.fromEntries(url.searchParams),
         headers: request.headers,
         body: Buffer.concat(chunks).toString(),
+        bytes,
+        sha256: hash.digest("hex"),
       });
-      const answer =
-        answers[line] ?? answers["*"] ?? WELL[line] ?? problem(404, "no-such-endpoint");
-      if (answer === RESET) return request.socket.destroy();
+      if (answer === RESET || answer.breaks) return request.socket.destroy();
       if (answer === SILENT) return undefined;
       response.writeHead(answer.status, answer.headers);
-      return response.end(answer.body);
+      if (answer.after === undefined) return response.end(answer.body);
+      // Closing with something unread is a reset.
+      response.end(answer.body, () => request.socket.destroy());
+      return request.pause();
+    };
+    if (answer.after === 0) return give();
+    if (request.headers.expect !== undefined) response.writeContinue();
+    if (answer === DEAF) return undefined;
+    let given = false;
+    request.on("error", () => (broken.count += 1));
+    request.on("data", (chunk) => {
+      bytes += chunk.length;
+      if (bytes <= BODY_KEPT) chunks.push(chunk);
+      hash.update(chunk);
+      if (given || answer.after === undefined || bytes < answer.after) return;
+      given = true;
+      give();
     });
-  });
+    request.once("end", () => given || give());
+    return undefined;
+  };
+  const broken = { count: 0 };
+  const server = createServer(serve);
+  server.on("checkContinue", serve);
   server.on("connection", (socket) => {
     open.add(socket);
     socket.once("close", () => open.delete(socket));
@@ -111,10 +147,19 @@ export async function standIn(test, answers = {}) {
     env,
     home,
     requests,
+    /** How many requests broke off. */
+    broken,
     lines: () => requests.map(({ line }) => line),
     /** Runs `npm run policy` against it. */
     run: (args, options) => command("policy", [...args, "--env", "staging"], env, options),
   };
+}
+
+/** A list of its own: the path of a file with that text. */
+export function listFile(test, text, name = "list.txt") {
+  const path = join(scratch(test), name);
+  writeFileSync(path, text);
+  return path;
 }
 
 /** A document of its own, as bytes that are not what a JSON writer would make of them. */

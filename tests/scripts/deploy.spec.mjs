@@ -264,6 +264,17 @@ describe("refusals", () => {
     await refused({ config: () => config({ cache: { enabled: true } }) }, /\[cache\] enabled/);
   });
 
+  it("feeds that nothing fetches", async () => {
+    const feed = { url: "https://lists.weir.site/" };
+    const own = () =>
+      JSON.stringify({ ...policy(), address_sets: { drop: { stored: true, feed } } });
+    await refused({ policy: own }, /has feeds, and nothing fetches them/);
+    const none = () => config({ triggers: { crons: [] } });
+    await refused({ policy: own, config: none }, /has feeds, and nothing fetches them/);
+    const some = () => config({ triggers: { crons: ["*/5 * * * *"] } });
+    await go(world({ policy: own, config: some }));
+  });
+
   it("no login, and no consent", async () => {
     await refused({ answers: { whoami: { code: 1 } } }, /not logged in\. Run npx wrangler login/);
     await refused({ ask: async () => false }, /Nothing was done/);
@@ -324,6 +335,7 @@ describe("wrangler.toml of this repository", async () => {
       const settings = read({ config: inRoot("wrangler.toml"), env: name }, { hideWarnings: true });
       const document = JSON.parse(readFileSync(inRoot(`policies/${name}.json`), "utf8"));
       assert.deepEqual(checks.problems(name, settings, document), []);
+      assert.deepEqual(settings.triggers.crons, ["*/5 * * * *"]);
       const written = checks.withNamespaceId(toml, name, ID);
       const changed = written.split("\n").filter((line, index) => line !== toml.split("\n")[index]);
       assert.deepEqual(changed, [`id = "${ID}"`]);

@@ -87,6 +87,17 @@ describe("policy push", () => {
     assert.equal(machine.stderr, "");
   });
 
+  it("names the stored sets that are still to be imported", async (test) => {
+    const answer = { revision: "r8", state: "published", missing_sets: ["drop\u001b[2J", "tor"] };
+    const api = await standIn(test, { "PUT /policy": json(201, answer) });
+    const args = ["push", documentFile(test), "-m", "x", "--yes", "--create"];
+    const { code, stdout, stderr } = clean(await api.run(args));
+    assert.equal(code, 0);
+    assert.equal(stdout, "r8 published\n");
+    assert.match(stderr, /^The set drop\\u\{1b\}\[2J is still to be imported; until then rules/m);
+    assert.match(stderr, /^The set tor is still to be imported/m);
+  });
+
   it("a stale base names both revisions and the way on", async (test) => {
     const stale = problem(412, "stale-base", { base: "r7", active: "r9" });
     const api = await standIn(test, { "PUT /policy": stale });

@@ -32,6 +32,7 @@ describe("what the API refuses", () => {
     ],
     [404, "no-such-endpoint", {}, 3, /has no admin API \(404 no-such-endpoint/],
     [404, "no-such-revision", {}, 1, /Refused \(404 no-such-revision/],
+    [404, "of-a-later-version", {}, 1, /Refused \(404 of-a-later-version/],
     [
       409,
       "needs-newer-module",
@@ -163,6 +164,24 @@ describe("the command", () => {
       assert.equal(code, 0);
       assert.match(stdout, /^npm run policy -- COMMAND/);
     }
+  });
+
+  it("has a help that names every command, every flag and the exit codes", async () => {
+    const { stderr } = await command("policy", ["none"]);
+    const names = /Commands: (.*)$/m.exec(stderr)[1].split(" ");
+    assert.ok(names.length > 15);
+    const { stdout } = await command("policy", ["--help"]);
+    for (const name of names) {
+      assert.match(stdout, new RegExp(`^  ${name}[ \\n]`, "m"));
+      const flags = await command("policy", [name, "--none"]);
+      assert.equal(flags.code, 2);
+      for (const flag of /Known flags: (.*)$/m.exec(flags.stderr)[1].split(" ")) {
+        const alias = { "--message": "-m ", "--output": "-o ", "--header": "-H " }[flag];
+        assert.ok(stdout.includes(alias ?? flag), `${name} ${flag}`);
+      }
+    }
+    assert.match(stdout, /^Exit codes: 0 done; 1 .*; 2 wrong usage; 3 not reachable/m);
+    for (const line of stdout.split("\n")) assert.ok(line.length <= 120, line);
   });
 
   it("refuses flags that a command does not have, and times that are none", async (test) => {

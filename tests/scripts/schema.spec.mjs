@@ -25,10 +25,15 @@ const BEYOND_A_SCHEMA = [
   /a field that the platform sets|a field that has no other meaning/,
   // Bytes are not characters.
   /bytes; expected at most/,
-  // Host bits; an IPv6 address of too many groups.
+  // Host bits; an IPv6 address of too many groups; one that embeds another.
   /without host bits|an IP address/,
+  /the IPv4 prefix|not one of 6to4 or NAT64/,
   // Names of digits that are no IPv4 address; dot segments and more than 64 segments.
   /a host name such as|a URL of scheme, host and port|a path such as/,
+  // Addresses, and names that no public server has.
+  /https, a public host by name/,
+  // How many sets of all have a feed.
+  /feeds; expected at most/,
   // 1.0 is an integer.
   /a whole number/,
   /with at most two decimals/,

@@ -11,7 +11,7 @@ use edgeweir::cloudflare::head::{EdgeHead, Wanted};
 use edgeweir::cloudflare::task::Outcome;
 use edgeweir::cloudflare::{binding, glue, task};
 use edgeweir::error::Dependency;
-use edgeweir::exchange::{Edit, Head, NameSet};
+use edgeweir::exchange::{Edit, Head, NameSet, RequestMetadata};
 use edgeweir::platform::edits_text;
 use http::Method;
 use http::header::{ACCEPT, COOKIE, HOST, HeaderName, SET_COOKIE};
@@ -246,6 +246,47 @@ async fn outcome(env: &JsValue, begin: fn()) -> Outcome {
 
 fn environment(code: &str) -> JsValue {
     js_sys::Function::new_no_args(code).call0(&JsValue::NULL).unwrap()
+}
+
+/// The head of a request for which the platform says this.
+fn head_with(cf: &str) -> EdgeHead {
+    let code = format!("return Object.defineProperty(new Request('http://a.test/'), 'cf', {cf})");
+    open(&JsValue::NULL, &environment(&code), &js_sys::Object::new(), &JsValue::NULL);
+    EdgeHead::read(Rc::new(Wanted::new(vec![ACCEPT])))
+}
+
+#[wasm_bindgen_test]
+fn what_the_platform_says_comes_in_one_crossing() {
+    let head = head_with(
+        "{ value: { country: 'DE', continent: 'EU', asn: 64496, tlsVersion: 'TLSv1.3', \
+         tlsCipher: 'AEAD-AES128-GCM-SHA256', verifiedBotCategory: 'Search Engine Crawler', \
+         botManagement: { score: 30, verifiedBot: true, ja3Hash: 'x' } } }",
+    );
+    let text = "DE\nEU\n64496\nTLSv1.3\nAEAD-AES128-GCM-SHA256\n30\ntrue\nSearch Engine Crawler";
+    assert_eq!(head.metadata(), RequestMetadata::parse(text));
+    assert_eq!(head.metadata().verified_bot_category.unwrap().as_str(), "Search Engine Crawler");
+}
+
+#[wasm_bindgen_test]
+fn what_the_platform_does_not_say_is_not_known() {
+    for cf in
+        ["{ value: undefined }", "{ value: null }", "{ value: {} }", "{ value: { botManagement: null } }"]
+    {
+        assert!(head_with(cf).metadata().is_empty(), "{cf}");
+    }
+    // Without TLS, and where bot management did not look.
+    let head = head_with(
+        "{ value: { tlsVersion: '', tlsCipher: '', botManagement: { score: 0, verifiedBot: false } } }",
+    );
+    let metadata = head.metadata();
+    assert_eq!((metadata.tls_version, metadata.bot_score, metadata.verified_bot), (None, None, Some(false)));
+}
+
+#[wasm_bindgen_test]
+fn what_nobody_asks_for_is_not_read() {
+    let head = head_with("{ get() { throw new Error('read') } }");
+    assert_eq!((head.url(), head.field(&ACCEPT)), ("http://a.test/", None));
+    assert_eq!(head.field(&COOKIE), None);
 }
 
 #[wasm_bindgen_test]

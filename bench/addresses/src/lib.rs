@@ -3,6 +3,7 @@
 //! calls. Everything is made from a fixed seed.
 
 mod data;
+mod scenario;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
@@ -11,7 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use edgeweir::addresses::format::{decode, encode, read};
-use edgeweir::addresses::{Builder, SetId, StoredSet, StoredSets};
+use edgeweir::addresses::{Builder, Hit, SetId, StoredSet, StoredSets};
+use edgeweir::feeds::{Format, HostBits, Limits, Parser};
+use edgeweir::policy::manifest::PART_LIMIT;
 use ip_network_table_deps_treebitmap::IpLookupTable;
 use prefix_trie::PrefixMap;
 
@@ -50,7 +53,8 @@ struct Bench {
     queries_v4: Vec<u32>,
     queries_v6: Vec<u128>,
     table: Option<Table>,
-    binary: Vec<u8>,
+    /// The stored form, in the parts that it is published in.
+    parts: Vec<Vec<u8>>,
     text: String,
 }
 
@@ -69,8 +73,8 @@ pub extern "C" fn prepare(v4: u32, v6: u32, queries: u32) {
     let v6 = data::v6(v6);
     let queries_v4 = data::queries_v4(&v4, queries);
     let queries_v6 = data::queries_v6(&v6, queries);
-    let bench =
-        Bench { v4, v6, queries_v4, queries_v6, table: None, binary: Vec::new(), text: String::new() };
+    let (parts, text) = (Vec::new(), String::new());
+    let bench = Bench { v4, v6, queries_v4, queries_v6, table: None, parts, text };
     BENCH.with(|place| *place.borrow_mut() = Some(bench));
 }
 
@@ -115,53 +119,124 @@ fn ours(v4: &[(u32, u8)], v6: &[(u128, u8)]) -> StoredSets {
     StoredSets { generation: 1, sets: ["a", "b", "c", "d"].map(set).into(), index: builder.finish() }
 }
 
-/// Looks every IPv4 query up; gives how many were found.
-#[unsafe(no_mangle)]
-pub extern "C" fn lookup_v4() -> u32 {
-    with(|bench| match bench.table.as_ref().expect("a table") {
-        // Prefix, set and entry are all asked for.
-        Table::Edgeweir(sets) => count(&bench.queries_v4, |query| {
-            black_box(sets.index.longest(IpAddr::V4(Ipv4Addr::from_bits(query)))).is_some()
-        }),
-        Table::TreeBitmap(table, _) => count(&bench.queries_v4, |query| {
-            black_box(table.longest_match(Ipv4Addr::from_bits(query))).is_some()
-        }),
-        Table::PrefixTrie(table, _) => {
-            count(&bench.queries_v4, |query| black_box(table.get_lpm(&(query, 32))).is_some())
+/// As many queries as there are, the first 4,096 of them again and again.
+const HOT: u32 = 1;
+
+/// All queries, each made from the answer to the one before, as if it had come
+/// with the next request.
+const IN_TURN: u32 = 2;
+
+/// Asks queries in a way: one of the above, or all of them as fast as the
+/// processor can, which begins the next before the last has its answer. `add`
+/// puts a number into a query, and `find` gives one of what it found. Gives
+/// how many were found.
+fn ask<T: Copy>(queries: &[T], way: u32, add: impl Fn(T, u32) -> T, find: impl Fn(T) -> Option<u32>) -> u32 {
+    let mut found = 0;
+    if way == IN_TURN {
+        // No compiler knows that it is 0.
+        let nothing = black_box(0);
+        let mut last = 0;
+        for query in queries {
+            let answer = find(add(*query, last & nothing));
+            found += u32::from(answer.is_some());
+            last = answer.unwrap_or_default();
         }
+    } else {
+        let distinct = if way == HOT { 4_096 } else { queries.len() };
+        let list = &queries[..distinct.min(queries.len())];
+        for _ in 0..queries.len() / list.len().max(1) {
+            found += list.iter().map(|query| u32::from(find(*query).is_some())).sum::<u32>();
+        }
+    }
+    found
+}
+
+// Prefix, set and entry are all asked for.
+fn all_of(hit: Option<Hit>) -> Option<u32> {
+    black_box(hit).map(|hit| hit.entry)
+}
+
+/// Looks every IPv4 query up, for the longest prefix; gives how many were
+/// found.
+#[unsafe(no_mangle)]
+pub extern "C" fn lookup_v4(way: u32) -> u32 {
+    let add = |query, number| query ^ number;
+    with(|bench| match bench.table.as_ref().expect("a table") {
+        Table::Edgeweir(sets) => ask(&bench.queries_v4, way, add, |query| {
+            all_of(sets.index.longest(IpAddr::V4(Ipv4Addr::from_bits(query))))
+        }),
+        Table::TreeBitmap(table, _) => ask(&bench.queries_v4, way, add, |query| {
+            black_box(table.longest_match(Ipv4Addr::from_bits(query))).map(|(.., value)| *value)
+        }),
+        Table::PrefixTrie(table, _) => ask(&bench.queries_v4, way, add, |query| {
+            black_box(table.get_lpm(&(query, 32))).map(|(_, value)| *value)
+        }),
     })
 }
 
 /// The same for IPv6.
 #[unsafe(no_mangle)]
-pub extern "C" fn lookup_v6() -> u32 {
+pub extern "C" fn lookup_v6(way: u32) -> u32 {
+    let add = |query, number| query ^ u128::from(number);
     with(|bench| match bench.table.as_ref().expect("a table") {
-        Table::Edgeweir(sets) => count(&bench.queries_v6, |query| {
-            black_box(sets.index.longest(IpAddr::V6(Ipv6Addr::from_bits(query)))).is_some()
+        Table::Edgeweir(sets) => ask(&bench.queries_v6, way, add, |query| {
+            all_of(sets.index.longest(IpAddr::V6(Ipv6Addr::from_bits(query))))
         }),
-        Table::TreeBitmap(_, table) => count(&bench.queries_v6, |query| {
-            black_box(table.longest_match(Ipv6Addr::from_bits(query))).is_some()
+        Table::TreeBitmap(_, table) => ask(&bench.queries_v6, way, add, |query| {
+            black_box(table.longest_match(Ipv6Addr::from_bits(query))).map(|(.., value)| *value)
         }),
-        Table::PrefixTrie(_, table) => {
-            count(&bench.queries_v6, |query| black_box(table.get_lpm(&(query, 128))).is_some())
-        }
+        Table::PrefixTrie(_, table) => ask(&bench.queries_v6, way, add, |query| {
+            black_box(table.get_lpm(&(query, 128))).map(|(_, value)| *value)
+        }),
     })
 }
 
-fn count<T: Copy>(queries: &[T], mut found: impl FnMut(T) -> bool) -> u32 {
-    queries.iter().map(|query| u32::from(found(*query))).sum()
+/// Looks for every prefix that contains a query, as a rule has to that names
+/// some of the sets; in our table only.
+#[unsafe(no_mangle)]
+pub extern "C" fn every_v4(way: u32) -> u32 {
+    with(|bench| {
+        let Some(Table::Edgeweir(sets)) = &bench.table else { return 0 };
+        ask(
+            &bench.queries_v4,
+            way,
+            |query, number| query ^ number,
+            |query| {
+                let hits = sets.index.find(IpAddr::V4(Ipv4Addr::from_bits(query)));
+                hits.map(|hit| black_box(hit).entry).last()
+            },
+        )
+    })
+}
+
+/// The same for IPv6.
+#[unsafe(no_mangle)]
+pub extern "C" fn every_v6(way: u32) -> u32 {
+    with(|bench| {
+        let Some(Table::Edgeweir(sets)) = &bench.table else { return 0 };
+        ask(
+            &bench.queries_v6,
+            way,
+            |query, number| query ^ u128::from(number),
+            |query| {
+                let hits = sets.index.find(IpAddr::V6(Ipv6Addr::from_bits(query)));
+                hits.map(|hit| black_box(hit).entry).last()
+            },
+        )
+    })
 }
 
 /// The loop alone.
 #[unsafe(no_mangle)]
-pub extern "C" fn loop_v4() -> u32 {
-    with(|bench| count(&bench.queries_v4, |query| black_box(query) != 0))
+pub extern "C" fn loop_v4(way: u32) -> u32 {
+    with(|bench| ask(&bench.queries_v4, way, |query, number| query ^ number, |query| Some(black_box(query))))
 }
 
 /// The loop alone.
 #[unsafe(no_mangle)]
-pub extern "C" fn loop_v6() -> u32 {
-    with(|bench| count(&bench.queries_v6, |query| black_box(query) != 0))
+pub extern "C" fn loop_v6(way: u32) -> u32 {
+    let add = |query, number| query ^ u128::from(number);
+    with(|bench| ask(&bench.queries_v6, way, add, |query| Some(black_box(query) as u32)))
 }
 
 /// Writes the stored form of our table; gives its length.
@@ -169,32 +244,52 @@ pub extern "C" fn loop_v6() -> u32 {
 pub extern "C" fn write() -> usize {
     with(|bench| {
         let Some(Table::Edgeweir(sets)) = &bench.table else { return 0 };
-        bench.binary = encode(sets);
-        bench.binary.len()
+        bench.parts = encode(sets).chunks(PART_LIMIT).map(<[u8]>::to_vec).collect();
+        bench.parts.iter().map(Vec::len).sum()
     })
 }
 
-/// Copy and checksum, from parts of 1 MiB; gives the entries.
+/// How many parts the stored form has.
 #[unsafe(no_mangle)]
-pub extern "C" fn copy_and_checksum() -> usize {
-    with(|bench| read(bench.binary.chunks(1 << 20)).map_or(0, |sets| black_box(sets).index.len()))
+pub extern "C" fn parts() -> usize {
+    with(|bench| bench.parts.len())
 }
 
-/// The same with the walk over all entries.
+/// Where a part begins.
+#[unsafe(no_mangle)]
+pub extern "C" fn part_at(number: usize) -> *const u8 {
+    with(|bench| bench.parts[number].as_ptr())
+}
+
+/// How long a part is.
+#[unsafe(no_mangle)]
+pub extern "C" fn part_length(number: usize) -> usize {
+    with(|bench| bench.parts[number].len())
+}
+
+/// Copy and checksum: what an isolate does with parts whose hashes are right.
+/// Gives the entries.
+#[unsafe(no_mangle)]
+pub extern "C" fn copy_and_checksum() -> usize {
+    with(|bench| read(bench.parts.iter().map(Vec::as_slice)).map_or(0, |sets| black_box(sets).index.len()))
+}
+
+/// The same with the walk over all entries, as the Worker does before it
+/// changes a set.
 #[unsafe(no_mangle)]
 pub extern "C" fn load() -> usize {
-    with(|bench| decode(bench.binary.chunks(1 << 20)).map_or(0, |sets| black_box(sets).index.len()))
+    with(|bench| decode(bench.parts.iter().map(Vec::as_slice)).map_or(0, |sets| black_box(sets).index.len()))
 }
 
 /// The most bytes that are held while a loaded table takes the place of
-/// another, the binary of the new one among them.
+/// another, the parts of the new one among them.
 #[unsafe(no_mangle)]
 pub extern "C" fn peak_of_swap() -> usize {
     with(|bench| {
         let own = [bench.v4.capacity() * 8, bench.v6.capacity() * 32, bench.queries_v4.capacity() * 4];
         let own: usize = own.iter().sum::<usize>() + bench.queries_v6.capacity() * 16;
-        MOST.store(0, Ordering::Relaxed);
-        let next = decode(bench.binary.chunks(1 << 20)).ok();
+        MOST.store(LIVE.load(Ordering::Relaxed), Ordering::Relaxed);
+        let next = read(bench.parts.iter().map(Vec::as_slice)).ok();
         let most = MOST.load(Ordering::Relaxed);
         bench.table = next.map(Table::Edgeweir);
         most.saturating_sub(own)
@@ -218,28 +313,43 @@ pub extern "C" fn write_text() -> usize {
     })
 }
 
-/// From the list to the stored form; gives its length.
+/// Where the text begins that was written last.
+#[unsafe(no_mangle)]
+pub extern "C" fn text_at() -> *const u8 {
+    with(|bench| bench.text.as_ptr())
+}
+
+/// From the list, as it arrives in pieces, to the stored form; gives its
+/// length. A prefix inside another is dropped on the way, as from every list.
 #[unsafe(no_mangle)]
 pub extern "C" fn compile_text() -> usize {
     with(|bench| {
-        let mut builder = Builder::default();
-        for line in bench.text.lines() {
-            match line.parse() {
-                Ok(prefix) => builder.push(prefix, SetId(0)),
-                Err(_) => return 0,
+        let limits = Limits { bytes: u64::MAX, prefixes: usize::MAX };
+        let mut parser = Parser::new(&Format::Netset, HostBits::Refuse, limits);
+        for piece in bench.text.as_bytes().chunks(1 << 16) {
+            if parser.push(piece).is_err() {
+                return 0;
             }
         }
+        let Ok(list) = parser.finish() else { return 0 };
+        let mut builder = Builder::default();
+        list.build(&mut builder, SetId(0));
         let set = StoredSet { name: "a".to_owned(), since: 0, source: "import".to_owned() };
         encode(&StoredSets { generation: 1, sets: vec![set], index: builder.finish() }).len()
     })
 }
 
-/// Reads words at random places of 8 MiB, each place told by the word before:
-/// what one wait for memory costs here. Gives the last.
+/// Reads words at random places of so many, each place told by the word
+/// before: what one wait for memory costs here. Gives the last.
 #[unsafe(no_mangle)]
-pub extern "C" fn chase(reads: u32) -> u32 {
+pub extern "C" fn chase(words: u32, reads: u32) -> u32 {
     thread_local! {
-        static CYCLE: Vec<u32> = data::cycle(1 << 21);
+        static CYCLE: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
     }
-    CYCLE.with(|cycle| (0..reads).fold(1, |at, _| cycle[at as usize]).max(1))
+    CYCLE.with_borrow_mut(|cycle| {
+        if cycle.len() != words as usize {
+            *cycle = data::cycle(words);
+        }
+        (0..reads).fold(1, |at, _| cycle[at as usize]).max(1)
+    })
 }

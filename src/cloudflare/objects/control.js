@@ -77,7 +77,8 @@ export function banCount(storage, kind, now) {
 
 /** The rows of a kind that end first, each its key and its end. */
 export function firstBans(storage, kind, now, limit) {
-  const sql = "SELECT key, until FROM bans WHERE kind = ? AND until > ? ORDER BY until, key LIMIT ?";
+  const sql =
+    "SELECT key, until FROM bans WHERE kind = ? AND until > ? ORDER BY until, key LIMIT ?";
   return storage.sql
     .exec(sql, kind, now, limit)
     .toArray()
@@ -87,7 +88,9 @@ export function firstBans(storage, kind, now, limit) {
 /** Every row that has not ended as one text: a hundred thousand in one crossing. */
 export function allBans(storage, now) {
   let text = "";
-  for (const [key, short] of storage.sql.exec("SELECT key, short FROM bans WHERE until > ?", now).raw()) {
+  for (const [key, short] of storage.sql
+    .exec("SELECT key, short FROM bans WHERE until > ?", now)
+    .raw()) {
     text += `${key} ${short}\n`;
   }
   return text;

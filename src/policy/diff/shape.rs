@@ -1,12 +1,11 @@
 //! What the parts of a document are, as far as comparing them goes.
 
-use std::net::IpAddr;
-
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 use serde_json::Value;
 
 use crate::policy::units::{FieldName, Percent, Size, Span};
+use crate::stages::identity::parse_address;
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::{route, upstream};
 
@@ -162,6 +161,19 @@ pub const POLICY: Shape = Shape::Object(&[
     ),
     ("guard_list", Shape::Set(Form::Prefix)),
     (
+        "address_sets",
+        Shape::Named(&Shape::Object(&[
+            ("prefixes", Shape::Set(Form::Prefix)),
+            (
+                "feed",
+                Shape::Object(&[
+                    ("interval", Shape::Scalar(Form::Span)),
+                    ("max_bytes", Shape::Scalar(Form::Size)),
+                ]),
+            ),
+        ])),
+    ),
+    (
         "bans",
         Shape::Object(&[(
             "triggers",
@@ -180,7 +192,6 @@ pub const POLICY: Shape = Shape::Object(&[
             },
         )]),
     ),
-    ("address_sets", Shape::Named(&Shape::Object(&[("prefixes", Shape::Set(Form::Prefix))]))),
     ("ip_filter", IP_FILTER),
     ("rate_limit", RATE_LIMIT),
     (
@@ -227,7 +238,7 @@ impl Form {
             Self::Size => read::<Size>(text).map(|size| size.0.to_string()),
             Self::FieldName => read::<FieldName>(text).map(|name| name.0.as_str().to_owned()),
             Self::Prefix => text.parse::<Prefix>().ok().map(|prefix| prefix.to_string()),
-            Self::Address => text.parse::<IpAddr>().ok().map(|address| address.to_string()),
+            Self::Address => parse_address(text).map(|address| address.to_string()),
             Self::Host => route::normal_host(text),
             Self::Path => route::normal_path(text),
             Self::Origin => upstream::normal_origin(text),

@@ -13,11 +13,11 @@ fn add(schema: &mut Schema, condition: Value) {
     }
 }
 
-/// An address set is inline or stored.
+/// An address set is inline or stored; a feed is of a stored one.
 pub fn inline_or_stored(schema: &mut Schema) {
     let inline = json!({
         "required": ["prefixes"],
-        "properties": {"prefixes": {"type": "array"}, "stored": {"const": false}},
+        "properties": {"prefixes": {"type": "array"}, "stored": {"const": false}, "feed": {"type": "null"}},
     });
     let stored = json!({
         "required": ["stored"],
@@ -104,4 +104,16 @@ pub fn bounded_cost(schema: &mut Schema) {
             "then": {"required": ["max"], "properties": {"max": {"type": "integer"}}},
         }),
     );
+}
+
+/// Hops are known by their addresses or by their number.
+pub fn one_trust(schema: &mut Schema) {
+    let both = json!({
+        "required": ["trusted_hops", "trusted_depth"],
+        "properties": {
+            "trusted_hops": {"type": "array", "minItems": 1},
+            "trusted_depth": {"type": "integer"},
+        },
+    });
+    add(schema, json!({"not": both}));
 }

@@ -240,14 +240,10 @@ impl LimiterBans {
     ) -> Result<(), PlatformError> {
         let Unreported { ban, count } = entry;
         self.sweep_bans(store, now)?;
-        let before = self.table.len();
-        let is_new = self.table.get(ban.network).is_none();
-        if !self.table.hold(ban.clone(), None, now) {
-            return Ok(());
-        }
-        if is_new && self.table.len() == before {
-            // It took another one's place.
-            self.forget_displaced(store)?;
+        let Some(left) = self.table.place(ban.clone(), None, now) else { return Ok(()) };
+        if let Some(network) = left {
+            self.unreported.remove(&network);
+            store.remove(BanRows::Bans, &network.to_string())?;
         }
         // Nobody else has to hear of one that never acts.
         let reported = reported || ban.shadow;
@@ -264,19 +260,6 @@ impl LimiterBans {
         for network in self.table.sweep(now) {
             self.unreported.remove(&network);
             store.remove(BanRows::Bans, &network.to_string())?;
-        }
-        Ok(())
-    }
-
-    /// Removes what the table has let go: seldom, so the rows are read.
-    fn forget_displaced(&mut self, store: &impl BanStore) -> Result<(), PlatformError> {
-        for text in store.all(BanRows::Bans)? {
-            let row: Row = read(&text)?;
-            let Some(ban) = row.ban.read() else { continue };
-            if self.table.get(ban.network).is_none() {
-                self.unreported.remove(&ban.network);
-                store.remove(BanRows::Bans, &ban.network.to_string())?;
-            }
         }
         Ok(())
     }

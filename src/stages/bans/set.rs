@@ -279,6 +279,10 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// All addresses of either family.
+const EVERYTHING: [Prefix; 2] =
+    [Prefix::of(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), Prefix::of(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0)];
+
 /// The end of the year 9999: RFC 3339 writes nothing later.
 const TIME_LIMIT: u64 = 253_402_300_800;
 
@@ -334,9 +338,7 @@ impl BanSet {
         let mut ends = vec![0; bans.len()];
         let mut causes = vec![0; bans.len()];
         // The entries of the index in the order of the list.
-        let everything = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
-            .map(|all| Prefix::of(all, 0));
-        let hits = everything.into_iter().flat_map(|all| index.inside(all));
+        let hits = EVERYTHING.into_iter().flat_map(|all| index.inside(all));
         for (hit, (network, until, cause)) in hits.zip(&bans) {
             let (Some(end), Some(place)) =
                 (ends.get_mut(hit.entry as usize), causes.get_mut(hit.entry as usize))
@@ -371,11 +373,18 @@ impl BanSet {
 
     /// The bans that hold an address and have not ended.
     pub fn find(&self, address: IpAddr, now: Timestamp) -> impl Iterator<Item = Hit<'_>> {
-        self.index.find(address).filter_map(move |hit| {
-            let until = Timestamp::from_millis(self.ends.get(hit.entry as usize)?.saturating_mul(1_000));
-            let cause = self.names.get(usize::from(*self.causes.get(hit.entry as usize)?))?;
-            (until > now).then_some(Hit { network: hit.prefix, until, cause })
-        })
+        self.index.find(address).filter_map(|hit| self.entry(hit)).filter(move |hit| hit.until > now)
+    }
+
+    /// All bans, ended ones among them: IPv4 first, then by address and length.
+    pub fn entries(&self) -> impl Iterator<Item = Hit<'_>> {
+        EVERYTHING.into_iter().flat_map(|all| self.index.inside(all)).filter_map(|hit| self.entry(hit))
+    }
+
+    fn entry(&self, hit: crate::addresses::Hit) -> Option<Hit<'_>> {
+        let until = Timestamp::from_millis(self.ends.get(hit.entry as usize)?.saturating_mul(1_000));
+        let cause = self.names.get(usize::from(*self.causes.get(hit.entry as usize)?))?;
+        Some(Hit { network: hit.prefix, until, cause })
     }
 
     /// Whether it has a ban of exactly that network, ended or not.

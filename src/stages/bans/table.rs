@@ -111,8 +111,13 @@ impl BanTable {
     /// Holds a ban, where it can; gives whether it is held. `generation` is
     /// the one under which `Control` took it, where that is known.
     pub fn hold(&mut self, ban: Ban, generation: Option<u64>, now: Timestamp) -> bool {
+        self.place(ban, generation, now).is_some()
+    }
+
+    /// As [`Self::hold`]; where it is held, gives the network that left for it.
+    pub fn place(&mut self, ban: Ban, generation: Option<u64>, now: Timestamp) -> Option<Option<Prefix>> {
         if ban.until <= now {
-            return false;
+            return None;
         }
         let rank = |ban: &Ban| (!ban.shadow, ban.is_manual());
         if let Some(known) =
@@ -125,31 +130,23 @@ impl BanTable {
                 // the later end.
                 || (rank(known) == rank(&ban) && !ban.is_manual() && !is_same && known.until > ban.until);
             if stays {
-                return false;
+                return None;
             }
         }
         self.remove(ban.network);
-        if !self.has_room(ban.is_manual(), now) {
-            return false;
+        self.sweep(now);
+        let mut left = None;
+        if self.bans.len() >= self.capacity {
+            let first = self.order.first().copied().filter(|(is_manual, ..)| ban.is_manual() && !is_manual);
+            let (.., network) = first?;
+            self.remove(network);
+            left = Some(network);
         }
         self.order.insert((ban.is_manual(), ban.until, ban.network));
         let count = self.lengths.entry(length_of(ban.network)).or_default();
         *count = count.saturating_add(1);
         self.bans.insert(ban.network, Held { ban, generation });
-        true
-    }
-
-    /// Makes room for one more, if that may be.
-    fn has_room(&mut self, for_manual: bool, now: Timestamp) -> bool {
-        if self.bans.len() < self.capacity {
-            return true;
-        }
-        self.sweep(now);
-        if self.bans.len() < self.capacity {
-            return true;
-        }
-        let first = self.order.first().copied().filter(|(is_manual, ..)| for_manual && !is_manual);
-        first.is_some_and(|(.., network)| self.remove(network).is_some())
+        Some(left)
     }
 
     /// Removes what has ended; gives the networks.

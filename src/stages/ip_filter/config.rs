@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::prefix::Prefix;
 use crate::exchange::Code;
+use crate::feeds::FeedConfig;
 use crate::policy::units::{Name, Percent};
 use crate::stages::Mode;
 
@@ -208,4 +209,7 @@ pub struct AddressSetConfig {
     pub prefixes: Option<Vec<Prefix>>,
     /// Whether it is imported and stored beside the policy, under this name.
     pub stored: bool,
+    /// Where a stored set is fetched from by schedule. Default: it is imported
+    /// by hand.
+    pub feed: Option<FeedConfig>,
 }

@@ -6,6 +6,7 @@ use edgeweir::admin::endpoints::{ENDPOINTS, PREFIX};
 use edgeweir::admin::problem::Refusal;
 use edgeweir::gateway::Isolate;
 use edgeweir::observe::record::{LogLevel, Verdict};
+use edgeweir::policy::manifest::Alert;
 use serde_json::json;
 
 use super::{Admin, ROLES, refusal, refused, samples, token};
@@ -194,14 +195,15 @@ fn another_method_is_told_which_would_do() {
         ("/openapi.json", "GET, HEAD"),
         ("/schema.json", "GET, HEAD"),
         ("/address-sets", "GET, HEAD"),
-        ("/address-sets/{name}", "DELETE"),
+        ("/address-sets/{name}", "DELETE, PUT"),
+        ("/address-sets/{name}/refresh", "POST"),
         ("/address/{ip}", "GET, HEAD"),
         ("/bans", "GET, HEAD, POST, DELETE"),
         ("/limits", "GET, HEAD"),
         ("/limits/look", "POST"),
         ("/limits/reset", "POST"),
         // A set may have that name.
-        ("/address-sets/rollback", "DELETE, POST"),
+        ("/address-sets/rollback", "DELETE, POST, PUT"),
     ];
     assert!(ENDPOINTS.iter().all(|endpoint| allowed.iter().any(|(path, _)| *path == endpoint.path)));
     for (path, allow) in allowed {
@@ -316,4 +318,48 @@ fn no_rule_of_the_policy_reaches_the_api() {
     }
     assert_eq!(admin.gate.sent_count(), 0);
     assert_eq!(PREFIX, "/_weir/admin/v1");
+}
+
+/// What fails about a feed: how often for everybody, which for who may read.
+/// No balancer takes the gateway out for it.
+#[test]
+fn alerts_are_a_number_for_everybody_and_a_list_for_readers() {
+    let mut admin = Admin::new();
+    let health = |admin: &Admin, name: &str| {
+        let head = get("/_weir/health");
+        let bearer = || format!("Bearer {}", token(name));
+        let head = if name.is_empty() { head } else { head.with("Authorization", &bearer()) };
+        let response = admin.gate.send(&head).0;
+        (response.status, response.json())
+    };
+    let (_, good) = health(&admin, "reader");
+    assert!(
+        good["status"] == "ok" && good.get("alerts").is_none() && good.get("alert_list").is_none(),
+        "{good}"
+    );
+    assert!(admin.get("reader", "/health").json().get("alerts").is_none());
+    admin.gate.snapshot.alerts = ["drop", "aws"]
+        .map(|name| Alert {
+            kind: "feed".to_owned(),
+            name: name.to_owned(),
+            reason: "shrunk".to_owned(),
+            since: "2026-01-01T00:00:00.000Z".to_owned(),
+        })
+        .to_vec();
+    for name in ["", "nobody", "reader", "owner"] {
+        let (status, health) = health(&admin, name);
+        assert_eq!(
+            (status, &health["status"], &health["alerts"]),
+            (200, &json!("degraded"), &json!(2)),
+            "{name}"
+        );
+        let known = health["alert_list"].as_array();
+        assert_eq!(known.map(Vec::len), ["reader", "owner"].contains(&name).then_some(2), "{name}: {health}");
+        assert_eq!(health.to_string().contains("shrunk"), known.is_some());
+    }
+    let own = admin.get("reader", "/health").json();
+    assert_eq!((&own["status"], &own["alerts"][1]["name"]), (&json!("degraded"), &json!("aws")));
+    // Where there is no policy, that is what counts.
+    admin.gate.available = false;
+    assert_eq!((health(&admin, "").0, health(&admin, "").1["status"].clone()), (503, json!("unavailable")));
 }

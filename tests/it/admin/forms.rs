@@ -12,7 +12,8 @@ use crate::control;
 use crate::fake::{With, check};
 
 fn with_body() -> impl Iterator<Item = super::Sample> {
-    samples().into_iter().filter(|sample| !sample.body.is_empty())
+    // Lists are of any type: see `import`.
+    samples().into_iter().filter(|sample| !sample.body.is_empty() && !sample.target.ends_with("/drop"))
 }
 
 #[test]

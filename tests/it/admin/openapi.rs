@@ -43,12 +43,13 @@ fn operation(method: &str, path: &str) -> Option<&'static Value> {
     };
     let exact = DOCUMENT["paths"].get(path).and_then(|path| path.get(method));
     exact.or_else(|| {
-        let (before, last) = path.rsplit_once('/')?;
+        let fits = |template: &str| {
+            let pairs = || template.split('/').zip(path.split('/'));
+            template.split('/').count() == path.split('/').count()
+                && pairs().all(|(known, part)| known == part || known.starts_with('{') && !part.is_empty())
+        };
         let templates = DOCUMENT["paths"].as_object()?.iter();
-        let mut fitting = templates.filter(|(template, _)| {
-            template.rsplit_once('/').is_some_and(|(start, end)| start == before && end.starts_with('{'))
-        });
-        fitting.next().filter(|_| !last.is_empty())?.1.get(method)
+        templates.filter(|(template, _)| fits(template)).find_map(|(_, path)| path.get(method))
     })
 }
 

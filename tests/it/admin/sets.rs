@@ -75,7 +75,7 @@ pub fn import_samples(store: &MemoryStore) {
     disk.rows.retain(|(table, number), _| *table != Table::Audit || *number <= audit);
 }
 
-fn present(admin: &Admin) -> StoredSets {
+pub fn present(admin: &Admin) -> StoredSets {
     let client = Direct(&admin.gate.platform.control);
     let status: SetsStatus = now(client::ask(&client, &Action::Sets, Duration::MAX)).unwrap();
     (*now(present_sets(&client, &status, None)).unwrap()).clone()
@@ -264,4 +264,22 @@ fn a_push_says_which_sets_nobody_has_imported() {
     let document = json!({"version": 1, "address_sets": sets}).to_string();
     let pushed = admin.push("operator", "\"r3\"", &document);
     assert_eq!((pushed.status, &pushed.json()["missing_sets"]), (201, &json!(["lost"])));
+}
+
+#[test]
+fn an_address_is_told_what_shadow_rules_would_change() {
+    let mut policy = filtering();
+    policy["ip_filter"]["rules"][1]["mode"] = json!("shadow");
+    let admin = acting(&policy);
+    let decisions = admin.get("reader", "/address/10.0.0.9").json()["decisions"].clone();
+    let told = |place: usize| {
+        let decision = &decisions[place];
+        ["stage", "action", "rule", "shadow"].map(|member| decision[member].clone())
+    };
+    assert_eq!(told(0), [json!("entry.ip_filter"), json!("allow"), Value::Null, Value::Null]);
+    assert_eq!(told(1), [json!("entry.ip_filter"), json!("deny"), json!("drop"), json!(true)]);
+    assert_eq!(told(2)[0], "ip_filter");
+    // Where they change nothing, nothing is said.
+    let report = admin.get("reader", "/address/192.0.2.1").json();
+    assert_eq!(report["decisions"].as_array().unwrap().len(), 2);
 }

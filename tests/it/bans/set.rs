@@ -54,6 +54,11 @@ fn a_lookup_finds_what_a_scan_finds() {
         lifted.dedup_by_key(|(network, _)| *network);
         let set = BanSet::decode(&encode(bans.clone(), lifted.clone()), 7).unwrap();
         prop_assert_eq!((set.len(), set.generation()), (bans.len(), 7));
+        let read: Vec<Entry> = set
+            .entries()
+            .map(|hit| Entry { network: hit.network, until: hit.until.seconds(), cause: hit.cause.clone() })
+            .collect();
+        prop_assert_eq!(&read, &bans);
         for (around, after) in looks {
             let (address, now) = (around.address(), at(after));
             let mut found: Vec<(Prefix, u64, String)> = set

@@ -149,6 +149,19 @@ fn nobody_bans_somebody_else_by_a_header() {
     assert_eq!(reason(&gate, &get("/200").from("192.0.2.77")), "banned");
 }
 
+/// Where the policy takes a hop for a client that its chain does not tell,
+/// nobody behind it gets it banned.
+#[test]
+fn nobody_bans_a_hop_of_ours() {
+    let hops =
+        json!({"identity": {"client_address": {"trusted_hops": ["10.0.0.0/8"], "on_garbled_chain": "peer"}}});
+    let gate = gate(&hops, &[scanner(&json!({"refusals": true}))]);
+    for _ in 0..9 {
+        gate.send(&get("/404").from("10.0.0.1").with("X-Forwarded-For", "nonsense"));
+    }
+    assert_eq!(reason(&gate, &get("/200").from("10.0.0.1").with("X-Forwarded-For", "nonsense")), "-");
+}
+
 /// An IPv6 client is its network, and no more.
 #[test]
 fn rotating_through_a_network_is_no_way_out() {

@@ -304,7 +304,6 @@ fn a_page_goes_on_where_the_last_one_ended() {
 fn the_list_is_bounded_and_no_flood_lifts_what_a_person_decided() {
     use edgeweir::platform::{BanRow, ControlStore, Write};
     let store = guarded();
-    ban_at(&store, &["192.0.2.7"], 60, 0);
     let row = |n: u32| {
         let network = Prefix::host(std::net::Ipv4Addr::from_bits(0x0b00_0000 + n).into());
         let until = 100_000 + u64::from(n);
@@ -320,6 +319,7 @@ fn the_list_is_bounded_and_no_flood_lifts_what_a_person_decided() {
         }
     };
     store.apply((0..99_998).map(|n| Write::Ban(row(n))).collect()).unwrap();
+    ban_at(&store, &["192.0.2.7"], 60, 0);
     let has = |n: u32| store.disk.borrow().bans.contains_key(&row(n).key);
     let count = || store.disk.borrow().bans.len();
     report_at(&store, &[("203.0.113.1/32", 0, 900_000_000)], 1_000);

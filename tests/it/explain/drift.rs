@@ -43,6 +43,9 @@ fn to_note(explanation: &Explanation) -> Vec<Noted> {
             notes.push((name, stage.verdict.to_owned(), stage.rule.clone(), stage.prefix.clone(), shadow));
             continue;
         }
+        if let Some(who) = stage.identity.as_ref().filter(|who| ["short", "garbled"].contains(&who.chain)) {
+            notes.push((name.clone(), who.chain.to_owned(), None, None, false));
+        }
         if let Some(would) = stage.would.as_ref().filter(|would| would.differs) {
             notes.push((
                 name.clone(),
@@ -83,7 +86,7 @@ fn gate(dice: &mut Dice) -> Gate {
 }
 
 /// What has to come about for the comparison to say something.
-const MET: [&str; 23] = [
+const MET: [&str; 27] = [
     "Forwarded",
     "Cached",
     "Refused",
@@ -107,6 +110,10 @@ const MET: [&str; 23] = [
     "cookie",
     "chain",
     "on_missing",
+    "not-read",
+    "walked",
+    "short",
+    "garbled",
 ];
 
 #[test]
@@ -133,6 +140,7 @@ fn the_journey_does_what_the_explanation_says() {
                     stage.cache.as_ref().and_then(|stored| stored.because),
                     stage.canary.as_ref().map(|choice| choice.from),
                     stage.identity.as_ref().map(|who| who.source),
+                    stage.identity.as_ref().map(|who| who.chain),
                 ];
                 met.borrow_mut().extend(labels.into_iter().flatten().map(str::to_owned));
             }

@@ -102,3 +102,31 @@ fn nothing_is_without_a_limit() {
     let long = format!("{{\"url\": \"http://a.test/\", \"x\": \"{}\"}}", "x".repeat(600_000));
     assert_eq!(ExplainRequest::parse(&long).unwrap_err().len(), 1);
 }
+
+/// What the platform would say is checked as what it says.
+#[test]
+fn a_request_says_what_the_platform_would_say_of_it() {
+    let request = parse(&json!({
+        "url": "http://a.test/", "country": "DE", "continent": "EU", "asn": 64496, "tls_version": "TLSv1.2",
+        "tls_cipher": "ECDHE-RSA-AES128-GCM-SHA256", "bot_score": 99, "verified_bot": true,
+        "verified_bot_category": "Monitoring & Analytics",
+    }));
+    let read = "DE\nEU\n64496\nTLSv1.2\nECDHE-RSA-AES128-GCM-SHA256\n99\ntrue\nMonitoring & Analytics";
+    assert_eq!(request.head(&identity()).metadata, edgeweir::exchange::RequestMetadata::parse(read));
+    for (name, bad) in [
+        ("tls_version", json!("TLSv1.4")),
+        ("tls_version", json!(1.3)),
+        ("tls_cipher", json!("")),
+        ("tls_cipher", json!("x".repeat(64))),
+        ("bot_score", json!(0)),
+        ("bot_score", json!(100)),
+        ("bot_score", json!(-1)),
+        ("bot_score", json!("50")),
+        ("verified_bot", json!("true")),
+        ("verified_bot_category", json!("a\nb")),
+    ] {
+        let mut text = json!({"url": "http://a.test/"});
+        text[name] = bad.clone();
+        assert_eq!(paths(&text.to_string()), [name], "{bad}");
+    }
+}

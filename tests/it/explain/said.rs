@@ -8,7 +8,7 @@ use edgeweir::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::{explained, stage};
-use crate::fake::{Gate, START, block_on, get};
+use crate::fake::{Gate, START, With, block_on, get};
 
 fn gate() -> Gate {
     Gate::new(&json!({
@@ -173,6 +173,89 @@ fn a_chain_is_walked_in_the_open() {
     let hops: Vec<_> = who.hops.iter().map(|hop| (hop.address.as_str(), hop.trusted)).collect();
     assert_eq!(hops, [("192.0.2.1", true), ("192.0.2.5", true), ("198.51.100.7", false)]);
     assert_eq!((who.request_id.verdict, who.request_id.value.as_str()), ("kept", "abc"));
+}
+
+/// A chain that does not say who the client is, and what is taken for it.
+#[test]
+fn a_fallback_is_named() {
+    let with = |address: Value| Gate::new(&json!({"version": 1, "identity": {"client_address": address}}));
+    let said = |gate: &Gate, chain: &str| {
+        let headers = json!({"X-Forwarded-For": chain, "X-Request-Id": "abc"});
+        let request = ask(&json!({"url": "https://app.example/", "client": "192.0.2.1", "headers": headers}));
+        let explanation = explained(gate, &request);
+        let who = explanation.stages[0].identity.clone().unwrap();
+        let hops: Vec<_> = who.hops.iter().map(|hop| (hop.address.clone(), hop.trusted)).collect();
+        (who.chain, who.source, who.address, hops, who.request_id.verdict, explanation.text())
+    };
+    let hop = |address: &str, trusted| (address.to_owned(), trusted);
+    let deep = with(json!({"trusted_depth": 2, "on_short_chain": "peer", "on_garbled_chain": "peer"}));
+    let (chain, source, address, hops, id, _) = said(&deep, "6.6.6.6, 198.51.100.7, _hop");
+    assert_eq!((chain, source, address.as_str(), id), ("walked", "chain", "198.51.100.7", "kept"));
+    assert_eq!(hops, [hop("192.0.2.1", true), hop("_hop", true), hop("198.51.100.7", false)]);
+    let (chain, source, address, hops, id, text) = said(&deep, "198.51.100.7");
+    assert_eq!((chain, source, address.as_str(), id), ("short", "peer", "192.0.2.1", "new"));
+    assert_eq!(hops, [hop("192.0.2.1", false), hop("198.51.100.7", true)]);
+    assert!(text.contains("since the chain is short, request id new"), "{text}");
+    let (chain, _, address, hops, _, text) = said(&deep, "unknown, 10.0.0.1");
+    assert_eq!((chain, address.as_str()), ("garbled", "192.0.2.1"));
+    assert_eq!(hops, [hop("192.0.2.1", false), hop("10.0.0.1", true), hop("unknown", false)]);
+    assert!(text.contains("since the chain is garbled"), "{text}");
+    let strict = with(json!({"trusted_depth": 2}));
+    let request = ask(&json!({"url": "https://app.example/", "client": "192.0.2.1"}));
+    let refused = explained(&strict, &request);
+    assert_eq!((refused.status, refused.reason), (Some(400), Some("client-address")));
+    assert_eq!(refused.detail.as_deref(), Some("The chain of forwarded addresses is too short."));
+    // The log names it, too.
+    let hops = with(json!({"trusted_hops": ["192.0.2.0/24"], "on_garbled_chain": "peer"}));
+    for (chain, verdict) in [("", "short"), ("unknown", "garbled")] {
+        let record = hops.send(&get("/").from("192.0.2.1").with("X-Forwarded-For", chain)).1;
+        assert_eq!((record.stages[0].stage, record.stages[0].verdict), ("identity", verdict));
+        assert_eq!(record.client.as_deref(), Some("192.0.2.1"));
+    }
+    assert!(
+        hops.send(&get("/").from("192.0.2.1").with("X-Forwarded-For", "203.0.113.1")).1.stages.is_empty()
+    );
+}
+
+#[test]
+fn what_the_platform_says_stands_with_the_caller() {
+    let described = json!({
+        "url": "https://app.example/", "client": "192.0.2.1", "country": "DE", "continent": "EU", "asn": 64496,
+        "tls_version": "TLSv1.3", "tls_cipher": "AEAD-AES128-GCM-SHA256", "bot_score": 7, "verified_bot": false,
+        "verified_bot_category": "AI Crawler",
+    });
+    let explanation = explained(&gate(), &ask(&described));
+    let caller = serde_json::to_value(explanation.stages[0].identity.as_ref().unwrap()).unwrap();
+    for name in [
+        "country",
+        "continent",
+        "asn",
+        "tls_version",
+        "tls_cipher",
+        "bot_score",
+        "verified_bot",
+        "verified_bot_category",
+    ] {
+        assert_eq!(caller["platform"][name], described[name], "{name}");
+    }
+    let text = explanation.text();
+    assert!(
+        text.contains(
+            "request id new; country DE, continent EU, AS64496, TLSv1.3, AEAD-AES128-GCM-SHA256, bot score 7, \
+             no verified bot (AI Crawler)"
+        ),
+        "{text}"
+    );
+    let little = explained(
+        &gate(),
+        &ask(
+            &json!({"url": "https://app.example/", "client": "192.0.2.1", "verified_bot_category": "Archiver"}),
+        ),
+    );
+    assert!(little.text().contains("request id new; bot category Archiver\n"), "{}", little.text());
+    let nothing = explained(&gate(), &from("192.0.2.1"));
+    let caller = serde_json::to_value(nothing.stages[0].identity.as_ref().unwrap()).unwrap();
+    assert_eq!(caller.get("platform"), None);
 }
 
 #[test]

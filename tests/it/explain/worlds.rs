@@ -219,8 +219,16 @@ pub fn policy(dice: &mut Dice) -> Value {
         },
         "routes": routes,
     });
-    if dice.chance(5) {
-        policy["identity"]["client_address"]["trusted_hops"] = json!(["192.0.2.200", "2001:db8:2::/48"]);
+    let address = &mut policy["identity"]["client_address"];
+    match dice.below(10) {
+        0..5 => address["trusted_hops"] = json!(["192.0.2.200", "2001:db8:2::/48"]),
+        5..7 => address["trusted_depth"] = json!(dice.below(2) + 1),
+        _ => {}
+    }
+    for outcome in ["on_short_chain", "on_garbled_chain"] {
+        if dice.chance(4) {
+            address[outcome] = json!(dice.pick(&["peer", "reject"]));
+        }
     }
     if dice.chance(4) {
         policy["identity"]["client_address"]["on_missing"] = json!({"address": "192.0.2.1"});

@@ -3,6 +3,7 @@ use std::time::Duration;
 use edgeweir::feeds::config::feed_url;
 use edgeweir::feeds::{Column, Feed, FeedConfig, Format, FormatName, HostBits, Limits};
 use edgeweir::policy::decode::{Problems, Trail};
+use edgeweir::policy::units::Span;
 use serde_json::{Value, json};
 
 fn compile(config: Value) -> Result<Feed, Vec<String>> {
@@ -86,8 +87,11 @@ fn a_feed_is_at_an_https_url_of_a_named_host() {
         ("https://example.com", "https://example.com/"),
         ("https://example.com./a/../b?c", "https://example.com/a/../b?c"),
         ("https://example.com:8443/x@y", "https://example.com:8443/x@y"),
+        ("https://localhost.example.com/", "https://localhost.example.com/"),
+        ("https://notlocal/x.com", ""),
+        ("https://myinternal.com/", "https://myinternal.com/"),
     ] {
-        assert_eq!(feed_url(text).as_deref(), Some(expected));
+        assert_eq!(feed_url(text).as_deref().unwrap_or_default(), expected);
     }
     let long = format!("https://example.com/{}", "x".repeat(2_000));
     for text in [
@@ -105,6 +109,13 @@ fn a_feed_is_at_an_https_url_of_a_named_host() {
         "https://example.com\\@evil.example/",
         "https://exämple.com/",
         "https://127.0.0.1/",
+        "https://localhost/",
+        "https://intranet/",
+        "https://a.localhost./",
+        "https://printer.local/",
+        "https://metadata.google.internal/computeMetadata/",
+        "https://home.arpa/",
+        "https://nas.Home.Arpa:8443/",
         "https://[::1]/",
         "https://0x7f.1/",
         "https://2130706433/",
@@ -136,4 +147,22 @@ fn names_are_read_back() {
     for wrong in ["", "0", "1001", "99999999999999999999", " ip"] {
         assert_eq!(Column::of(wrong), None, "{wrong}");
     }
+}
+
+#[test]
+fn a_span_is_written_as_it_would_be_read() {
+    for (seconds, text) in [
+        (300, "5m"),
+        (3_600, "1h"),
+        (5_400, "90m"),
+        (86_400, "1d"),
+        (604_800, "7d"),
+        (301, "301s"),
+        (0, "0ms"),
+    ] {
+        let span = Span(Duration::from_secs(seconds));
+        assert_eq!(span.to_string(), text);
+        assert_eq!(serde_json::from_value::<Span>(json!(text)).unwrap(), span);
+    }
+    assert_eq!(Span(Duration::from_millis(1_500)).to_string(), "1500ms");
 }

@@ -128,6 +128,43 @@ fn host_bits_are_refused_or_masked() {
     assert_eq!(masked("1.2.3.4/0"), ["0.0.0.0/0"]);
 }
 
+/// Clients with 6to4 and NAT64 addresses are known by the IPv4 address in
+/// them: so are the entries of a list.
+#[test]
+fn embedded_addresses_are_read_as_clients_are_seen() {
+    let text = "2002:c633:6407::1\n2002:c633:6408::/48\n2002:c633:6409:1::/64\n64:ff9b::198.51.100.10\n\
+                64:ff9b::c633:640b - 64:ff9b::c633:640b\n2002:c633:640c:: - 2002:c633:640c:ffff:ffff:ffff:ffff:ffff\n\
+                2002:a00:1::1\n64:ff9b::10.0.0.0/104\n::198.51.100.7\n";
+    assert_eq!(
+        prefixes(text, &Format::Netset),
+        [
+            "198.51.100.7/32",
+            "198.51.100.8/32",
+            "198.51.100.9/32",
+            "198.51.100.10/32",
+            "198.51.100.11/32",
+            "198.51.100.12/32",
+            "::c633:6407/128",
+            "64:ff9b::a00:0/104",
+            "2002:a00:1::1/128",
+        ]
+    );
+    for wide in [
+        "2002::/16",
+        "2002:c633:6400::/40",
+        "64:ff9b::/96",
+        "64:ff9b::198.51.100.0/120",
+        "2002:c633:6406:: - 2002:c633:6408::",
+    ] {
+        let refusal = refusal(&format!("192.0.2.1\n{wide}\n"), &Format::Netset);
+        assert!(refusal.starts_with("malformed: line 2") && refusal.contains("IPv4 prefixes"), "{refusal}");
+    }
+    // Host bits are host bits all the same.
+    assert!(refusal("2002:c633:6407::1/48", &Format::Netset).starts_with("host-bits"));
+    let masked = read_in(&[b"2002:c633:6407::1/48"], &Format::Netset, HostBits::Mask).unwrap();
+    assert_eq!(texts(&masked), ["198.51.100.7/32"]);
+}
+
 #[test]
 fn overlaps_are_dropped_and_neighbours_stay() {
     let text = "192.0.2.0/25\n192.0.2.128/25\n198.51.100.7\n198.51.100.0/24\n198.51.100.0/25\n198.51.100.0/24\n\

@@ -153,13 +153,16 @@ fn hosts_that_are_none_are_refused() {
 /// filter and the limit see the peer.
 #[test]
 fn a_spoofed_chain_changes_nothing() {
-    let configurations: [Value; 6] = [
+    let configurations: [Value; 8] = [
         json!({}),
         json!({"client_address": {"chain": "Forwarded"}}),
         json!({"client_address": {"trusted_hops": ["10.0.0.0/8"]}}),
         json!({"client_address": {"trusted_hops": ["10.0.0.0/8"], "chain": "Forwarded"}}),
         json!({"client_address": {"on_missing": {"address": "127.0.0.1"}}}),
         json!({"client_address": {"header": "CF-Connecting-IP", "on_missing": "reject"}, "ipv6_prefix": 128}),
+        json!({"client_address": {"trusted_hops": ["10.0.0.0/8"], "on_short_chain": "peer", "on_garbled_chain": "peer"}}),
+        // A request that did not come over as many hops.
+        json!({"client_address": {"trusted_depth": 2, "on_short_chain": "peer"}}),
     ];
     for identity in configurations {
         let gate = gate(&json!({

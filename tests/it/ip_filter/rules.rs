@@ -55,8 +55,12 @@ fn from(address: &str) -> Subject<'static> {
 }
 
 fn in_country(address: &str, country: &str, continent: &str, asn: u32) -> Subject<'static> {
-    let metadata =
-        RequestMetadata { country: Code::parse(country), continent: Code::parse(continent), asn: Some(asn) };
+    let metadata = RequestMetadata {
+        country: Code::parse(country),
+        continent: Code::parse(continent),
+        asn: Some(asn),
+        ..RequestMetadata::default()
+    };
     Subject { metadata, ..from(address) }
 }
 

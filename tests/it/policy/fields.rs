@@ -115,7 +115,16 @@ fn identity() {
     refuses(
         "/identity/client_address/trusted_hops/0",
         &at("client_address.trusted_hops[0]"),
-        &[json!("10.0.0.1/8"), json!("x"), json!(7), json!("")],
+        &[
+            json!("10.0.0.1/8"),
+            json!("x"),
+            json!(7),
+            json!(""),
+            // Nobody is a hop by an address that another one embeds.
+            json!("2002::/16"),
+            json!("2002:c000:204::1"),
+            json!("64:ff9b::192.0.2.4"),
+        ],
     );
     refuses(
         "/identity/client_address/trusted_hops",
@@ -139,6 +148,34 @@ fn identity() {
         &at("client_address.on_missing.address"),
         &[json!("x"), json!("127.0.0.1/32"), json!(1)],
     );
+    for outcome in ["on_short_chain", "on_garbled_chain"] {
+        let (pointer, path) =
+            (format!("/identity/client_address/{outcome}"), at(&format!("client_address.{outcome}")));
+        takes(&pointer, &[json!("reject"), json!("peer")]);
+        refuses(&pointer, &path, &[json!("Peer"), json!("allow"), json!({"address": "::1"}), json!(1)]);
+    }
+    takes("/identity/client_address/on_short_chain", &[json!(null)]);
+    refuses(
+        "/identity/client_address/on_garbled_chain",
+        &at("client_address.on_garbled_chain"),
+        &[json!(null)],
+    );
+    takes("/identity/client_address/trusted_depth", &[json!(null)]);
+    // The hops of the whole document have addresses.
+    refuses(
+        "/identity/client_address/trusted_depth",
+        &at("client_address.trusted_depth"),
+        &[json!(1), json!(16)],
+    );
+    let deep = |depth: &Value| {
+        paths(&json!({"version": 1, "identity": {"client_address": {"trusted_depth": depth}}}))
+    };
+    for good in [json!(1), json!(16)] {
+        assert_eq!(deep(&good), [""; 0], "{good}");
+    }
+    for bad in [json!(0), json!(17), json!(255), json!(256), json!(-1), json!("2"), json!(1.5)] {
+        assert_eq!(deep(&bad), ["identity.client_address.trusted_depth"], "{bad}");
+    }
     takes("/identity/ipv6_prefix", &[json!(32), json!(128)]);
     refuses(
         "/identity/ipv6_prefix",
@@ -187,14 +224,106 @@ fn names() {
 fn address_sets() {
     takes(
         "/address_sets/office/prefixes",
-        &[json!([]), json!(["0.0.0.0/0"]), json!(["::/0"]), json!(["1.2.3.4"])],
+        &[
+            json!([]),
+            json!(["0.0.0.0/0"]),
+            json!(["::/0"]),
+            json!(["1.2.3.4"]),
+            json!(["2002:c000:204::/48", "64:ff9b::192.0.2.4", "2002:a00::/24"]),
+        ],
     );
     refuses(
         "/address_sets/office/prefixes/1",
         "address_sets.office.prefixes[1]",
-        &[json!("192.0.2.1/24"), json!("192.0.2.0/33"), json!("example.com"), json!(null)],
+        &[
+            json!("192.0.2.1/24"),
+            json!("192.0.2.0/33"),
+            json!("example.com"),
+            json!(null),
+            json!("2002::/16"),
+            json!("64:ff9b::/96"),
+            json!("2002:c000:200::/40"),
+        ],
     );
     refuses("/address_sets/office/stored", "address_sets.office.stored", &[json!(true)]);
+}
+
+#[test]
+fn feeds() {
+    let url = "https://lists.example/drop.txt";
+    let stored = |feed: Value| json!({"stored": true, "feed": feed});
+    let with = |name: &str, value: Value| {
+        let mut feed = json!({"url": url, "format": "csv", "column": 1});
+        feed[name] = value;
+        stored(feed)
+    };
+    takes(
+        "/address_sets/office",
+        &[
+            json!({"stored": true}),
+            stored(json!(null)),
+            stored(json!({"url": url})),
+            with("column", json!("ip")),
+            with("column", json!(1_000)),
+            with("interval", json!("5m")),
+            with("interval", json!("7d")),
+            with("host_bits", json!("mask")),
+            with("max_bytes", json!("64MiB")),
+            with("max_prefixes", json!(2_000_000)),
+            with("max_change", json!(0)),
+            with("max_change", json!(10_000)),
+            with("allow_private", json!(true)),
+            with("url", json!("HTTPS://Lists.example:8443?x=%20")),
+        ],
+    );
+    for (name, values) in [
+        (
+            "url",
+            vec![
+                json!("http://lists.example/"),
+                json!("https://u@lists.example/"),
+                json!("https://lists.example/#x"),
+            ],
+        ),
+        // The schema cannot tell these.
+        ("url", vec![json!("https://192.0.2.1/"), json!("https://localhost/"), json!("https://a.internal/")]),
+        ("format", vec![json!("auto"), json!("CSV")]),
+        ("column", vec![json!(0), json!(1_001), json!(""), json!(1.5), json!(null)]),
+        ("interval", vec![json!("4m"), json!("8d"), json!(300)]),
+        ("host_bits", vec![json!("keep")]),
+        ("max_bytes", vec![json!("1023B"), json!("65MiB"), json!(5)]),
+        ("max_prefixes", vec![json!(0), json!(2_000_001), json!(-1)]),
+        ("max_change", vec![json!(10_001), json!(-1), json!(0.5)]),
+        ("allow_private", vec![json!("yes")]),
+        ("token", vec![json!("x")]),
+    ] {
+        for value in values {
+            let path = format!("address_sets.office.feed.{name}");
+            refuses("/address_sets/office", &path, &[with(name, value)]);
+        }
+    }
+    refuses("/address_sets/office", "address_sets.office.feed", &[stored(json!({}))]);
+    refuses(
+        "/address_sets/office",
+        "address_sets.office.feed.column",
+        &[stored(json!({"url": url, "column": 1}))],
+    );
+    // A feed is of a stored set.
+    refuses(
+        "/address_sets/office",
+        "address_sets.office.feed",
+        &[json!({"prefixes": [], "feed": {"url": url}})],
+    );
+    // As many as there may be stored sets.
+    let many = |count: usize| {
+        let sets = (0..count).map(|set| (format!("s{set}"), stored(json!({"url": url}))));
+        json!({"version": 1, "address_sets": sets.collect::<serde_json::Map<_, _>>()})
+    };
+    assert_eq!(paths(&many(256)), [""; 0]);
+    assert_eq!(paths(&many(257)), ["address_sets"]);
+    let gateway = edgeweir::policy::compile(&many(3).to_string()).unwrap();
+    assert_eq!(gateway.feeds.keys().collect::<Vec<_>>(), ["s0", "s1", "s2"]);
+    assert_eq!(gateway.feeds["s1"].url, url);
 }
 
 #[test]

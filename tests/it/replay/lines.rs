@@ -281,6 +281,18 @@ fn an_address_that_could_not_be_read_matters_where_one_is_assumed() {
     assert_eq!(replay(&policy(&json!({})), &lines).0, [Same]);
     let assuming = json!({"identity": {"client_address": {"on_missing": {"address": "127.0.0.1"}}}});
     assert_eq!(replay(&policy(&assuming), &lines).0, [Undecidable]);
+    for (address, outcome) in [
+        (json!({"trusted_hops": ["10.0.0.0/8"]}), Same),
+        (json!({"trusted_hops": ["10.0.0.0/8"], "on_short_chain": "peer"}), Same),
+        (json!({"trusted_hops": ["10.0.0.0/8"], "on_garbled_chain": "peer"}), Undecidable),
+        (json!({"trusted_depth": 1}), Same),
+        (json!({"trusted_depth": 1, "on_short_chain": "peer"}), Undecidable),
+        (json!({"trusted_depth": 1, "on_garbled_chain": "peer"}), Undecidable),
+        (json!({"on_garbled_chain": "peer"}), Same),
+    ] {
+        let candidate = json!({"identity": {"client_address": address}});
+        assert_eq!(replay(&policy(&candidate), &lines).0, [outcome], "{address}");
+    }
 }
 
 #[test]
@@ -317,4 +329,22 @@ fn the_report_is_bounded_and_reads_well() {
     assert_eq!(json["groups"][0]["rule"], "out");
     assert_eq!(json["outcomes"][0]["changes"], json!(["verdict"]));
     assert_eq!(json["outcomes"][0]["before"]["upstream"], "app");
+}
+
+/// Bans stand in no document: what one refused is undecidable, unless the
+/// candidate bans nobody, or not this client.
+#[test]
+fn what_a_ban_refused_is_undecidable() {
+    let gate = Gate::new(&policy(&json!({}))).with_bans(1, &[("192.0.2.0/24", 600_000, "manual")]);
+    let log = log_of(&gate, "/", &["192.0.2.1", "198.51.100.1"]);
+    let verdicts = |rest: Value| replay(&policy(&rest), &log).0;
+    assert_eq!(verdicts(json!({})), [Undecidable, Same]);
+    assert_eq!(verdicts(json!({"bans": {"answer": {"status": 404}}})), [Undecidable, Same]);
+    assert_eq!(verdicts(json!({"bans": {"mode": "off"}})), [Changed, Same]);
+    assert_eq!(verdicts(json!({"bans": {"mode": "shadow"}})), [Changed, Same]);
+    assert_eq!(verdicts(json!({"guard_list": ["192.0.2.1"]})), [Changed, Same]);
+    assert_eq!(verdicts(json!({"guard_list": ["192.0.2.9"]})), [Undecidable, Same]);
+    let (_, report) = replay(&policy(&json!({})), &log);
+    let gap = report.outcomes[0].gap.as_ref().unwrap();
+    assert_eq!((gap.stage, gap.reads.as_str()), ("entry.bans", "bans"));
 }

@@ -154,14 +154,20 @@ fn what_the_store_shows_is_not_believed() {
         place.refresh(manifest(1, &naming("30s"), 1, PART_LIMIT), 0);
         assert_eq!(place.acts_on(), (Some(1), None));
     }
-    // The right bytes of another generation than the manifest says.
-    let part = PartRef::of(&binary(2));
-    let mut lying = Manifest::new(2, "r2", naming("30s").to_string());
-    lying.beside.sets = Some(SetsRef { generation: 1, parts: vec![part] });
+}
+
+/// A rollback names an older binary under a new number.
+#[test]
+fn an_older_generation_comes_back_under_a_new_number() {
+    let place = Place::default();
     place.has(2, PART_LIMIT);
-    let (value, metadata) = lying.encode().unwrap();
-    place.refresh(Ok(Some((value, Some(metadata)))), 30_000);
-    assert!(place.degraded().contains("another generation"), "{}", place.degraded());
+    place.refresh(manifest(1, &naming("30s"), 2, PART_LIMIT), 0);
+    place.has(1, PART_LIMIT);
+    let mut back = Manifest::new(2, "r1", naming("30s").to_string());
+    back.beside.sets = Some(SetsRef { generation: 3, parts: vec![PartRef::of(&binary(1))] });
+    let (value, metadata) = back.encode().unwrap();
+    assert_eq!(place.refresh(Ok(Some((value, Some(metadata)))), 30_000), None);
+    assert_eq!(place.acts_on(), (Some(2), Some(3)));
 }
 
 #[test]

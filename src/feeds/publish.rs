@@ -1,0 +1,163 @@
+//! From lists to a new generation of the stored sets.
+//!
+//! All lists that are given at once make one generation. Each is judged by
+//! itself: one that is refused does not hold up the others, and one that is
+//! what it was before changes nothing. They are judged again when somebody
+//! else was faster, since what stood before is another list then.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use super::check::{Terms, check};
+use super::prefixes::PrefixList;
+use super::refusal::Refusal;
+use crate::addresses::StoredSets;
+use crate::addresses::replace::{Full, Replacement, Room};
+use crate::control::answer::PublicationState;
+use crate::control::change_sets::{Author, NotChanged, change_sets};
+use crate::control::sets::{SetInfo, SetsStatus};
+use crate::platform::ControlClient;
+use crate::stages::ip_filter::prefix::Prefix;
+use crate::time::Timestamp;
+
+/// The source of a list that somebody imported.
+pub const IMPORT: &str = "import";
+
+/// A list that may take the place of a set.
+#[derive(Clone, Debug)]
+pub struct Candidate<'a> {
+    /// The set's name.
+    pub name: &'a str,
+    /// Its prefixes.
+    pub list: PrefixList,
+    /// Where it comes from: the URL of a feed, or [`IMPORT`].
+    pub source: &'a str,
+    /// By how much the number of prefixes may change, in percent.
+    pub max_change: u32,
+    /// Whether private and special networks may be in it.
+    pub allow_private: bool,
+}
+
+/// What is decided about a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has taken the place of the one before.
+    Changed,
+    /// It is the one before.
+    Unchanged,
+    /// It may not take its place.
+    Refused(Refusal),
+    /// There is no room for it.
+    Full(Full),
+}
+
+/// A list that was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// How many prefixes the set had before; `None` where there was none.
+    pub before: Option<usize>,
+}
+
+/// The stored sets after that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Their generation.
+    pub generation: u64,
+    /// The sequence of the publication that carries it.
+    pub sequence: u64,
+    /// Whether the policy store has it.
+    pub state: PublicationState,
+    /// What was decided about each list, in order.
+    pub lists: Vec<Judged>,
+}
+
+/// How many prefixes a set has.
+#[must_use]
+pub fn count(set: &SetInfo) -> usize {
+    set.v4.saturating_add(set.v6)
+}
+
+/// Judges lists, and makes a generation of those that are new and may be.
+/// `known` are sets that are at hand.
+///
+/// # Errors
+/// The `Control` object failed or refused; what became of the generation is
+/// not known then.
+pub async fn publish(
+    control: &impl ControlClient,
+    author: &Author<'_>,
+    known: Option<&Rc<StoredSets>>,
+    guard_list: &[Prefix],
+    candidates: &[Candidate<'_>],
+    now: Timestamp,
+) -> Result<Published, NotChanged<Infallible>> {
+    let mut published = None;
+    let edit = |present: &StoredSets, status: &SetsStatus| {
+        let lists = judge(candidates, guard_list, present, status);
+        let new: Vec<Replacement<'_>> = candidates
+            .iter()
+            .zip(&lists)
+            .filter(|(_, judged)| judged.verdict == Verdict::Changed)
+            .map(|(Candidate { name, list, source, .. }, _)| Replacement {
+                name,
+                list,
+                since: now.seconds(),
+                source,
+            })
+            .collect();
+        let next = (!new.is_empty()).then(|| present.replaced(&new));
+        published = Some(Published {
+            generation: status.present.generation,
+            sequence: status.sequence,
+            state: status.state.unwrap_or(PublicationState::Pending),
+            lists,
+        });
+        Ok(next)
+    };
+    let done = change_sets(control, author, known, edit).await?;
+    // Unreachable: it was asked at least once.
+    let published = published.unwrap_or(Published {
+        generation: 0,
+        sequence: 0,
+        state: PublicationState::Pending,
+        lists: Vec::new(),
+    });
+    Ok(match done {
+        None => published,
+        Some(done) => Published {
+            generation: done.generation,
+            sequence: done.sequence,
+            state: done.state,
+            lists: published.lists,
+        },
+    })
+}
+
+fn judge(
+    candidates: &[Candidate<'_>],
+    guard_list: &[Prefix],
+    present: &StoredSets,
+    status: &SetsStatus,
+) -> Vec<Judged> {
+    let mut room = Room::beside(present);
+    let one = |candidate: &Candidate<'_>| {
+        let before = status.present.sets.iter().find(|set| set.name == candidate.name).map(count);
+        let terms = Terms {
+            before,
+            max_change: candidate.max_change,
+            allow_private: candidate.allow_private,
+            guard_list,
+        };
+        let verdict = match check(&candidate.list, &terms) {
+            Err(refusal) => Verdict::Refused(refusal),
+            Ok(()) if present.holds_exactly(candidate.name, &candidate.list) => Verdict::Unchanged,
+            Ok(()) => {
+                room.take(candidate.name, &candidate.list).map_or_else(Verdict::Full, |()| Verdict::Changed)
+            }
+        };
+        Judged { verdict, before }
+    };
+    candidates.iter().map(one).collect()
+}
