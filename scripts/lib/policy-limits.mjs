@@ -5,7 +5,7 @@ import { requireAddress } from "./networks.mjs";
 import { print } from "./policy-read.mjs";
 import { NEEDS, printTable } from "./policy-sets.mjs";
 import { answers, list, maybe, number, object, text } from "./shape.mjs";
-import { note, printable, Refusal } from "./term.mjs";
+import { note, Refusal } from "./term.mjs";
 import { count } from "./units.mjs";
 
 /** @typedef {import("./admin-client.mjs").Call} Call */
@@ -100,5 +100,5 @@ export async function reset(call, names, flags) {
   note(
     `Set back: ${many === 1 ? "1 counter" : `${count(many)} counters`}; above is what was there before.`,
   );
-  note(printable("Isolates elsewhere may hold on to a refusal for ten seconds."));
+  note("Isolates elsewhere may hold on to a refusal for ten seconds.");
 }

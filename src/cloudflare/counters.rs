@@ -25,6 +25,11 @@ impl Counters for Edge {
         message: &Message,
         deadline: Duration,
     ) -> Result<Answer, PlatformError> {
+        if cfg!(feature = "previous-protocol")
+            && let Message::Count(count) = message
+        {
+            return self.count_in_version_1(shard, count, deadline).await;
+        }
         let text = self.ask_limiter(shard, &message.encode(), deadline).await?;
         match (text.as_str(), message) {
             (NOT_KNOWN, Message::Count(count)) => self.count_in_version_1(shard, count, deadline).await,

@@ -131,6 +131,31 @@ for (const [control, other] of [
   });
 }
 
+for (const builds of [
+  ["current", "previous"],
+  ["previous", "current"],
+] as const) {
+  test(`a limit is shared where the Limiter objects run the ${builds[0]} build`, async () => {
+    const limit = (id: string, more: object): object => {
+      const rules = [{ id: "few", max: 5, window: "1h", ...more }];
+      return route(id, `/${id}`, { rate_limit: { rules } });
+    };
+    const shared = policy(origin.url, [
+      limit("exact", { counting: "exact" }),
+      limit("two", { counting: "exact", key: ["client", { header: "X-User" }] }),
+    ]);
+    await using({ builds, policy: shared }, async (gateway) => {
+      for (const target of ["/exact", "/two"]) {
+        const statuses: number[] = [];
+        for (let nth = 0; nth < 8; nth += 1) {
+          statuses.push((await gateway.fetch(target, { isolate: nth % 2 })).status);
+        }
+        assert.deepEqual(statuses, [200, 200, 200, 200, 200, 429, 429, 429], target);
+      }
+    });
+  });
+}
+
 test("what one build of the object stored, the other goes on with, forth and back", async () => {
   const persist = await mkdtemp(path.join(tmpdir(), "edgeweir-skew-"));
   try {
