@@ -163,21 +163,26 @@ impl<P: Platform> Request<'_, P> {
         let message = self.query("message")?.unwrap_or_default().into_owned();
         let mut faults = Vec::new();
         let mut networks = Vec::new();
+        let mut instead = BTreeMap::new();
         for text in self.queries("network")? {
-            networks.extend(self.network_to_ban("", Some(&text), &mut faults));
+            let Some(client) = self.network_to_ban("", Some(&text), &mut faults) else { continue };
+            // What was banned while another length counted as one client can
+            // be lifted as the list of bans has it.
+            let written = text.parse::<Prefix>().unwrap_or(client).to_string();
+            let client = client.to_string();
+            if written != client {
+                instead.insert(written.clone(), client);
+            }
+            networks.push(written);
         }
         if !faults.is_empty() || networks.is_empty() || networks.len() > ORDER_LIMIT {
             let detail = format!("Expected 1 to {ORDER_LIMIT} parameters \"network\" such as 192.0.2.7.");
             return Err(Problem::new(Refusal::BadRequest).detail(detail));
         }
-        let order = UnbanOrder {
-            networks: networks.iter().map(Prefix::to_string).collect(),
-            message,
-            author: token.name.clone(),
-            role: token.role,
-        };
+        let order = UnbanOrder { networks, instead, message, author: token.name.clone(), role: token.role };
         let done: BansAcknowledgement = self.control(&Action::Unban(order)).await?;
         let now = self.platform.now();
+        let networks: Vec<Prefix> = done.networks.iter().filter_map(|network| network.parse().ok()).collect();
         for network in &networks {
             self.isolate.lift_ban(*network, now);
         }

@@ -39,7 +39,7 @@ use crate::error::{PlatformError, clip};
 use crate::platform::{BanKind, BanRow, ControlStore, Table, Write};
 use crate::stages::bans::limiter::BATCH_LIMIT;
 use crate::stages::bans::set::LIFTED_LIMIT;
-use crate::stages::bans::{BANS_LIMIT, MANUAL, is_bannable, is_guarded, whole_seconds};
+use crate::stages::bans::{BANS_LIMIT, MANUAL, is_bannable, is_guarded, parse_network, whole_seconds};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::Timestamp;
 
@@ -127,7 +127,7 @@ pub fn network_of(key: &str) -> Option<Prefix> {
         "4" => Ipv4Addr::from_bits(u32::from_str_radix(address, 16).ok()?).into(),
         _ => Ipv6Addr::from_bits(u128::from_str_radix(address, 16).ok()?).into(),
     };
-    Prefix::new(address, length.parse().ok()?)
+    crate::stages::bans::network_of(address, length.parse().ok()?)
 }
 
 impl<S: ControlStore> Plane<'_, S> {
@@ -196,7 +196,7 @@ impl<S: ControlStore> Plane<'_, S> {
         let guard = self.guard()?;
         let mut wanted: BTreeMap<Prefix, (Timestamp, &OrderedBan)> = BTreeMap::new();
         for (place, ban) in bans.iter().enumerate() {
-            let network = ban.network.parse().ok().filter(|network| is_bannable(*network));
+            let network = parse_network(&ban.network).filter(|network| is_bannable(*network));
             let Some(network) = network else {
                 return Ok(Err((
                     place,
@@ -265,7 +265,7 @@ impl<S: ControlStore> Plane<'_, S> {
         &mut self,
         order: UnbanOrder,
     ) -> Result<Result<BansAcknowledgement, Refused>, PlatformError> {
-        let UnbanOrder { networks, message, author, role } = order;
+        let UnbanOrder { networks, instead, message, author, role } = order;
         let action = |plane: &Self, network: Option<&str>| AuditEntry {
             author: clip(&author, NAME_LIMIT).to_owned(),
             role: Some(role),
@@ -283,15 +283,21 @@ impl<S: ControlStore> Plane<'_, S> {
             refused = Some((None, Refused::new(Refusal::Malformed).detail(detail)));
         }
         for text in networks.iter().take(ORDER_LIMIT) {
-            let network: Option<Prefix> = text.parse().ok();
-            let known = network.map(|network| self.known(network)).transpose()?.flatten();
-            match (network, known.filter(|known| known.holds(self.now))) {
-                (Some(network), Some(known)) => lifted.push((network, known)),
-                _ if refused.is_none() => {
+            let other = instead.get(text);
+            let mut found = self.banned(text)?;
+            if let (None, Some(other)) = (&found, other) {
+                found = self.banned(other)?;
+            }
+            match found {
+                // Two addresses of one client are one ban.
+                Some((network, _)) if lifted.iter().any(|(other, _)| *other == network) => {}
+                Some(found) => lifted.push(found),
+                None if refused.is_none() => {
+                    let text = other.unwrap_or(text);
                     let detail = format!("{} is not banned; a ban is lifted as it was made", clip(text, 64));
                     refused = Some((Some(text.as_str()), Refused::new(Refusal::NoSuchBan).detail(detail)));
                 }
-                _ => {}
+                None => {}
             }
         }
         if let Some((network, refused)) = refused {
@@ -319,6 +325,13 @@ impl<S: ControlStore> Plane<'_, S> {
         Ok(Ok(self.collect_now(networks)))
     }
 
+    /// The ban of exactly that network.
+    fn banned(&self, text: &str) -> Result<Option<(Prefix, Known)>, PlatformError> {
+        let Some(network) = parse_network(text) else { return Ok(None) };
+        let known = self.known(network)?.filter(|known| known.holds(self.now));
+        Ok(known.map(|known| (network, known)))
+    }
+
     /// Lets what was changed be collected at once.
     fn collect_now(&mut self, networks: Vec<String>) -> BansAcknowledgement {
         self.state.collect = Some(self.now);
@@ -341,7 +354,7 @@ impl<S: ControlStore> Plane<'_, S> {
             .saturating_add(self.store.ban_count(BanKind::Manual, self.now)?);
         let limit = page.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(PAGE_LIMIT);
         let limit = limit.clamp(1, PAGE_LIMIT);
-        let after = page.after.as_ref().and_then(|after| after.parse().ok()).map(key_of).unwrap_or_default();
+        let after = page.after.as_deref().and_then(parse_network).map(key_of).unwrap_or_default();
         let mut bans = match page.address.as_ref().map(|address| address.parse::<IpAddr>()) {
             None => {
                 let texts = self.store.bans(&after, self.now, limit.saturating_add(1))?;
@@ -372,7 +385,7 @@ impl<S: ControlStore> Plane<'_, S> {
         let mut made: BTreeMap<Prefix, (Known, bool)> = BTreeMap::new();
         for ban in report.bans.into_iter().take(BATCH_LIMIT) {
             let is_cause = !ban.cause.is_empty() && ban.cause.bytes().all(|byte| byte.is_ascii_graphic());
-            let network = ban.network.parse().ok().filter(|network| is_cause && is_bannable(*network));
+            let network = parse_network(&ban.network).filter(|network| is_cause && is_bannable(*network));
             let Some(network) = network else { continue };
             let until = whole_seconds(Timestamp::from_millis(ban.until))
                 .min(self.now.after(LONGEST.saturating_mul(2)));

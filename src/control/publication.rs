@@ -336,8 +336,10 @@ async fn clean(
         sets.written.clear();
         state.published = 0;
     }
-    let mut writes: Vec<Write> =
-        still_gone.into_iter().filter(|hash| gone.contains(hash)).map(Write::Forget).collect();
+    let (removed, next): (Vec<String>, _) = still_gone.into_iter().partition(|hash| gone.contains(hash));
+    // What went meanwhile is removed there first, too.
+    sets.dropped.extend(next);
+    let mut writes: Vec<Write> = removed.into_iter().map(Write::Forget).collect();
     state.failures = 0;
     state.clean = sets.clean_at();
     writes.extend([sets.write(), state.write()]);

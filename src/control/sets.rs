@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::answer::{AuditEntry, AuditOutcome, PublicationState, Refusal, Refused};
 use super::message::{NAME_LIMIT, NOTE_LIMIT, Role};
-use super::plane::{PUBLISH_AFTER, Plane, document, may_change};
+use super::plane::{PUBLISH_AFTER, Plane, document, may_change, row};
 use super::state::{lost, stored};
 use crate::addresses::format::{NAME_LIMIT as SET_NAME_LIMIT, SETS_LIMIT, SOURCE_LIMIT};
 use crate::error::{PlatformError, clip};
@@ -39,6 +39,14 @@ pub const LOOSE: Duration = Duration::from_secs(3_600);
 
 /// The most replaced generations that stay; past it the oldest goes early.
 pub const EARLIER_LIMIT: usize = 64;
+
+/// The most bytes that they may take as JSON; past it the oldest goes early,
+/// too. All that is known of sets is one row, of which the storage takes 2 MB:
+/// the present generation may need 600 KB of it.
+pub const EARLIER_BYTES: usize = 1 << 20;
+
+/// The longest account of a change in the audit log, in bytes.
+const CHANGE_LIMIT: usize = 2 * SET_NAME_LIMIT;
 
 /// The most parts that no generation names: those of four imports at once.
 const LOOSE_LIMIT: usize = 4 * PARTS_LIMIT;
@@ -96,6 +104,9 @@ pub struct StoredSetsState {
     pub written: Vec<String>,
     /// Parts on their way to a generation.
     pub loose: Vec<LoosePart>,
+    /// Parts of generations that went, to be removed.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub dropped: BTreeSet<String>,
 }
 
 /// `put-part`.
@@ -200,6 +211,9 @@ impl StoredSetsState {
     /// When something can be removed.
     #[must_use]
     pub fn clean_at(&self) -> Option<Timestamp> {
+        if !self.dropped.is_empty() {
+            return Some(Timestamp::default());
+        }
         let earlier = self.earlier.iter().filter_map(|earlier| earlier.replaced).map(|at| at.after(KEPT));
         earlier.chain(self.loose.iter().map(|loose| loose.since.after(LOOSE))).min()
     }
@@ -207,12 +221,9 @@ impl StoredSetsState {
     /// Forgets what is over, and gives the parts that nothing names any more.
     pub fn clean(&mut self, now: Timestamp) -> Vec<String> {
         let is_over = |since: Timestamp, kept: Duration| now >= since.after(kept);
-        let mut gone: BTreeSet<String> = BTreeSet::new();
-        let keep_newest = |place: usize| place < EARLIER_LIMIT;
-        let mut place = 0_usize;
+        let mut gone = std::mem::take(&mut self.dropped);
         self.earlier.retain(|earlier| {
-            let keep = keep_newest(place) && !earlier.replaced.is_some_and(|at| is_over(at, KEPT));
-            place = place.saturating_add(1);
+            let keep = !earlier.replaced.is_some_and(|at| is_over(at, KEPT));
             if !keep {
                 gone.extend(earlier.parts.iter().map(|part| part.hash.clone()));
             }
@@ -228,6 +239,20 @@ impl StoredSetsState {
         gone.into_iter().filter(|hash| !self.names(hash)).collect()
     }
 
+    /// Lets replaced generations go that there is no room for. At once, and
+    /// not when parts are removed next: that waits for the policy store, and
+    /// what is too large could not be stored until then.
+    fn drop_oldest(&mut self) {
+        let mut bytes = 0_usize;
+        let fits = |earlier: &&Generation| {
+            bytes = bytes.saturating_add(row(*earlier).len());
+            bytes <= EARLIER_BYTES
+        };
+        let kept = self.earlier.iter().take(EARLIER_LIMIT).take_while(fits).count();
+        let gone = self.earlier.split_off(kept);
+        self.dropped.extend(gone.into_iter().flat_map(|earlier| earlier.parts).map(|part| part.hash));
+    }
+
     fn names(&self, hash: &str) -> bool {
         let mut generations = std::iter::once(&self.present).chain(&self.earlier);
         generations.any(|generation| generation.parts.iter().any(|part| part.hash == hash))
@@ -240,6 +265,7 @@ impl StoredSetsState {
         if before.generation > 0 {
             self.earlier.insert(0, Generation { replaced: Some(now), ..before });
         }
+        self.drop_oldest();
         // Of what was written long ago it is not known whether it is still
         // there: it is written again.
         self.written.clear();
@@ -404,7 +430,8 @@ impl<S: ControlStore> Plane<'_, S> {
         AuditEntry {
             author: clip(author, NAME_LIMIT).to_owned(),
             role: Some(role),
-            action: clip(change, NAME_LIMIT).to_owned(),
+            // A name as long as one may be is whole.
+            action: clip(change, CHANGE_LIMIT).to_owned(),
             message: clip(message, NOTE_LIMIT).to_owned(),
             ..self.entry()
         }

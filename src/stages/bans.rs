@@ -231,6 +231,23 @@ pub fn is_bannable(network: Prefix) -> bool {
     network.length() >= least
 }
 
+/// The network of that address and length, as it stands: one of IPv6 addresses
+/// that embed IPv4 ones is not read as those, since clients that are counted
+/// as IPv6 networks are banned as such. `None` where a host bit is set.
+#[must_use]
+pub fn network_of(address: IpAddr, length: u8) -> Option<Prefix> {
+    Prefix::containing(address, length).filter(|network| network.address() == address)
+}
+
+/// A network from its text, as `Display` writes it, or an address.
+#[must_use]
+pub fn parse_network(text: &str) -> Option<Prefix> {
+    let Some((address, length)) = text.split_once('/') else {
+        return text.parse().ok().map(Prefix::host);
+    };
+    network_of(address.parse().ok()?, length.parse().ok()?)
+}
+
 /// Whether a network has an address in common with the guard list.
 #[must_use]
 pub fn is_guarded(network: Prefix, guard: &AddressIndex) -> bool {

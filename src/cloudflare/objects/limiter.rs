@@ -25,6 +25,7 @@ use crate::error::{Dependency, PlatformError};
 use crate::platform::{AccountStore, BanRows, BanStore};
 use crate::stages::bans::limiter::{LimiterBans, Unreported};
 use crate::stages::bans::message::Message;
+use crate::stages::bans::parse_network;
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::rate_limit::CounterKey;
 use crate::stages::rate_limit::account::Account;
@@ -81,7 +82,8 @@ impl DurableObject for Limiter {
         let Some(answer) = self.count(&text)? else {
             return Response::error("not a message of this version", 400);
         };
-        if !self.alarm_set.replace(true) && self.state.storage().get_alarm().await?.is_none() {
+        let has_some = !self.counts.borrow_mut().is_empty(&self.accounts()?).map_err(rust_error)?;
+        if has_some && !self.alarm_set.replace(true) && self.state.storage().get_alarm().await?.is_none() {
             self.state.storage().set_alarm(SWEEP_EVERY).await?;
         }
         let response = Response::empty()?;
@@ -138,7 +140,7 @@ impl Limiter {
         }
         let taken = self.ask_control(&batch).await;
         let dropped = taken.as_ref().ok().map(|taken| {
-            taken.dropped.iter().filter_map(|network| network.parse().ok()).collect::<Vec<Prefix>>()
+            taken.dropped.iter().filter_map(|network| parse_network(network)).collect::<Vec<Prefix>>()
         });
         self.bans.borrow_mut().conclude(rows, &batch, dropped.as_deref(), now()).map_err(rust_error)?;
         if let Err(error) = taken {
@@ -341,7 +343,12 @@ impl AccountStore for Accounts<'_> {
     }
 
     fn count(&self) -> std::result::Result<usize, PlatformError> {
-        let rows = self.rows.run::<CountRow>("SELECT COUNT(*) AS count FROM accounts", Vec::new())?;
+        let sql = if self.has_old {
+            "SELECT (SELECT COUNT(*) FROM accounts) + (SELECT COUNT(*) FROM counters) AS count"
+        } else {
+            "SELECT COUNT(*) AS count FROM accounts"
+        };
+        let rows = self.rows.run::<CountRow>(sql, Vec::new())?;
         Ok(rows.first().map_or(0, |row| row.count))
     }
 

@@ -1,5 +1,7 @@
 //! What the `Control` object is told and asked about bans, and what it answers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::control::answer::PublicationState;
@@ -38,6 +40,10 @@ pub struct BanOrder {
 pub struct UnbanOrder {
     /// Exactly these; at most [`super::ORDER_LIMIT`].
     pub networks: Vec<String>,
+    /// What is lifted in the place of one of these that is not banned: the
+    /// network that counts as one client.
+    #[serde(default)]
+    pub instead: BTreeMap<String, String>,
     /// Why.
     #[serde(default)]
     pub message: String,

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ban, Terms};
+use super::{Ban, Terms, parse_network};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::{Timestamp, millis_of};
 
@@ -113,7 +113,7 @@ impl From<&Ban> for BanText {
 impl BanText {
     /// The ban; `None` where the text is none, or one that nobody may make.
     pub(crate) fn read(self) -> Option<Ban> {
-        let network = self.network.parse().ok().filter(|network| super::is_bannable(*network))?;
+        let network = parse_network(&self.network).filter(|network| super::is_bannable(*network))?;
         (1..=64).contains(&self.cause.len()).then(|| Ban {
             network,
             since: Timestamp::from_millis(self.since),
@@ -208,8 +208,9 @@ impl Message {
                 bans.into_iter().map(BanText::read).collect::<Option<_>>().map(Self::Ban)
             }
             MessageText { lift: Some(lifted), report: None, ban: None, .. } if lifted.len() <= LIST_LIMIT => {
-                let read =
-                    |LiftText { network, time }| Some((network.parse().ok()?, Timestamp::from_millis(time)));
+                let read = |LiftText { network, time }| {
+                    Some((parse_network(&network)?, Timestamp::from_millis(time)))
+                };
                 lifted.into_iter().map(read).collect::<Option<_>>().map(Self::Lift)
             }
             _ => None,
@@ -269,7 +270,7 @@ impl ReportText {
         });
         let terms: Vec<Rc<Terms>> = terms.collect::<Option<_>>()?;
         let offences = self.offences.into_iter().map(|offence| {
-            let network = offence.network.parse().ok().filter(|network| super::is_bannable(*network))?;
+            let network = parse_network(&offence.network).filter(|network| super::is_bannable(*network))?;
             (offence.trigger < terms.len()).then_some(Offence {
                 network,
                 trigger: offence.trigger,

@@ -31,7 +31,7 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{BANS_LIMIT, Ban, MANUAL, is_bannable};
+use super::{BANS_LIMIT, Ban, MANUAL, is_bannable, network_of};
 use crate::addresses::{AddressIndex, SetId};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::Timestamp;
@@ -265,10 +265,8 @@ impl<'a> Reader<'a> {
             } else {
                 IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(upper).map_err(|_| Damage::Entries)?))
             };
-            let network = Prefix::new(address, length).ok_or(Damage::Entries)?;
-            // An IPv4-mapped prefix is one of IPv4, and stands there.
-            let fits = network.address() == address && is_bannable(network);
-            if !fits || before.replace(network).is_some_and(|before| before >= network) {
+            let network = network_of(address, length).ok_or(Damage::Entries)?;
+            if !is_bannable(network) || before.replace(network).is_some_and(|before| before >= network) {
                 return Err(Damage::Entries);
             }
             let time =

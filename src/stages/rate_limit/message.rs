@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::CounterKey;
 use super::algorithm::{Decision, Quota};
-use crate::stages::bans::Ban;
 use crate::stages::bans::message::BanText;
+use crate::stages::bans::{Ban, parse_network};
 use crate::stages::ip_filter::prefix::Prefix;
 
 /// The field that carries either.
@@ -82,7 +82,7 @@ impl Take {
             key,
             quota: Quota::new(text.max, Duration::from_millis(text.window_ms), text.burst),
             cost: text.cost,
-            client: text.client.and_then(|client| client.parse().ok()),
+            client: text.client.as_deref().and_then(parse_network),
         })
     }
 }
@@ -142,7 +142,7 @@ impl Peek {
         let text: PeekText = serde_json::from_str(text).ok()?;
         let key = (text.v == VERSION).then(|| parse_key(&text.peek.key)).flatten()?;
         let window = Duration::from_millis(text.peek.window_ms);
-        let client = text.peek.client.and_then(|client| client.parse().ok());
+        let client = text.peek.client.as_deref().and_then(parse_network);
         Some(Self { key, quota: Quota::new(text.peek.max, window, text.peek.burst), client })
     }
 }

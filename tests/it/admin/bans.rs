@@ -91,6 +91,24 @@ fn an_address_of_ipv6_is_its_client() {
 }
 
 #[test]
+fn what_was_banned_under_another_length_is_lifted_as_the_list_has_it() {
+    let admin = Admin::acting_on(&json!({"version": 1, "identity": {"ipv6_prefix": 56}}));
+    let held = ["2001:db8:1:200::/56", "2001:db8:1:201::/64", "2001:db8:1:202::/64", "2001:db8:2::/64"];
+    let bans: Vec<Value> =
+        held.iter().map(|network| json!({"network": network, "duration": 3_600_000})).collect();
+    ask(&admin.gate.platform.control, "ban", json!({"bans": bans, "author": "ada", "role": "operator"}));
+    assert_eq!(networks(&admin), held);
+    let lifted = unban(&admin, "network=2001:db8:1:201::/64").json();
+    assert_eq!(lifted["networks"], json!(["2001:db8:1:201::/64"]));
+    // What is no ban by itself is a part of its client.
+    let lifted = unban(&admin, "network=2001:db8:1:203::/64&network=2001:db8:1:204::9").json();
+    assert_eq!(lifted["networks"], json!(["2001:db8:1:200::/56"]));
+    assert_eq!(networks(&admin), ["2001:db8:1:202::/64", "2001:db8:2::/64"]);
+    let refusal = unban(&admin, "network=2001:db8:1:204::9");
+    assert_eq!(refused(&refusal), (404, "no-such-ban".to_owned()));
+}
+
+#[test]
 fn many_at_once_and_each_in_the_audit_log() {
     let admin = Admin::new();
     let before = admin.audit().len();

@@ -182,6 +182,26 @@ fn a_hundred_thousand_are_compact_and_the_earliest_ends_leave() {
     );
 }
 
+/// A client that is counted as a network of addresses that embed IPv4 ones is
+/// banned as that network, and spoils nothing.
+#[test]
+fn networks_that_embed_ipv4_stand_as_they_are() {
+    use edgeweir::stages::bans::parse_network;
+    let networks = ["2002:d05:106e:10f5::/64", "2002:a00::/32", "64:ff9b::/64"];
+    let entries = networks.map(|network| Entry {
+        network: parse_network(network).unwrap(),
+        until: START / 1_000 + 60,
+        cause: "scanner".into(),
+    });
+    let set = BanSet::decode(&encode(entries.to_vec(), Vec::new()), 1).unwrap();
+    assert_eq!(set.len(), 3);
+    assert!(entries.iter().all(|entry| set.has(entry.network)));
+    assert_eq!(parse_network("192.0.2.7"), Some(prefix("192.0.2.7/32")));
+    for bad in ["", "192.0.2.7/24", "192.0.2.7/", "192.0.2.0/33", "x/8"] {
+        assert_eq!(parse_network(bad), None, "{bad}");
+    }
+}
+
 #[test]
 fn a_ban_ends_by_itself() {
     let set = ban_set(1, &[("192.0.2.7", 5_000, "manual"), ("192.0.2.0/24", 3_000, "scanner")]);

@@ -397,9 +397,7 @@ fn keys_sort_as_networks_do() {
     };
     check(2_000, (network(), network()), |(one, other)| {
         prop_assert_eq!(key_of(one).cmp(&key_of(other)), one.cmp(&other));
-        // One of IPv6 that is IPv4 in disguise is read as that.
-        let read = network_of(&key_of(one)).unwrap();
-        prop_assert_eq!(read, one.to_string().parse().unwrap());
+        prop_assert_eq!(network_of(&key_of(one)), Some(one));
         Ok(())
     });
     for bad in ["", "4", "4/", "400000000/33", "4zz/08", "6é/064", "5"] {

@@ -9,6 +9,9 @@ use edgeweir::error::{Dependency, PlatformError};
 use edgeweir::platform::{BanKind, BanRow, ControlStore, Table, Write};
 use edgeweir::time::Timestamp;
 
+/// What the platform's storage takes in a row, in bytes.
+const ROW_LIMIT: usize = 2_000_000;
+
 /// What is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
@@ -117,6 +120,10 @@ impl ControlStore for MemoryStore {
             Write::Row(table, number, _) => disk.rows.contains_key(&(*table, *number)),
             _ => false,
         };
+        let large = |write: &Write| matches!(write, Write::Value(_, text) if text.len() > ROW_LIMIT);
+        if writes.iter().any(large) {
+            return Err(Self::error("string or blob too big"));
+        }
         if writes.iter().any(taken) {
             return Err(Self::error("a row of that number is there"));
         }

@@ -1,5 +1,6 @@
 //! The stored address sets: generations, parts, and what is removed when.
 
+use edgeweir::addresses::format::{NAME_LIMIT, SETS_LIMIT, SOURCE_LIMIT};
 use edgeweir::control::publication::{Guard, publish};
 use edgeweir::control::sets::{EARLIER_LIMIT, StoredSetsState};
 use edgeweir::platform::{Clock, ManifestStore, Stored};
@@ -254,6 +255,53 @@ fn so_many_generations_and_no_more() {
     let state = StoredSetsState::load(&store).unwrap();
     assert_eq!(state.earlier.len(), EARLIER_LIMIT);
     assert_eq!(objects(&store), EARLIER_LIMIT + 1);
+}
+
+#[test]
+fn what_is_known_of_many_sets_fits_into_a_row() {
+    let (store, keys) = (MemoryStore::default(), Keys::default());
+    push(&store, "r0", &document("a"));
+    store.disk.borrow_mut().values.remove("modules");
+    // As large as a generation can be described. The policy store fails, so
+    // nothing can be removed meanwhile.
+    keys.failing.set(true);
+    let sets: Vec<Value> = (0..SETS_LIMIT)
+        .map(|nth| {
+            json!({"name": format!("{nth:0>64}"), "v4": 1_000_000, "v6": 500_000, "since": 4_000_000_000_u64,
+                "source": "x".repeat(SOURCE_LIMIT)})
+        })
+        .collect();
+    for base in 0..8 {
+        let part = put(&store, &format!("list {base}"), base);
+        let fields = json!({"version": 3, "module": "0.3.0", "base": base, "parts": [part], "sets": sets,
+            "change": "feeds", "author": "feeds", "role": "operator"});
+        let answer = ask_at(&store, "set-sets", fields, at(base));
+        assert_eq!(answer["result"]["generation"], base + 1, "{answer}");
+        run(&store, &keys);
+    }
+    let state = StoredSetsState::load(&store).unwrap();
+    let earlier: Vec<u64> = state.earlier.iter().map(|earlier| earlier.generation).collect();
+    assert_eq!(earlier, [7]);
+    // What went is removed once it can be, and nothing else.
+    keys.failing.set(false);
+    keys.now.set(HOUR / 2);
+    run(&store, &keys);
+    let left = StoredSetsState::load(&store).unwrap();
+    assert_eq!((left.present.generation, left.earlier.len(), left.dropped.len()), (8, 1, 0));
+    let has = |text: &str| store.disk.borrow().objects.contains_key(&sha256_hex(text.as_bytes()));
+    assert_eq!((0..8).filter(|nth| has(&format!("list {nth}"))).collect::<Vec<_>>(), [6, 7]);
+    assert_eq!(keys.manifest().beside.sets.unwrap().generation, 8);
+}
+
+#[test]
+fn the_audit_log_has_the_whole_name() {
+    let store = MemoryStore::default();
+    let part = put(&store, "one", 0);
+    let change = format!("remove-set {}", "n".repeat(NAME_LIMIT));
+    let fields = json!({"version": 3, "module": "0.3.0", "base": 0, "parts": [part], "sets": [], "change": change,
+        "author": "ada", "role": "operator"});
+    ask_at(&store, "set-sets", fields, at(0));
+    assert_eq!(audit(&store)[0]["action"], json!(change));
 }
 
 #[test]
