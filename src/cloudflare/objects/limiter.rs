@@ -82,7 +82,8 @@ impl DurableObject for Limiter {
         let Some(answer) = self.count(&text)? else {
             return Response::error("not a message of this version", 400);
         };
-        if !self.alarm_set.replace(true) && self.state.storage().get_alarm().await?.is_none() {
+        let has_some = !self.counts.borrow_mut().is_empty(&self.accounts()?).map_err(rust_error)?;
+        if has_some && !self.alarm_set.replace(true) && self.state.storage().get_alarm().await?.is_none() {
             self.state.storage().set_alarm(SWEEP_EVERY).await?;
         }
         let response = Response::empty()?;
@@ -342,7 +343,12 @@ impl AccountStore for Accounts<'_> {
     }
 
     fn count(&self) -> std::result::Result<usize, PlatformError> {
-        let rows = self.rows.run::<CountRow>("SELECT COUNT(*) AS count FROM accounts", Vec::new())?;
+        let sql = if self.has_old {
+            "SELECT (SELECT COUNT(*) FROM accounts) + (SELECT COUNT(*) FROM counters) AS count"
+        } else {
+            "SELECT COUNT(*) AS count FROM accounts"
+        };
+        let rows = self.rows.run::<CountRow>(sql, Vec::new())?;
         Ok(rows.first().map_or(0, |row| row.count))
     }
 

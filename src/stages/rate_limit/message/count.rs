@@ -20,8 +20,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{hex_key, millis_up, parse_key};
-use crate::stages::bans::Ban;
 use crate::stages::bans::message::BanText;
+use crate::stages::bans::{Ban, parse_network};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::rate_limit::CounterKey;
 use crate::stages::rate_limit::account::{Granted, Wanted};
@@ -337,7 +337,7 @@ impl Message {
         if text.v != VERSION || !is_small {
             return None;
         }
-        let client = text.client.and_then(|client| client.parse().ok());
+        let client = text.client.as_deref().and_then(parse_network);
         if let Some(looks) = text.peek.filter(|looks| looks.len() <= LIST_LIMIT) {
             let read = |look: LookText| {
                 let (key, quota) = look.quota.read()?;
