@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Admin, refused};
-use crate::fake::{Gate, With, get};
+use crate::fake::{Fault, Gate, With, get};
 
 /// Three rules of a route, and one of the entry.
 fn admin() -> Admin {
@@ -106,4 +106,14 @@ fn the_most_used_come_first() {
     let label = counters[0]["label"].as_str().unwrap();
     assert!(label.contains("client=192.0.2.1/32") || label.contains("x-user=#"), "{label}");
     assert!(!list.to_string().contains("ann"));
+}
+
+#[test]
+fn a_counter_that_does_not_answer_is_not_called_set_back() {
+    let admin = admin();
+    assert_eq!(spend(&admin.gate, 1), [200]);
+    admin.gate.platform.counter_fault.set(Some(Fault::Fails));
+    let call = json!({"client": "192.0.2.1"});
+    let response = admin.post("operator", "/limits/reset", &call);
+    assert_eq!(refused(&response), (503, "counter-unavailable".to_owned()), "{}", response.body);
 }
