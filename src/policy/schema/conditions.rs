@@ -84,9 +84,9 @@ pub fn limit(schema: &mut Schema) {
         json!({
             "if": platform,
             "then": {"required": ["binding"], "properties": {
-                "binding": {"type": "string"}, "cost": nothing, "count_status": {"maxItems": 0},
+                "binding": {"type": "string"}, "cost": nothing, "count_status": {"type": "array", "maxItems": 0},
                 "count_misses_only": {"const": false}, "cost_header": nothing, "penalty": {"const": 0}, "burst": nothing,
-                "window": {"pattern": "^0*(10s|10000ms|60s|60000ms|1m)$"},
+                "window": {"type": "string", "pattern": "^0*(10s|10000ms|60s|60000ms|1m)$"},
             }},
             "else": {"properties": {"binding": nothing}},
         }),

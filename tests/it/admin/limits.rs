@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Admin, refused};
-use crate::fake::{Gate, With, get};
+use crate::fake::{Fault, Gate, With, get};
 
 /// Three rules of a route, and one of the entry.
 fn admin() -> Admin {
@@ -106,4 +106,17 @@ fn the_most_used_come_first() {
     let label = counters[0]["label"].as_str().unwrap();
     assert!(label.contains("client=192.0.2.1/32") || label.contains("x-user=#"), "{label}");
     assert!(!list.to_string().contains("ann"));
+}
+
+#[test]
+fn an_object_that_fails_is_told() {
+    let admin = admin();
+    admin.gate.platform.counter_fault.set(Some(Fault::TimesOut));
+    let call = json!({"client": "192.0.2.1", "rule": "api/exact"});
+    let seen = admin.post("reader", "/limits/look", &call).json();
+    assert!(seen["counters"][0]["state"]["unknown"].as_str().unwrap().starts_with("counter: "));
+    let refusal = refused(&admin.post("operator", "/limits/reset", &call));
+    assert_eq!(refusal, (503, "counter-unavailable".to_owned()));
+    let list = admin.get("reader", "/limits").json();
+    assert_eq!((list["counters"].as_array().unwrap().len(), list["unanswered"].as_u64()), (0, Some(64)));
 }
