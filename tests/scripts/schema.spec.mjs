@@ -38,6 +38,9 @@ const BEYOND_A_SCHEMA = [
   /a whole number/,
   /with at most two decimals/,
   /each field once/,
+  // One number against another; what a part of a key is of elsewhere in the document.
+  /no more than the burst|no more than "max"/,
+  /in a route only|of the route's path/,
 ];
 
 // What the compiler does not look at, and the schema does: what stands in `defaults` and is replaced

@@ -109,11 +109,14 @@ fn the_most_used_come_first() {
 }
 
 #[test]
-fn a_counter_that_does_not_answer_is_not_called_set_back() {
+fn an_object_that_fails_is_told() {
     let admin = admin();
-    assert_eq!(spend(&admin.gate, 1), [200]);
-    admin.gate.platform.counter_fault.set(Some(Fault::Fails));
-    let call = json!({"client": "192.0.2.1"});
-    let response = admin.post("operator", "/limits/reset", &call);
-    assert_eq!(refused(&response), (503, "counter-unavailable".to_owned()), "{}", response.body);
+    admin.gate.platform.counter_fault.set(Some(Fault::TimesOut));
+    let call = json!({"client": "192.0.2.1", "rule": "api/exact"});
+    let seen = admin.post("reader", "/limits/look", &call).json();
+    assert!(seen["counters"][0]["state"]["unknown"].as_str().unwrap().starts_with("counter: "));
+    let refusal = refused(&admin.post("operator", "/limits/reset", &call));
+    assert_eq!(refusal, (503, "counter-unavailable".to_owned()));
+    let list = admin.get("reader", "/limits").json();
+    assert_eq!((list["counters"].as_array().unwrap().len(), list["unanswered"].as_u64()), (0, Some(64)));
 }

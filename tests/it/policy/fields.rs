@@ -508,3 +508,62 @@ fn canaries() {
     );
     refuses("/routes/2/canary/sticky/cookie", &at("sticky.cookie"), &[json!(""), json!("a;b"), text(65)]);
 }
+
+#[test]
+fn rate_limits_of_every_kind() {
+    let to = |field: &str| format!("/routes/1/rate_limit/rules/1/{field}");
+    let at = |field: &str| format!("routes[1].rate_limit.rules[1].{field}");
+    takes(&to("algorithm"), &[json!("gcra"), json!("sliding_window"), json!("fixed_window")]);
+    takes(&to("on_missing"), &[json!("empty"), json!("skip"), json!("refuse")]);
+    refuses(&to("on_missing"), &at("on_missing"), &[json!("allow"), json!(null)]);
+    takes(
+        &to("key"),
+        &[
+            json!(["client", "address", "tag", "country", "asn", "route", "method", "variant"]),
+            json!([{"cookie": "s"}, {"query": "q[]"}, {"path": "id"}]),
+        ],
+    );
+    // There is no such parameter in the path, or none that anybody verifies.
+    refuses(
+        &to("key/0"),
+        &at("key[0]"),
+        &[json!({"path": "name"}), json!("api_key"), json!({"claim": "sub"})],
+    );
+    // At the top nobody knows the route yet.
+    let entry = "/rate_limit/rules/0/key/0";
+    refuses(entry, "rate_limit.rules[0].key[0]", &[json!("route"), json!("variant"), json!({"path": "id"})]);
+    takes(&to("ipv6_prefix"), &[json!(16), json!(128), json!(null)]);
+    refuses(&to("ipv6_prefix"), &at("ipv6_prefix"), &[json!(15), json!(129), json!("48")]);
+    takes(&to("exempt_tags"), &[json!([]), json!(["a", "b"])]);
+    takes(&to("count_status"), &[json!([]), json!([200, 599])]);
+    refuses(&to("count_status/0"), &at("count_status[0]"), &[json!(199), json!(600), json!("401")]);
+    refuses(&to("count_status"), &at("count_status"), &[json!(vec![401; 33]), json!(401)]);
+    takes(&to("cost"), &[json!({}), json!(null), json!({"methods": {"PUT": 0}})]);
+    // Only more than the burst of 50 would never fit.
+    refuses(&to("cost/default"), &at("cost.default"), &[json!(51), json!(-1)]);
+    refuses(&to("cost/min"), &at("cost.min"), &[json!(21)]);
+    takes(&to("cost/max"), &[json!(1), json!(50)]);
+    takes(&to("penalty"), &[json!(0), json!(1_000_000)]);
+    refuses(&to("penalty"), &at("penalty"), &[json!(1_000_001)]);
+    takes(&to("max_debt"), &[json!(0), json!(1_000_000_000)]);
+    refuses(&to("max_debt"), &at("max_debt"), &[json!(1_000_000_001)]);
+    takes(&to("status"), &[json!(400), json!(599), json!(null)]);
+    refuses(&to("status"), &at("status"), &[json!(399), json!(600)]);
+    // Without a binding, and with what the platform cannot do.
+    let platform = json!({"id": "p", "max": 5, "window": "60s", "counting": "platform", "binding": "SOFT"});
+    let rule = "/routes/1/rate_limit/rules/2";
+    takes(rule, std::slice::from_ref(&platform));
+    for (field, value) in [
+        ("binding", json!(null)),
+        ("window", json!("15m")),
+        ("burst", json!(2)),
+        ("penalty", json!(1)),
+        ("cost", json!({})),
+    ] {
+        let mut changed = platform.clone();
+        changed[field] = value;
+        refuses(rule, &format!("routes[1].rate_limit.rules[2].{field}"), &[changed]);
+    }
+    let leased = json!({"id": "p", "max": 5, "window": "60s", "counting": "leased", "penalty": 1});
+    refuses(rule, "routes[1].rate_limit.rules[2].penalty", &[leased]);
+}
