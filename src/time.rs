@@ -18,6 +18,12 @@ pub struct Timestamp(u64);
 const MILLIS_PER_DAY: u64 = 86_400_000;
 
 impl Timestamp {
+    /// From seconds since the epoch.
+    #[must_use]
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self::from_millis(seconds.saturating_mul(1_000))
+    }
+
     /// From milliseconds since the epoch.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {

@@ -20,6 +20,7 @@ use crate::platform::Platform;
 use crate::policy::Gateway;
 use crate::stages::Mode;
 use crate::stages::identity::parse_address;
+use crate::stages::ip_filter;
 use crate::stages::ip_filter::{BoundSets, IpDecision, IpFilterStage, IpVerdict, Sets, Subject};
 
 /// The most decisions that are told: the entry stages, and those of routes.
@@ -174,7 +175,7 @@ fn decisions(gateway: &Gateway, sets: &Sets<'_>, address: IpAddr) -> Vec<Address
         let subject = Subject { address, network, metadata: RequestMetadata::default(), tags: given };
         let IpDecision { verdict, tags } = filter.decide(&subject, sets);
         let decision = |verdict: IpVerdict<'_>, tags: Vec<&str>, shadow: bool| {
-            let refuses = verdict.unavailable || verdict.action.as_str() == "deny";
+            let refuses = verdict.unavailable || verdict.action == ip_filter::Action::Deny;
             let guarded = guard.clone().filter(|_| refuses);
             AddressDecision {
                 stage,

@@ -91,7 +91,7 @@ pub struct RollbackSetsRequest {
 
 /// Seconds since 1970 as in RFC 3339.
 pub(super) fn time_of(seconds: u64) -> String {
-    Timestamp::from_millis(seconds.saturating_mul(1_000)).to_string()
+    Timestamp::from_seconds(seconds).to_string()
 }
 
 impl<P: Platform> Request<'_, P> {

@@ -5,8 +5,8 @@
 //! environment, and a million prefixes are a second of its time.
 
 use std::rc::Rc;
-use std::time::Duration;
 
+use super::CONTROL_WAIT;
 use super::answer::{Refusal, Refused};
 use super::client;
 use super::message::{Action, Role};
@@ -19,9 +19,6 @@ use crate::policy::manifest::{PART_LIMIT, PartRef};
 
 /// How often a change is made anew because somebody else made one meanwhile.
 const ATTEMPTS: usize = 3;
-
-/// How long the object may take for one message.
-const WAIT: Duration = Duration::from_secs(15);
 
 /// Who changes the sets, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +66,7 @@ pub async fn present_sets(
     }
     let mut parts = Vec::with_capacity(present.parts.len());
     for part in &present.parts {
-        let bytes = client::part(control, &part.hash, WAIT).await?;
+        let bytes = client::part(control, &part.hash, CONTROL_WAIT).await?;
         if !part.fits(&bytes) {
             return Err(PlatformError::failed(Dependency::Control, "a part has another hash"));
         }
@@ -108,7 +105,7 @@ pub async fn change_sets<E>(
     let mut attempt = 0_usize;
     loop {
         attempt = attempt.saturating_add(1);
-        let status: SetsStatus = client::ask(control, &Action::Sets, WAIT).await?;
+        let status: SetsStatus = client::ask(control, &Action::Sets, CONTROL_WAIT).await?;
         let base = status.present.generation;
         let present = present_sets(control, &status, known).await?;
         let Some(mut next) = edit(&present, &status).map_err(NotChanged::Edit)? else { return Ok(None) };
@@ -126,7 +123,7 @@ pub async fn change_sets<E>(
             author: author.name.to_owned(),
             role: author.role,
         };
-        match client::ask_or_refused(control, &Action::SetSets(set), WAIT).await? {
+        match client::ask_or_refused(control, &Action::SetSets(set), CONTROL_WAIT).await? {
             Ok(acknowledgement) => return Ok(Some(acknowledgement)),
             Err(refused) if refused.reason == Refusal::StaleBase && attempt < ATTEMPTS => {}
             Err(refused) => return Err(NotChanged::Refused(refused.into())),
@@ -142,7 +139,7 @@ async fn hand_over(control: &impl ControlClient, sets: &StoredSets) -> Result<Ve
     let binary = encode(sets);
     let mut hashes = Vec::with_capacity(binary.len().div_ceil(PART_LIMIT));
     for piece in binary.chunks(PART_LIMIT) {
-        let part: PartRef = client::put_part(control, piece, WAIT).await?;
+        let part: PartRef = client::put_part(control, piece, CONTROL_WAIT).await?;
         hashes.push(part.hash);
     }
     Ok(hashes)

@@ -124,7 +124,7 @@ pub(super) fn filter(
         prefix: verdict.prefix.map(|prefix| prefix.to_string()),
         address_set: verdict.address_set.map(str::to_owned),
         list: verdict.address_set.and_then(|name| sets.stored_set(name)).map(|set| ListOrigin {
-            since: Timestamp::from_millis(set.since.saturating_mul(1_000)).to_string(),
+            since: Timestamp::from_seconds(set.since).to_string(),
             source: set.source.clone(),
         }),
         tags: decision.tags.iter().map(|tag| (*tag).to_owned()).collect(),
