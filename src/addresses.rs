@@ -9,6 +9,7 @@ pub mod format;
 pub mod index;
 mod jump;
 pub mod replace;
+mod samples;
 mod v4;
 mod v6;
 

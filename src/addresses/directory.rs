@@ -88,7 +88,7 @@ impl Directory {
 
     /// Where the items of a bucket are, and whether it is marked; one without
     /// a page counts as marked.
-    #[inline]
+    #[inline(always)]
     pub(super) fn range(&self, top: u16) -> (usize, usize, bool) {
         match self.page(usize::from(top >> 8)) {
             Page::There(page) => {

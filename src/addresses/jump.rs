@@ -21,7 +21,7 @@ const fn mask(bits: u32) -> u32 {
 }
 
 /// The distance, at most the encoded one.
-#[inline]
+#[inline(always)]
 pub(super) const fn decode(code: u32, bits: u32) -> usize {
     let (exponent, rest) = (code >> bits, (code & mask(bits)) as usize);
     match exponent.checked_sub(1) {

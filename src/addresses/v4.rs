@@ -69,7 +69,7 @@ impl Narrow {
     }
 
     /// The entry to go on with from this one, both counted from 1; 0 for none.
-    #[inline]
+    #[inline(always)]
     const fn outwards(self, at: usize) -> usize {
         match jump::decode(self.0 & 0x1f, 1) {
             0 => 0,
@@ -78,7 +78,7 @@ impl Narrow {
     }
 
     /// Whether it contains an address of its bucket.
-    #[inline]
+    #[inline(always)]
     const fn holds(self, address: u32) -> bool {
         let host_bits = 0xffff >> (self.0 >> 11 & 0x1f);
         (self.0 >> 16 ^ address & 0xffff) <= host_bits
@@ -209,7 +209,7 @@ impl V4 {
     }
 
     /// Where a lookup begins.
-    #[inline]
+    #[inline(always)]
     pub(super) fn walk(&self, address: u32) -> Walk {
         let (from, to, is_covered) = self.directory.range((address >> 16) as u16);
         let at = self.narrow.get(from..to).map_or(0, |bucket| rank(bucket, address << 16 | 0xffff));
@@ -218,7 +218,7 @@ impl V4 {
     }
 
     /// The next entry that contains the address, outwards.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next(&self, walk: &mut Walk) -> Option<Entry4> {
         // By value, so that a walk stays in registers.
         let Walk { address, from, mut at, wide } = *walk;
@@ -256,7 +256,7 @@ impl V4 {
         0
     }
 
-    #[inline]
+    #[inline(always)]
     fn narrow_entry(&self, top: u16, entry: Narrow, number: usize) -> Entry4 {
         let set = if entry.set() == OTHER { self.other(number) } else { entry.set() };
         (u32::from(top) << 16 | u32::from(entry.key()), entry.length(), SetId(set), number)
@@ -346,7 +346,7 @@ impl V4 {
 /// stand if the addresses were spread evenly, so that mostly one cache line is
 /// read, and no read waits for the one before as in a search by halves. That is
 /// left for a bucket in which the steps could be many.
-#[inline]
+#[inline(always)]
 fn rank(bucket: &[u32], last: u32) -> usize {
     if bucket.len() > STEPS {
         return bucket.partition_point(|entry| *entry <= last);

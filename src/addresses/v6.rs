@@ -3,14 +3,14 @@
 //!
 //! Sixteen entries stand together in a block: first the upper halves of their
 //! addresses, which are searched, then their nodes. Which block is found among
-//! samples, its first upper halves, and which samples by the upper 16 bits of
-//! the address. The lower halves, zero for most prefixes, stand apart.
+//! [`Samples`], its first upper halves. The lower halves, zero for most
+//! prefixes, stand apart.
 
 use std::fmt;
 
-use super::directory::Directory;
 use super::index::SetId;
 use super::jump::{self, distance};
+use super::samples::{Samples, at_most};
 
 /// How many entries a block holds: two cache lines of upper halves.
 const BLOCK: usize = 16;
@@ -33,9 +33,7 @@ pub(super) struct V6 {
     /// The lower half of each of them.
     pub(super) lower: Vec<u64>,
     /// The first upper half of each block.
-    samples: Vec<u64>,
-    /// Of the samples.
-    directory: Directory,
+    samples: Samples,
 }
 
 /// The bits of a prefix of that length that its addresses differ in.
@@ -65,7 +63,7 @@ impl Node {
     }
 
     /// The entry to go on with from this one, both counted from 1; 0 for none.
-    #[inline]
+    #[inline(always)]
     const fn outwards(self, at: usize) -> usize {
         match jump::decode(self.0 & 0xff, 3) {
             0 => 0,
@@ -92,7 +90,7 @@ pub(super) type Entry6 = (u128, u8, SetId, usize);
 
 /// Where a lookup has got to.
 #[derive(Clone, Debug)]
-pub(super) struct Walk {
+pub struct Walk {
     upper: u64,
     lower: u64,
     /// The next entry to look at, counted from 1.
@@ -144,9 +142,8 @@ impl V6 {
 
     /// From arrays as they are stored.
     pub(super) fn of(words: Vec<u64>, count: usize, long: Vec<u32>, lower: Vec<u64>) -> Self {
-        let samples: Vec<u64> = words.iter().step_by(WORDS).copied().collect();
-        let directory = Directory::new(samples.iter().map(|sample| (sample >> 48) as u16));
-        Self { words, count, long, lower, samples, directory }
+        let samples = Samples::new(words.iter().step_by(WORDS).copied().collect());
+        Self { words, count, long, lower, samples }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -154,19 +151,19 @@ impl V6 {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        [&self.words, &self.lower, &self.samples]
+        [&self.words, &self.lower]
             .iter()
-            .fold(self.directory.bytes(), |sum, array| sum.saturating_add(size_of_val(array.as_slice())))
+            .fold(self.samples.bytes(), |sum, array| sum.saturating_add(size_of_val(array.as_slice())))
             .saturating_add(size_of_val(self.long.as_slice()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn upper(&self, number: usize) -> Option<u64> {
         let place = (number / BLOCK).checked_mul(WORDS)?.checked_add(number % BLOCK)?;
         self.words.get(place).copied()
     }
 
-    #[inline]
+    #[inline(always)]
     fn node(&self, number: usize) -> Option<Node> {
         let place =
             (number / BLOCK).checked_mul(WORDS)?.checked_add(BLOCK.saturating_add(number % BLOCK / 2))?;
@@ -182,23 +179,24 @@ impl V6 {
 
     /// Where a lookup begins: at the last entry that begins at or before the
     /// address.
-    #[inline]
+    #[inline(always)]
     pub(super) fn walk(&self, address: u128) -> Walk {
         let (upper, lower) = split(address);
         Walk { upper, lower, at: self.begin(upper, lower).unwrap_or_default() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin(&self, upper: u64, lower: u64) -> Option<usize> {
-        let (from, to, _) = self.directory.range((upper >> 48) as u16);
-        let near = self.samples.get(from..to)?.partition_point(|sample| *sample <= upper);
-        let first = from.saturating_add(near).checked_sub(1)?.saturating_mul(BLOCK);
-        let from = (first / BLOCK).saturating_mul(WORDS);
-        let block = self.words.get(from..from.saturating_add(BLOCK))?;
-        let block = block.get(..self.count.saturating_sub(first)).unwrap_or(block);
-        let at = first.saturating_add(block.partition_point(|other| *other <= upper));
-        let last = at.checked_sub(1)?;
-        if self.upper(last)? == upper && self.node(last)?.length() > SHORT {
+        let block = self.samples.rank(upper).checked_sub(1)?;
+        let words = self.words.get(block.checked_mul(WORDS)?..)?.first_chunk::<WORDS>()?;
+        let (uppers, _) = words.split_first_chunk::<BLOCK>()?;
+        let end = block.wrapping_add(1).wrapping_mul(BLOCK);
+        // What fills the last block up is 0, and so counted.
+        let padding = end.saturating_sub(self.count);
+        let within = at_most(uppers, upper).checked_sub(padding)?;
+        let at = block.wrapping_mul(BLOCK).wrapping_add(within);
+        let last = within.checked_sub(1)?;
+        if uppers.get(last) == Some(&upper) && self.node(at.wrapping_sub(1))?.length() > SHORT {
             return Some(self.begin_long(upper, lower, at));
         }
         Some(at)
@@ -221,7 +219,7 @@ impl V6 {
     }
 
     /// The next entry that contains the address, outwards.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next(&self, walk: &mut Walk) -> Option<Entry6> {
         while let Some(number) = walk.at.checked_sub(1) {
             let (upper, node) = (self.upper(number)?, self.node(number)?);

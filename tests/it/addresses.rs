@@ -128,13 +128,25 @@ fn a_lookup_in_a_large_index_is_a_scan() {
         let bits = (0x2a02_u128 << 112) + n * 3;
         (Prefix::host(IpAddr::V6(Ipv6Addr::from_bits(bits))), SetId(6))
     }));
+    // Networks side by side, where the bits that others are spread by say nothing, and some far apart.
+    entries.extend((0..2_000_u128).map(|n| {
+        let bits = (0x2a02_0001_u128 << 96) + (n << 64);
+        (Prefix::containing(IpAddr::V6(Ipv6Addr::from_bits(bits)), 64).unwrap(), SetId(7))
+    }));
+    entries.extend((0..400_u128).map(|n| {
+        let bits = n << 119 | n << 70;
+        (Prefix::containing(IpAddr::V6(Ipv6Addr::from_bits(bits)), 48 + n as u8 % 17).unwrap(), SetId(8))
+    }));
     let full = ["0.0.0.0/0", "::/0", "10.0.0.0/8", "10.1.0.0/16", "255.255.255.255", "0.0.0.0/32", "::/128"];
     entries.extend(full.map(|text| (text.parse().unwrap(), SetId(4))));
     entries.extend((0..70_u16).map(|n| ("10.1.7.0/24".parse().unwrap(), SetId(n * 900))));
     let index = AddressIndex::build(entries.clone());
     check(40, proptest::sample::subsequence(entries.clone(), 12), |some| {
         for address in edges(&some) {
-            prop_assert_eq!(find(&index, address), scan(&entries, address), "{}", address);
+            let scanned = scan(&entries, address);
+            let longest = index.longest(address).map(|hit| (hit.prefix, hit.set));
+            prop_assert_eq!(longest, scanned.first().copied(), "{}", address);
+            prop_assert_eq!(find(&index, address), scanned, "{}", address);
         }
         Ok(())
     });
