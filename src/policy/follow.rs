@@ -39,8 +39,8 @@ pub(super) enum Outcome {
     Nothing,
     /// No source gave an answer that counts.
     Failed(String),
-    /// A source answered with a newer one, and other requests still load what
-    /// belongs to it.
+    /// Others do it: they still load what belongs to a newer one, or they have
+    /// made the first read.
     Busy,
 }
 
@@ -52,6 +52,9 @@ pub(super) struct Follower<'a, S, C, N> {
     pub(super) now: &'a N,
     pub(super) begun: Timestamp,
     pub(super) deadline: Duration,
+    /// How long the manifest is waited for at most, where `Control` can be
+    /// asked next.
+    pub(super) store_limit: Duration,
 }
 
 /// What `Control` said.
@@ -89,8 +92,11 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
         };
         // A store that hangs must leave time for Control, where that is asked
         // next.
-        let shares = if pressed && !control_has_none { 2 } else { 1 };
-        let read = self.store.read_active(self.left().checked_div(shares).unwrap_or_default()).await;
+        let left = self.left();
+        let is_first_asked = pressed && !control_has_none;
+        let half = || left.checked_div(2).unwrap_or_default();
+        let wait = if is_first_asked { half().min(self.store_limit) } else { left };
+        let read = self.store.read_active(wait).await;
         let (said, or_else) = match read {
             Ok(Some(shown)) => match self.offer(shown).await {
                 Ok(()) => {
@@ -113,6 +119,10 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
             Err(error) => {
                 if control_has_none || !pressed {
                     return Outcome::Failed(error.to_string());
+                }
+                // Another request has made the first read meanwhile.
+                if !had && self.holder.borrow().current().is_some() {
+                    return Outcome::Busy;
                 }
                 let failed = |more: &str| Outcome::Failed(format!("{error}{more}"));
                 match self.ask_control().await {
@@ -246,6 +256,9 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
             Err(reason) => {
                 holder.end_loading(turn, None);
                 // Who has taken over may have been faster.
+                if holder.is_held(manifest.sequence) {
+                    return Ok(None);
+                }
                 holder.sets_of(generation).map(Some).ok_or_else(|| refused(Doubt::Doubtful, &reason))
             }
         }

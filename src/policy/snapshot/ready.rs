@@ -10,15 +10,18 @@ use crate::policy::follow::Follower;
 use crate::time::Timestamp;
 
 /// How long one request is left alone with the first read before another one
-/// reads as well. Long for a read, and short beside [`FIRST_READ`]: whoever
-/// takes over has time for a store that hangs, and then for `Control`.
+/// reads as well. Long for a read, and short beside [`FIRST_READ`].
 const READ_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long whoever has waited waits for the store, before `Control` is asked:
+/// so he has an answer before a read of his own would have given the store up.
+const STORE_LIMIT: Duration = Duration::from_millis(500);
 
 /// How many requests are at the first read at once: each holds a manifest.
 const MOST_READERS: usize = 4;
 
-/// After how many first reads in vain a request that waited for them gives
-/// up. The first may have met with bad luck; a source that has failed twice is
+/// After how many first reads in vain a request that waited for them begins
+/// none. The first may have met with bad luck; a source that has failed twice is
 /// left alone, as it is by requests that come later.
 const READS_IN_VAIN: u32 = 2;
 
@@ -49,7 +52,7 @@ pub async fn refresh(
     deadline: Duration,
 ) -> Option<String> {
     let begun = now();
-    let follower = Follower { store, control, holder, now: &now, begun, deadline };
+    let follower = Follower { store, control, holder, now: &now, begun, deadline, store_limit: deadline };
     let outcome = follower.ask().await;
     holder.borrow_mut().conclude(outcome, fallback, begun, now())
 }
@@ -106,23 +109,33 @@ async fn first_read(
 ) -> Option<String> {
     let until = now().after(FIRST_READ);
     let before = holder.borrow().in_vain;
+    let (mut store_limit, mut has_read, mut line) = (FIRST_READ, false, None);
     loop {
-        let left = until.since(now());
+        let begun = now();
+        let deadline = until.since(begun);
         let turn = {
             let mut holder = holder.borrow_mut();
-            let in_vain = holder.in_vain.wrapping_sub(before);
-            if holder.current.is_some() || in_vain >= READS_IN_VAIN || left.is_zero() {
-                return None;
+            // After that, only those that are still at it are waited for.
+            let is_enough = has_read || holder.in_vain.wrapping_sub(before) >= READS_IN_VAIN;
+            let is_over = holder.current.is_some() || is_enough && !holder.reading.is_running(begun);
+            if is_over || deadline.is_zero() {
+                return line;
             }
-            // With less, what would fail is the request and not the source,
-            // which would be left alone for it.
-            if left < REFRESH_WAIT { None } else { holder.begin_reading(now(), until) }
+            // With less time, what would fail is the request and not the
+            // source, which would be left alone for it.
+            let may_begin = !is_enough && deadline >= REFRESH_WAIT;
+            if may_begin { holder.begin_reading(begun, until) } else { None }
         };
         if let Some(turn) = turn {
-            let line = refresh(store, control, fallback, holder, &now, left).await;
-            holder.borrow_mut().end_reading(turn);
-            return line;
+            let follower = Follower { store, control, holder, now: &now, begun, deadline, store_limit };
+            let outcome = follower.ask().await;
+            let mut holder = holder.borrow_mut();
+            line = holder.conclude(outcome, fallback, begun, now());
+            holder.end_reading(turn);
+            has_read = true;
+            continue;
         }
-        store.pause(LOOK_AGAIN.min(left)).await;
+        store.pause(LOOK_AGAIN.min(deadline)).await;
+        store_limit = STORE_LIMIT;
     }
 }

@@ -163,6 +163,9 @@ impl Holder {
     ) {
         let Candidate { manifest, gateway, document, shown: (length, metadata), .. } = candidate;
         if self.is_held(manifest.sequence) {
+            // What was loaded for this one alone is not kept.
+            let generation = manifest.beside.sets.as_ref().map(|sets| sets.generation);
+            self.loaded.take_if(|loaded| Some(loaded.generation) == generation);
             return;
         }
         let (sets, without_sets) = match sets {

@@ -21,6 +21,13 @@ pub(in crate::policy) struct Turn {
     until: Timestamp,
 }
 
+impl Turn {
+    /// A clock that went back must not make a turn longer.
+    fn is_running(&self, now: Timestamp) -> bool {
+        now >= self.since && now < self.until
+    }
+}
+
 /// The turns that have not ended.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
@@ -39,8 +46,7 @@ impl Turns {
         patience: Duration,
         most: usize,
     ) -> Option<Turn> {
-        // A clock that went back must not make a turn longer.
-        self.running.retain(|turn| now >= turn.since && now < turn.until);
+        self.running.retain(|turn| turn.is_running(now));
         let same = || self.running.iter().filter(|turn| turn.of == of);
         if same().count() >= most || same().any(|turn| now.since(turn.since) < patience) {
             return None;
@@ -49,6 +55,11 @@ impl Turns {
         let turn = Turn { id: self.last, of, since: now, until };
         self.running.push(turn);
         Some(turn)
+    }
+
+    /// Whether somebody is at anything.
+    pub(super) fn is_running(&self, now: Timestamp) -> bool {
+        self.running.iter().any(|turn| turn.is_running(now))
     }
 
     pub(super) fn end(&mut self, turn: Turn) {

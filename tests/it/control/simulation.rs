@@ -173,11 +173,6 @@ impl Run {
             let bound = self.interval + 1_000;
             let newest = self.acknowledged(now.saturating_sub(bound));
             let excused = isolate.control.failed.get().is_some_and(|failed| failed + 1_000 >= now);
-            // So does a load of the stored sets that failed or died: a policy
-            // is not swapped in without its sets, and nobody else loads them
-            // meanwhile.
-            let is_loading = |why: &str| why.contains("address sets");
-            let excused = excused || isolate.holder.borrow().degraded().is_some_and(is_loading);
             assert!(sequence >= newest || excused, "seed {seed}: {sequence} instead of {newest}");
             let newest = self.acknowledged(now.saturating_sub(self.max_stale));
             assert!(sequence >= newest || !self.is_closed, "seed {seed}: {sequence} past max_stale");
