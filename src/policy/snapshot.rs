@@ -14,6 +14,7 @@
 //!    `refresh.max_stale` (an isolate that sat idle) a request waits for it, a
 //!    short while. With `source: control` it waits past `interval` + 1 s
 //!    already, so that nothing older than that is acted on.
+//!    An isolate's first requests wait for one of them, which reads.
 //! 5. When nothing came past `max_stale`, `on_failure` decides: the last good
 //!    policy acts on, or nothing does.
 
