@@ -15,9 +15,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Source;
-use super::compile::Gateway;
 use super::manifest::{Manifest, PartRef, SetsRef};
-use super::snapshot::{Holder, Part, Refused};
+use super::snapshot::{Candidate, Doubt, Holder, LOOK_AGAIN, Part, Refused};
 use crate::addresses::{StoredSets, format};
 use crate::control::answer::{ActivePolicy, Behind};
 use crate::control::client;
@@ -28,9 +27,6 @@ use crate::time::Timestamp;
 /// How long a first request waits for the stored sets; then its rules say what
 /// becomes of it.
 pub const SETS_WAIT: Duration = Duration::from_secs(2);
-
-/// How often a request looks whether another one has loaded the sets.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How a refresh ended.
 #[derive(Debug)]
@@ -43,6 +39,9 @@ pub(super) enum Outcome {
     Nothing,
     /// No source gave an answer that counts.
     Failed(String),
+    /// Others do it: they still load what belongs to a newer one, or they have
+    /// made the first read.
+    Busy,
 }
 
 /// What a refresh works with.
@@ -53,6 +52,9 @@ pub(super) struct Follower<'a, S, C, N> {
     pub(super) now: &'a N,
     pub(super) begun: Timestamp,
     pub(super) deadline: Duration,
+    /// How long the manifest is waited for at most, where `Control` can be
+    /// asked next.
+    pub(super) store_limit: Duration,
 }
 
 /// What `Control` said.
@@ -65,6 +67,8 @@ enum Said {
     None,
     /// It said nothing that counts.
     Failed(String),
+    /// What it has is about to be acted on.
+    Busy,
 }
 
 impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, N> {
@@ -88,10 +92,13 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
         };
         // A store that hangs must leave time for Control, where that is asked
         // next.
-        let shares = if pressed && !control_has_none { 2 } else { 1 };
-        let read = self.store.read_active(self.left().checked_div(shares).unwrap_or_default()).await;
+        let left = self.left();
+        let is_first_asked = pressed && !control_has_none;
+        let half = || left.checked_div(2).unwrap_or_default();
+        let wait = if is_first_asked { half().min(self.store_limit) } else { left };
+        let read = self.store.read_active(wait).await;
         let (said, or_else) = match read {
-            Ok(Some(shown)) => match self.offer(&shown).await {
+            Ok(Some(shown)) => match self.offer(shown).await {
                 Ok(()) => {
                     let source = self.holder.borrow().source();
                     if had || control_has_none || source != Some(Source::Control) {
@@ -101,11 +108,10 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
                     (self.ask_control().await, Outcome::Good)
                 }
                 Err(refused) => {
-                    let Refused { authentic, reason } = refused;
                     if had || control_has_none {
-                        return if authentic { Outcome::Behind(reason) } else { Outcome::Failed(reason) };
+                        return outcome(refused.into());
                     }
-                    (self.ask_control().await, Outcome::Failed(reason))
+                    (self.ask_control().await, Outcome::Failed(refused.reason))
                 }
             },
             Ok(None) if control_has_none => return Outcome::Nothing,
@@ -113,6 +119,10 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
             Err(error) => {
                 if control_has_none || !pressed {
                     return Outcome::Failed(error.to_string());
+                }
+                // Another request has made the first read meanwhile.
+                if !had && self.holder.borrow().current().is_some() {
+                    return Outcome::Busy;
                 }
                 let failed = |more: &str| Outcome::Failed(format!("{error}{more}"));
                 match self.ask_control().await {
@@ -145,10 +155,9 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
             (_, said) => said,
         };
         if let Some(manifest) = manifest {
-            return match self.offer(&(manifest.value, Some(manifest.metadata))).await {
+            return match self.offer((manifest.value, Some(manifest.metadata))).await {
                 Ok(()) => behind(Said::Good),
-                Err(Refused { authentic: true, reason }) => Said::Behind(reason),
-                Err(Refused { authentic: false, reason }) => Said::Failed(reason),
+                Err(refused) => refused.into(),
             };
         }
         match (unchanged && have.is_some(), none) {
@@ -159,23 +168,24 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
     }
 
     /// Takes a manifest that a source showed, if it is newer and good.
-    async fn offer(&self, shown: &Stored) -> Result<(), Refused> {
-        let (value, metadata) = shown;
-        let weighed = self.holder.borrow_mut().weigh(value, metadata.as_deref());
-        let Some(manifest) = weighed? else { return Ok(()) };
-        let compiled = self.holder.borrow_mut().compiled(&manifest, value, metadata.as_deref());
-        let compiled = compiled?;
-        let parts = self.parts(&manifest).await?;
-        let sets = self.sets(&manifest, &compiled.gateway).await;
-        let sets = match sets {
+    async fn offer(&self, shown: Stored) -> Result<(), Refused> {
+        let Some(candidate) = self.weigh(shown)? else { return Ok(()) };
+        let parts = self.parts(&candidate.manifest).await?;
+        let sets = match self.sets(&candidate).await {
             Ok(sets) => Ok(sets),
             // Whoever has a policy keeps it with its sets. Whoever has none
             // takes this one without: what that means, its rules say.
             Err(refused) if self.holder.borrow().has_all() => return Err(refused),
             Err(refused) => Err(refused.reason),
         };
-        self.holder.borrow_mut().take(manifest, compiled, parts, sets, shown);
+        self.holder.borrow_mut().take(&candidate, parts, sets);
         Ok(())
+    }
+
+    /// What is shown ends here: it is megabytes, and what it is read into is
+    /// shared.
+    fn weigh(&self, shown: Stored) -> Result<Option<Rc<Candidate>>, Refused> {
+        self.holder.borrow_mut().weigh(&shown)
     }
 
     /// The parts of the policy itself, verified.
@@ -195,8 +205,11 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
     }
 
     /// The stored address sets, where the policy asks for any; loaded once
-    /// for all requests of the isolate.
-    async fn sets(&self, manifest: &Manifest, gateway: &Gateway) -> Result<Option<Rc<StoredSets>>, Refused> {
+    /// for all requests of the isolate. Who waits for them leaves half of his
+    /// time to whoever loads, and then loads himself: what hangs in one request
+    /// must not keep the policy from those that promise to have it sooner.
+    async fn sets(&self, candidate: &Candidate) -> Result<Option<Rc<StoredSets>>, Refused> {
+        let Candidate { manifest, gateway, .. } = candidate;
         let Some(reference) = &manifest.beside.sets else { return Ok(None) };
         if gateway.sets.stored.is_empty() {
             return Ok(None);
@@ -205,36 +218,48 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
         let is_first = self.holder.borrow().current().is_none();
         let wait = if is_first { SETS_WAIT.min(self.left()) } else { self.left() };
         let until = (self.now)().after(wait);
-        let refused = |reason: String| Refused {
-            authentic: false,
+        let patience = wait.checked_div(2).unwrap_or_default();
+        let refused = |doubt: Doubt, reason: &str| Refused {
+            doubt,
             reason: format!(
                 "revision {}: address sets, generation {generation}: {reason}",
                 manifest.revision
             ),
         };
         // A million prefixes are megabytes: not once for each of the requests
-        // that an isolate begins with. None can wait for what another began,
-        // so they look whether it has come.
-        loop {
-            if let Some(sets) = self.holder.borrow().sets_of(generation) {
-                return Ok(Some(sets));
+        // that an isolate begins with.
+        let turn = loop {
+            let now = (self.now)();
+            {
+                let mut holder = self.holder.borrow_mut();
+                // Another request has swapped in this one, or a newer one.
+                if holder.is_held(manifest.sequence) {
+                    return Ok(None);
+                }
+                if let Some(sets) = holder.sets_of(generation) {
+                    return Ok(Some(sets));
+                }
+                if let Some(turn) = holder.begin_loading(generation, now, until, patience) {
+                    break turn;
+                }
             }
-            if self.holder.borrow_mut().begin_loading(generation, (self.now)()) {
-                break;
-            }
-            let left = until.since((self.now)());
+            let left = until.since(now);
             if left.is_zero() {
-                return Err(refused("another request is loading them".to_owned()));
+                return Err(refused(Doubt::Busy, "another request is loading them"));
             }
             self.store.pause(LOOK_AGAIN.min(left)).await;
-        }
+        };
         let loaded = self.load(reference, until.since((self.now)())).await;
         let mut holder = self.holder.borrow_mut();
         match loaded {
-            Ok(sets) => Ok(Some(holder.end_loading(Some(sets)).unwrap_or_default())),
+            Ok(sets) => Ok(holder.end_loading(turn, Some(sets))),
             Err(reason) => {
-                holder.end_loading(None);
-                Err(refused(reason))
+                holder.end_loading(turn, None);
+                // Who has taken over may have been faster.
+                if holder.is_held(manifest.sequence) {
+                    return Ok(None);
+                }
+                holder.sets_of(generation).map(Some).ok_or_else(|| refused(Doubt::Doubtful, &reason))
             }
         }
     }
@@ -290,7 +315,18 @@ impl<S: PolicyStore, C: ControlClient, N: Fn() -> Timestamp> Follower<'_, S, C, 
 }
 
 fn unread(manifest: &Manifest, error: &PlatformError) -> Refused {
-    Refused { authentic: false, reason: format!("revision {}: a part: {error}", manifest.revision) }
+    let reason = format!("revision {}: a part: {error}", manifest.revision);
+    Refused { doubt: Doubt::Doubtful, reason }
+}
+
+impl From<Refused> for Said {
+    fn from(Refused { doubt, reason }: Refused) -> Self {
+        match doubt {
+            Doubt::Authentic => Self::Behind(reason),
+            Doubt::Doubtful => Self::Failed(reason),
+            Doubt::Busy => Self::Busy,
+        }
+    }
 }
 
 fn outcome(said: Said) -> Outcome {
@@ -299,5 +335,6 @@ fn outcome(said: Said) -> Outcome {
         Said::Behind(reason) => Outcome::Behind(reason),
         Said::None => Outcome::Nothing,
         Said::Failed(reason) => Outcome::Failed(reason),
+        Said::Busy => Outcome::Busy,
     }
 }

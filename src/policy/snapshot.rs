@@ -14,25 +14,28 @@
 //!    `refresh.max_stale` (an isolate that sat idle) a request waits for it, a
 //!    short while. With `source: control` it waits past `interval` + 1 s
 //!    already, so that nothing older than that is acted on.
+//!    An isolate's first requests wait for one of them, which reads.
 //! 5. When nothing came past `max_stale`, `on_failure` decides: the last good
 //!    policy acts on, or nothing does.
 
+mod ready;
 mod swap;
+mod turns;
 
-use std::cell::RefCell;
-use std::hash::Hasher as _;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use siphasher::sip::SipHasher13;
+pub use ready::{Ready, ready, refresh};
+pub(super) use swap::Candidate;
+pub(super) use turns::Turn;
+use turns::Turns;
 
 use super::compile::{Gateway, compile};
-use super::follow::{Follower, Outcome};
-use super::manifest::{Alert, Manifest, PartRef};
+use super::follow::Outcome;
+use super::manifest::{Alert, PartRef};
 use super::{RefreshFailure, Source};
 use crate::addresses::StoredSets;
 use crate::error::clip;
-use crate::platform::{ControlClient, PolicyStore};
 use crate::stages::bans::BanSet;
 use crate::stages::ip_filter::{BoundSets, Sets};
 use crate::time::Timestamp;
@@ -51,6 +54,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long past `interval` an isolate that follows `Control` acts without
 /// asking it.
 const CONTROL_GRACE: Duration = Duration::from_secs(1);
+
+/// How often a request looks whether another one has done what it waits for.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How often an isolate says which module it is.
 const REPORT_EVERY: Duration = Duration::from_secs(3_600);
@@ -172,8 +178,14 @@ pub struct Holder {
     /// Why the bans of `current` are not those of its manifest, where they are
     /// not: the last ones that could be read act on.
     without_bans: Option<String>,
-    /// The generation of sets that a request is loading, and since when.
-    loading: Option<(u64, Timestamp)>,
+    /// Who makes the first read.
+    reading: Turns,
+    /// How many first reads have brought nothing to act on.
+    in_vain: u32,
+    /// The manifest that requests are about to swap in, which they share.
+    candidate: Weak<Candidate>,
+    /// Who loads sets, by generation.
+    loading: Turns,
     /// The sets that were loaded last, until `current` has them.
     loaded: Option<Rc<StoredSets>>,
     /// When a source was asked that then answered.
@@ -200,10 +212,20 @@ pub struct Holder {
 /// Why a manifest was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// Whether it is known to be what was written: this module cannot use it,
-    /// and asking again will not help.
-    pub(super) authentic: bool,
+    pub(super) doubt: Doubt,
     pub(super) reason: String,
+}
+
+/// What a refusal says of what a source showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// It is known to be what was written: this module cannot use it, and
+    /// asking again will not help.
+    Authentic,
+    /// It may be damaged, or something that belongs to it cannot be had.
+    Doubtful,
+    /// Nothing: others are at it, and it has not come in time.
+    Busy,
 }
 
 impl Holder {
@@ -315,48 +337,6 @@ impl Holder {
         self.current.as_ref().is_none_or(|current| since(self.checked, now) >= current.gateway.max_stale)
     }
 
-    /// Reads a manifest that a source showed: `None` when it is no newer than
-    /// what is held.
-    pub(super) fn weigh(&mut self, value: &str, metadata: Option<&str>) -> Result<Option<Manifest>, Refused> {
-        // Most of what is read is what is held: that is known from its
-        // metadata and its length, without hashing and parsing a megabyte.
-        if let (Some((length, held)), Some(metadata)) = (&self.taken, metadata)
-            && (*length, held.as_str()) == (value.len(), metadata)
-            && self.without_sets.is_none()
-        {
-            return Ok(None);
-        }
-        let hash = fingerprint(value, metadata);
-        if let Some((refused, why)) = &self.refused
-            && *refused == hash
-        {
-            return Err(why.clone());
-        }
-        match Manifest::parse(value, metadata) {
-            Ok(manifest) if self.is_held(manifest.sequence) => Ok(None),
-            Ok(manifest) => Ok(Some(manifest)),
-            Err(error) => {
-                let refused = Refused { authentic: error.sequence.is_some(), reason: error.reason };
-                Err(self.refuse(hash, error.sequence, refused))
-            }
-        }
-    }
-
-    fn refuse(&mut self, hash: u64, sequence: Option<u64>, refused: Refused) -> Refused {
-        if let Some(sequence) = sequence
-            && self.unusable.as_ref().is_none_or(|(highest, _)| *highest <= sequence)
-        {
-            self.unusable = Some((sequence, refused.reason.clone()));
-        }
-        self.refused = Some((hash, refused.clone()));
-        refused
-    }
-
-    /// The parts that are held already.
-    pub(super) fn held_part(&self, part: &PartRef) -> Option<Part> {
-        self.parts.iter().find(|(held, _)| held == part).cloned()
-    }
-
     /// Takes in how a refresh ended that began at `begun`. Gives a line for
     /// the log when something is worth one.
     pub(super) fn conclude(
@@ -373,11 +353,14 @@ impl Holder {
             // A refresh that began after this one has had an answer.
             return None;
         }
-        let before = self.degraded.take();
+        let before = self.degraded.clone();
         let outcome = match outcome {
             Outcome::Good => Ok(true),
             Outcome::Behind(reason) => Err((reason, true)),
             Outcome::Failed(reason) => Err((reason, false)),
+            // Nobody knows more than before. Whoever comes next waits, too:
+            // it is no failure after which the source is left alone.
+            Outcome::Busy => return None,
             Outcome::Nothing => self.take_fallback(fallback.variable.as_deref(), fallback.demo),
         };
         let outcome = match outcome {
@@ -451,69 +434,4 @@ fn since(at: Option<Timestamp>, now: Timestamp) -> Duration {
         Some(at) if now >= at => now.since(at),
         _ => Duration::MAX,
     }
-}
-
-fn fingerprint(value: &str, metadata: Option<&str>) -> u64 {
-    let mut hasher = SipHasher13::new();
-    hasher.write(value.as_bytes());
-    hasher.write(metadata.unwrap_or_default().as_bytes());
-    hasher.finish()
-}
-
-/// Asks the sources and takes in what they say, all within `deadline`.
-/// `holder` is never borrowed while something is awaited. Gives a line for
-/// the log when something is worth one.
-pub async fn refresh(
-    store: &impl PolicyStore,
-    control: &impl ControlClient,
-    fallback: &Fallback,
-    holder: &RefCell<Holder>,
-    now: impl Fn() -> Timestamp,
-    deadline: Duration,
-) -> Option<String> {
-    let begun = now();
-    let follower = Follower { store, control, holder, now: &now, begun, deadline };
-    let outcome = follower.ask().await;
-    holder.borrow_mut().conclude(outcome, fallback, begun, now())
-}
-
-/// What a request begins with.
-#[derive(Debug)]
-pub struct Ready {
-    /// The policy to act on; none means 503.
-    pub snapshot: Option<Rc<Snapshot>>,
-    /// Whether to [`refresh`] after the response, within [`FIRST_READ`].
-    pub refresh_after: bool,
-    /// Lines for the log.
-    pub lines: Vec<String>,
-}
-
-/// Finds the policy that a request acts on, waiting for it where the rules say
-/// so.
-pub async fn ready(
-    store: &impl PolicyStore,
-    control: &impl ControlClient,
-    fallback: &Fallback,
-    holder: &RefCell<Holder>,
-    now: impl Fn() -> Timestamp,
-) -> Ready {
-    let mut lines = Vec::new();
-    let mut need = holder.borrow_mut().need(now());
-    for _ in 0..2 {
-        let deadline = match need {
-            Need::Nothing | Need::RefreshAfter | Need::Unavailable => break,
-            Need::RefreshFirst => REFRESH_WAIT,
-            Need::Read => FIRST_READ,
-        };
-        // Boxed: what a refresh keeps while it waits must not make every
-        // request as large.
-        lines.extend(Box::pin(refresh(store, control, fallback, holder, &now, deadline)).await);
-        let mut holder = holder.borrow_mut();
-        // A first read may take so long that what it brought, or another
-        // request did meanwhile, is too old by then: it is asked for once more.
-        let late = need == Need::Read && holder.is_past_bound(now());
-        need = if late { Need::RefreshFirst } else { holder.need(now()) };
-    }
-    let snapshot = holder.borrow().acting(now());
-    Ready { snapshot, refresh_after: need == Need::RefreshAfter, lines }
 }

@@ -10,7 +10,7 @@ mod modules;
 mod publishing;
 mod sets;
 mod simulation;
-mod world;
+pub mod world;
 
 use edgeweir::control::plane::handle;
 use edgeweir::time::Timestamp;

@@ -4,6 +4,7 @@
 mod bans;
 mod follow;
 mod sets;
+mod waiting;
 
 use std::cell::RefCell;
 use std::time::Duration;

@@ -1,11 +1,13 @@
 //! The whole protocol under randomised crash points and schedules: authors
 //! push and roll back at once, the `Control` object dies between any two
-//! steps, the policy store fails, lies and goes back, isolates follow. What
-//! was acknowledged must not be lost, and no isolate may go back.
+//! steps, the policy store fails, lies and goes back, isolates follow and lose
+//! requests. What was acknowledged must not be lost, and no isolate may go
+//! back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use edgeweir::addresses::StoredSets;
@@ -27,7 +29,7 @@ use edgeweir::policy::snapshot::{FIRST_READ, Fallback, Holder, REFRESH_WAIT, rea
 use edgeweir::time::millis_of;
 use serde_json::json;
 
-use super::world::{FromLocation, ToControl, World};
+use super::world::{FromLocation, Random, ToControl, World};
 use crate::admin::sets_of;
 use crate::fake::START;
 
@@ -71,6 +73,8 @@ struct Run {
     is_closed: bool,
     /// Whether the policies name a stored set.
     names_sets: bool,
+    /// Which requests are lost.
+    losses: Random,
     seed: u64,
 }
 
@@ -88,6 +92,7 @@ impl Run {
             is_control,
             is_closed,
             names_sets: random.percent(60),
+            losses: Random::new(!seed),
             seed,
             world,
         };
@@ -134,6 +139,18 @@ impl Run {
         sequences.max().unwrap_or(0)
     }
 
+    /// Begins a request, or a refresh after one. At times the runtime never
+    /// comes back to it.
+    fn begin(&self, work: impl Future<Output = ()> + 'static) {
+        let (world, mut work) = (Rc::clone(&self.world), Box::pin(work));
+        let is_lost = world.chaos.get() && self.losses.percent(2);
+        let lost = is_lost.then(|| world.clock.get() + self.losses.within(1, 200));
+        self.world.spawn(std::future::poll_fn(move |context| match lost {
+            Some(lost) if world.clock.get() >= lost => Poll::Pending,
+            _ => work.as_mut().poll(context),
+        }));
+    }
+
     /// One request to an isolate, as the adapter serves it.
     async fn request(self: Rc<Self>, isolate: Rc<Isolate>) {
         let world = &self.world;
@@ -146,7 +163,7 @@ impl Run {
         assert!(now <= begun + millis_of(longest), "seed {}: waited for {} ms", self.seed, now - begun);
         if ready.refresh_after {
             let (run, isolate) = (Rc::clone(&self), Rc::clone(&isolate));
-            world.spawn(async move { run.refresh(&isolate).await });
+            self.begin(async move { run.refresh(&isolate).await });
         }
         let Some(snapshot) = ready.snapshot else {
             isolate.refusals.set(isolate.refusals.get() + 1);
@@ -173,11 +190,6 @@ impl Run {
             let bound = self.interval + 1_000;
             let newest = self.acknowledged(now.saturating_sub(bound));
             let excused = isolate.control.failed.get().is_some_and(|failed| failed + 1_000 >= now);
-            // So does a load of the stored sets that failed or died: a policy
-            // is not swapped in without its sets, and nobody else loads them
-            // meanwhile.
-            let is_loading = |why: &str| why.contains("address sets");
-            let excused = excused || isolate.holder.borrow().degraded().is_some_and(is_loading);
             assert!(sequence >= newest || excused, "seed {seed}: {sequence} instead of {newest}");
             let newest = self.acknowledged(now.saturating_sub(self.max_stale));
             assert!(sequence >= newest || !self.is_closed, "seed {seed}: {sequence} past max_stale");
@@ -310,7 +322,7 @@ impl Run {
 
     fn every_isolate(self: &Rc<Self>) {
         for isolate in &*self.isolates.borrow() {
-            self.world.spawn(Rc::clone(self).request(Rc::clone(isolate)));
+            self.begin(Rc::clone(self).request(Rc::clone(isolate)));
         }
     }
 
@@ -475,7 +487,7 @@ fn run(seed: u64, sum: &mut Sum) {
         for index in 0..awake {
             if random.percent(60) {
                 let isolate = Rc::clone(&run.isolates.borrow()[index]);
-                world.spawn(Rc::clone(&run).request(isolate));
+                run.begin(Rc::clone(&run).request(isolate));
             }
         }
     }
@@ -487,7 +499,7 @@ fn run(seed: u64, sum: &mut Sum) {
     // isolate stays idle for an hour.
     for _ in 0..80 {
         for isolate in &run.isolates.borrow()[..4] {
-            world.spawn(Rc::clone(&run).request(Rc::clone(isolate)));
+            run.begin(Rc::clone(&run).request(Rc::clone(isolate)));
         }
         world.run_until(world.clock.get() + 60_000);
     }

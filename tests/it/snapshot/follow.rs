@@ -20,9 +20,9 @@ use crate::fake::{FakeStore, Read, START, block_on, both};
 
 /// The plane as an isolate calls it.
 #[derive(Default)]
-struct Plane {
+pub(super) struct Plane {
     store: MemoryStore,
-    down: Cell<bool>,
+    pub(super) down: Cell<bool>,
     calls: RefCell<Vec<Value>>,
     /// Given instead of the real answer.
     says: RefCell<Option<String>>,
@@ -42,7 +42,7 @@ impl ControlClient for Plane {
 }
 
 impl Plane {
-    fn push(&self, document: &Value, parts: &[&str]) -> u64 {
+    pub(super) fn push(&self, document: &Value, parts: &[&str]) -> u64 {
         let status = self.tell(json!({"action": "status"}));
         let push = json!({"action": "push", "base": status["active"], "document": document.to_string(),
             "parts": parts, "author": "a", "role": "owner"});

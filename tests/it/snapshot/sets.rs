@@ -16,17 +16,17 @@ use crate::admin::sets_of;
 use crate::fake::{FakeStore, Read, block_on, both};
 
 /// A policy that refuses whom the stored set holds.
-fn naming(interval: &str) -> Value {
+pub(super) fn naming(interval: &str) -> Value {
     json!({"version": 1, "refresh": {"interval": interval}, "address_sets": {"drop": {"stored": true}},
         "ip_filter": {"rules": [{"id": "drop", "action": "deny", "address_sets": ["drop"]}]}})
 }
 
-fn binary(generation: u64) -> Vec<u8> {
+pub(super) fn binary(generation: u64) -> Vec<u8> {
     encode(&StoredSets { generation, ..sets_of(&["drop"]) })
 }
 
 /// A manifest that names a generation in parts of so many bytes.
-fn manifest(sequence: u64, policy: &Value, generation: u64, piece: usize) -> Read {
+pub(super) fn manifest(sequence: u64, policy: &Value, generation: u64, piece: usize) -> Read {
     let parts = binary(generation).chunks(piece).map(PartRef::of).collect();
     let mut manifest = Manifest::new(sequence, format!("r{sequence}"), policy.to_string());
     manifest.beside.sets = Some(SetsRef { generation, parts });
