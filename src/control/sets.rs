@@ -46,7 +46,7 @@ pub const EARLIER_LIMIT: usize = 64;
 pub const EARLIER_BYTES: usize = 1 << 20;
 
 /// The longest account of a change in the audit log, in bytes.
-const CHANGE_LIMIT: usize = 2 * SET_NAME_LIMIT;
+pub const CHANGE_LIMIT: usize = 2 * SET_NAME_LIMIT;
 
 /// The most parts that no generation names: those of four imports at once.
 const LOOSE_LIMIT: usize = 4 * PARTS_LIMIT;
@@ -89,6 +89,10 @@ pub struct Generation {
 pub struct LoosePart {
     hash: String,
     since: Timestamp,
+    /// The generation that its list is made from, where that is known: with
+    /// the next generation it is in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<u64>,
 }
 
 /// All that the object knows of stored sets.
@@ -114,6 +118,9 @@ pub struct StoredSetsState {
 pub struct PutPart {
     /// The bytes as hex.
     pub part: String,
+    /// The generation that its list is made from, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
 }
 
 /// The answer to `put-part`.
@@ -141,6 +148,10 @@ pub struct SetSets {
     pub author: String,
     /// What the author may do.
     pub role: Role,
+    /// Whether it is made anew where the base is not the present one any more:
+    /// then that is no outcome, and is not written down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tries_anew: bool,
 }
 
 /// `rollback-sets`: an earlier generation again, under a new number.
@@ -271,7 +282,20 @@ impl StoredSetsState {
         self.written.clear();
         let present = &self.present;
         self.loose.retain(|loose| !present.parts.iter().any(|part| part.hash == loose.hash));
+        // What was made from the generation before cannot be named any more:
+        // its author begins anew.
+        let is_vain = |loose: &mut LoosePart| loose.base.is_some_and(|base| base != present.generation);
+        self.dropped.extend(self.loose.extract_if(.., is_vain).map(|loose| loose.hash));
     }
+}
+
+/// The refusal of what is made from another generation than the present one.
+fn stale(base: u64, present: u64) -> Refused {
+    let detail = format!(
+        "the stored address sets have changed: the present generation is {present}, and this is made from {base}"
+    );
+    let (base, active) = (Some(base.to_string()), Some(present.to_string()));
+    Refused { base, active, ..Refused::new(Refusal::StaleBase) }.detail(detail)
 }
 
 /// The stored sets that a document names.
@@ -294,9 +318,13 @@ impl<S: ControlStore> Plane<'_, S> {
                 format!("at most {LOOSE_LIMIT} parts of at most {PART_LIMIT} bytes wait for their list");
             return Ok(Err(Refused::new(Refusal::TooLarge).detail(detail)));
         }
+        let present = state.present.generation;
+        if let Some(base) = put.base.filter(|base| *base != present) {
+            return Ok(Err(stale(base, present)));
+        }
         let part = PartRef::of(&bytes);
         if !state.names(&part.hash) {
-            state.loose.push(LoosePart { hash: part.hash.clone(), since: self.now });
+            state.loose.push(LoosePart { hash: part.hash.clone(), since: self.now, base: put.base });
             self.writes.push(Write::Object(part.hash.clone(), bytes));
             self.store_sets(&state);
         }
@@ -314,8 +342,12 @@ impl<S: ControlStore> Plane<'_, S> {
         set: SetSets,
     ) -> Result<Result<SetsAcknowledgement, Refused>, PlatformError> {
         let entry = self.sets_entry(&set.author, set.role, &set.change, &set.message);
+        let tries_anew = set.tries_anew;
         let done = self.next_generation(set)?;
-        self.note_outcome(entry, done.as_ref().err());
+        let is_outcome = |refused: &Refused| !tries_anew || refused.reason != Refusal::StaleBase;
+        if done.as_ref().err().is_none_or(is_outcome) {
+            self.note_outcome(entry, done.as_ref().err());
+        }
         Ok(done)
     }
 
@@ -334,7 +366,17 @@ impl<S: ControlStore> Plane<'_, S> {
                 let base = state.present.generation;
                 let parts = earlier.parts.iter().map(|part| part.hash.clone()).collect();
                 let sets = earlier.sets.clone();
-                self.next_generation(SetSets { base, parts, sets, change, message, author, role })?
+                let tries_anew = false;
+                self.next_generation(SetSets {
+                    base,
+                    parts,
+                    sets,
+                    change,
+                    message,
+                    author,
+                    role,
+                    tries_anew,
+                })?
             }
         };
         self.note_outcome(entry, done.as_ref().err());
@@ -351,8 +393,7 @@ impl<S: ControlStore> Plane<'_, S> {
         let mut state = StoredSetsState::load(self.store)?;
         let present = state.present.generation;
         if set.base != present {
-            let (base, active) = (Some(set.base.to_string()), Some(present.to_string()));
-            return Ok(Err(Refused { base, active, ..Refused::new(Refusal::StaleBase) }));
+            return Ok(Err(stale(set.base, present)));
         }
         let are_names = set.sets.len() <= SETS_LIMIT
             && set.sets.iter().all(|info| {

@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::check::{Terms, check};
 use super::prefixes::PrefixList;
@@ -14,11 +15,15 @@ use super::refusal::Refusal;
 use crate::addresses::StoredSets;
 use crate::addresses::replace::{Full, Replacement, Room};
 use crate::control::answer::PublicationState;
-use crate::control::change_sets::{Author, NotChanged, change_sets};
+use crate::control::change_sets::{Author, Edited, NotChanged, edit_sets};
 use crate::control::sets::{SetInfo, SetsStatus};
-use crate::platform::ControlClient;
+use crate::platform::{Clock, ControlClient};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::Timestamp;
+
+/// How long it may take to be faster than others who change sets. Behind it
+/// the last attempt ends.
+const RACE_WAIT: Duration = Duration::from_secs(20);
 
 /// The source of a list that somebody imported.
 pub const IMPORT: &str = "import";
@@ -86,7 +91,7 @@ pub fn count(set: &SetInfo) -> usize {
 /// The `Control` object failed or refused; what became of the generation is
 /// not known then.
 pub async fn publish(
-    control: &impl ControlClient,
+    control: &(impl ControlClient + Clock),
     author: &Author<'_>,
     known: Option<&Rc<StoredSets>>,
     guard_list: &[Prefix],
@@ -107,7 +112,8 @@ pub async fn publish(
                 source,
             })
             .collect();
-        let next = (!new.is_empty()).then(|| present.replaced(&new));
+        let next = (!new.is_empty())
+            .then(|| Edited { sets: present.replaced(&new), change: None });
         published = Some(Published {
             generation: status.present.generation,
             sequence: status.sequence,
@@ -116,7 +122,9 @@ pub async fn publish(
         });
         Ok(next)
     };
-    let done = change_sets(control, author, known, edit).await?;
+    let begun = control.now();
+    let has_time = || control.now().since(begun) < RACE_WAIT;
+    let done = edit_sets(control, author, known, has_time, edit).await?;
     // Unreachable: it was asked at least once.
     let published = published.unwrap_or(Published {
         generation: 0,

@@ -158,6 +158,8 @@ fn what_is_based_on_an_older_generation_is_refused() {
     let answer = set(&store, 0, &["two"], 0);
     let refused = &answer["refused"];
     assert_eq!((&refused["reason"], &refused["active"]), (&json!("stale-base"), &json!("1")));
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the stored address sets have changed"), "{detail}");
     let answer = set(&store, 1, &["three"], 0);
     assert_eq!(answer["refused"]["reason"], "no-such-part");
     let reasons: Vec<Value> = audit(&store).iter().map(|entry| entry["reason"].clone()).collect();
