@@ -16,7 +16,7 @@ use crate::addresses::StoredSets;
 use crate::addresses::replace::{Full, Replacement, Room};
 use crate::control::answer::PublicationState;
 use crate::control::change_sets::{Author, Edited, NotChanged, edit_sets};
-use crate::control::sets::{SetInfo, SetsStatus};
+use crate::control::sets::{CHANGE_LIMIT, SetInfo, SetsStatus};
 use crate::platform::{Clock, ControlClient};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::Timestamp;
@@ -84,6 +84,32 @@ pub fn count(set: &SetInfo) -> usize {
     set.v4.saturating_add(set.v6)
 }
 
+/// What the audit log says about sets that have changed: `refresh drop`, or
+/// how many there are and the names for which there is room, whole. `verb` is
+/// the first word of the change.
+#[must_use]
+pub fn account(verb: &str, names: &[&str]) -> String {
+    const MORE: &str = ", …";
+    if let [name] = names {
+        return format!("{verb} {name}");
+    }
+    let mut text = format!("{verb}: {} sets changed (", names.len());
+    for (place, name) in names.iter().enumerate() {
+        let comma = if place == 0 { "" } else { ", " };
+        let is_last = place.saturating_add(1) == names.len();
+        let behind = if is_last { 0 } else { MORE.len() };
+        let length =
+            [&text, comma, name, ")"].iter().fold(behind, |sum, text| sum.saturating_add(text.len()));
+        if length > CHANGE_LIMIT {
+            text.push_str(MORE);
+            break;
+        }
+        text.extend([comma, name]);
+    }
+    text.push(')');
+    text
+}
+
 /// Judges lists, and makes a generation of those that are new and may be.
 /// `known` are sets that are at hand.
 ///
@@ -99,6 +125,7 @@ pub async fn publish(
     now: Timestamp,
 ) -> Result<Published, NotChanged<Infallible>> {
     let mut published = None;
+    let verb = author.change.split(' ').next().unwrap_or_default();
     let edit = |present: &StoredSets, status: &SetsStatus| {
         let lists = judge(candidates, guard_list, present, status);
         let new: Vec<Replacement<'_>> = candidates
@@ -112,8 +139,9 @@ pub async fn publish(
                 source,
             })
             .collect();
+        let names: Vec<&str> = new.iter().map(|new| new.name).collect();
         let next = (!new.is_empty())
-            .then(|| Edited { sets: present.replaced(&new), change: None });
+            .then(|| Edited { sets: present.replaced(&new), change: Some(account(verb, &names)) });
         published = Some(Published {
             generation: status.present.generation,
             sequence: status.sequence,
