@@ -14,6 +14,7 @@ pub mod message;
 pub mod plane;
 pub mod publication;
 pub mod sets;
+pub mod sets_kept;
 pub mod state;
 
 use std::hash::Hasher as _;

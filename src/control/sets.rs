@@ -7,7 +7,8 @@
 //!    them. Who made it says on which generation it is based: a lost update is
 //!    refused.
 //! 3. A generation that is replaced stays for 24 hours, for isolates that have
-//!    an older manifest and for going back. What no generation names any more
+//!    an older manifest and for going back; where there are too many, those in
+//!    between are thinned out ([`super::sets_kept`]). What no generation names any more
 //!    is removed, from the policy store first.
 //! 4. A set that the active policy names cannot be taken away: a rule that
 //!    fails closed would refuse everybody.
@@ -21,6 +22,7 @@ use serde_json::Value;
 use super::answer::{AuditEntry, AuditOutcome, PublicationState, Refusal, Refused};
 use super::message::{NAME_LIMIT, NOTE_LIMIT, Role};
 use super::plane::{PUBLISH_AFTER, Plane, document, may_change, row};
+use super::sets_kept::{Earlier, Room, stay};
 use super::state::{lost, stored};
 use crate::addresses::format::{NAME_LIMIT as SET_NAME_LIMIT, SETS_LIMIT, SOURCE_LIMIT};
 use crate::error::{PlatformError, clip};
@@ -37,10 +39,11 @@ pub const KEPT: Duration = Duration::from_secs(86_400);
 /// How long a part stays that no generation names yet.
 pub const LOOSE: Duration = Duration::from_secs(3_600);
 
-/// The most replaced generations that stay; past it the oldest goes early.
+/// The most replaced generations that stay; past it they are thinned out, see
+/// [`super::sets_kept`].
 pub const EARLIER_LIMIT: usize = 64;
 
-/// The most bytes that they may take as JSON; past it the oldest goes early,
+/// The most bytes that they may take as JSON; past it they are thinned out,
 /// too. All that is known of sets is one row, of which the storage takes 2 MB:
 /// the present generation may need 600 KB of it.
 pub const EARLIER_BYTES: usize = 1 << 20;
@@ -253,15 +256,19 @@ impl StoredSetsState {
     /// Lets replaced generations go that there is no room for. At once, and
     /// not when parts are removed next: that waits for the policy store, and
     /// what is too large could not be stored until then.
-    fn drop_oldest(&mut self) {
-        let mut bytes = 0_usize;
-        let fits = |earlier: &&Generation| {
-            bytes = bytes.saturating_add(row(*earlier).len());
-            bytes <= EARLIER_BYTES
-        };
-        let kept = self.earlier.iter().take(EARLIER_LIMIT).take_while(fits).count();
-        let gone = self.earlier.split_off(kept);
-        self.dropped.extend(gone.into_iter().flat_map(|earlier| earlier.parts).map(|part| part.hash));
+    fn thin_out(&mut self, now: Timestamp) {
+        let earlier: Vec<Earlier> = self
+            .earlier
+            .iter()
+            .map(|earlier| Earlier {
+                replaced: earlier.replaced.unwrap_or_default(),
+                bytes: row(earlier).len(),
+            })
+            .collect();
+        let room = Room { count: EARLIER_LIMIT, bytes: EARLIER_BYTES, kept: KEPT };
+        let mut stays = stay(&earlier, &room, now).into_iter();
+        let gone = self.earlier.extract_if(.., |_| !stays.next().unwrap_or(true));
+        self.dropped.extend(gone.flat_map(|earlier| earlier.parts).map(|part| part.hash));
     }
 
     fn names(&self, hash: &str) -> bool {
@@ -276,7 +283,7 @@ impl StoredSetsState {
         if before.generation > 0 {
             self.earlier.insert(0, Generation { replaced: Some(now), ..before });
         }
-        self.drop_oldest();
+        self.thin_out(now);
         // Of what was written long ago it is not known whether it is still
         // there: it is written again.
         self.written.clear();

@@ -259,6 +259,29 @@ fn so_many_generations_and_no_more() {
     assert_eq!(objects(&store), EARLIER_LIMIT + 1);
 }
 
+/// A feed that changes every five minutes leaves a day to go back.
+#[test]
+fn of_too_many_generations_those_in_between_go() {
+    let store = MemoryStore::default();
+    let changes = DAY / (HOUR / 12);
+    for base in 0..changes {
+        import(&store, base, &format!("list {base}"), base * (HOUR / 12));
+    }
+    let state = StoredSetsState::load(&store).unwrap();
+    let earlier: Vec<u64> = state.earlier.iter().map(|earlier| earlier.generation).collect();
+    assert_eq!(earlier.len(), EARLIER_LIMIT);
+    assert_eq!((earlier[0], *earlier.last().unwrap()), (changes - 1, 1));
+    // The first list is still there to go back to.
+    let fields = json!({"version": 3, "module": "0.3.0", "to": 1, "author": "ada", "role": "operator"});
+    let answer = ask_at(&store, "rollback-sets", fields, at(DAY));
+    assert_eq!(answer["result"]["generation"], changes + 1, "{answer}");
+    let (keys, present) = (Keys::default(), StoredSetsState::load(&store).unwrap().present);
+    assert_eq!(present.parts[0].hash, sha256_hex(b"list 0"));
+    keys.now.set(DAY);
+    run(&store, &keys);
+    assert_eq!(objects(&store), StoredSetsState::load(&store).unwrap().earlier.len());
+}
+
 #[test]
 fn what_is_known_of_many_sets_fits_into_a_row() {
     let (store, keys) = (MemoryStore::default(), Keys::default());
