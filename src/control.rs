@@ -10,6 +10,7 @@ pub mod change;
 pub mod change_sets;
 pub mod client;
 pub mod feeds;
+pub mod mend;
 pub mod message;
 pub mod plane;
 pub mod publication;

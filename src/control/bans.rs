@@ -7,6 +7,8 @@
 //! 3. What the guard list of the active policy holds is never banned.
 //! 4. What is lifted stays known until it would have ended, so that isolates
 //!    and `Limiter` objects that heard of the ban late do not bring it back.
+//!    So does a client that nobody has banned as far as is known here, for ten
+//!    minutes: a trigger may have banned it a moment ago.
 //! 5. For the manifest all bans are collected into one set: at once for what a
 //!    person does, at most every five seconds for what triggers do, and not at
 //!    all when only time has passed. It is stored as it is published, so that
@@ -17,7 +19,7 @@
 mod collect;
 mod message;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -48,6 +50,10 @@ pub const ORDER_LIMIT: usize = 1_000;
 
 /// The longest ban of a person's.
 pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+/// How long it stays known that a client was let go of which no ban was known.
+/// `Limiter` objects report within a few seconds, and try again within a minute.
+pub const UNHEARD: Duration = Duration::from_secs(600);
 
 /// The name of the value that holds the guard list.
 const GUARD: &str = "guard";
@@ -128,6 +134,33 @@ pub fn network_of(key: &str) -> Option<Prefix> {
         _ => Ipv6Addr::from_bits(u128::from_str_radix(address, 16).ok()?).into(),
     };
     crate::stages::bans::network_of(address, length.parse().ok()?)
+}
+
+/// A line of the list, from its key, its end and its text.
+fn listed(line: &str) -> ListedBan {
+    let mut words = line.splitn(3, ' ');
+    let (key, until, text) = (words.next(), words.next(), words.next());
+    match text.and_then(|text| stored::<Known>(text).ok()) {
+        Some(known) => known.listed,
+        None => {
+            let key = key.unwrap_or_default();
+            let network = network_of(key).map_or_else(|| key.to_owned(), |network| network.to_string());
+            let until = until.and_then(|until| until.parse().ok()).unwrap_or_default();
+            damaged(network, Timestamp::from_millis(until))
+        }
+    }
+}
+
+/// A ban of which nothing more can be read: it is seen, and can be lifted.
+fn damaged(network: String, until: Timestamp) -> ListedBan {
+    ListedBan {
+        network,
+        until: until.to_string(),
+        since: Timestamp::default().to_string(),
+        reason: "what is stored of this ban is damaged".to_owned(),
+        by: String::new(),
+        count: None,
+    }
 }
 
 impl<S: ControlStore> Plane<'_, S> {
@@ -265,7 +298,7 @@ impl<S: ControlStore> Plane<'_, S> {
         &mut self,
         order: UnbanOrder,
     ) -> Result<Result<BansAcknowledgement, Refused>, PlatformError> {
-        let UnbanOrder { networks, instead, message, author, role } = order;
+        let UnbanOrder { networks, instead, clients, message, author, role } = order;
         let action = |plane: &Self, network: Option<&str>| AuditEntry {
             author: clip(&author, NAME_LIMIT).to_owned(),
             role: Some(role),
@@ -274,7 +307,7 @@ impl<S: ControlStore> Plane<'_, S> {
             message: clip(&message, NOTE_LIMIT).to_owned(),
             ..plane.entry()
         };
-        let mut lifted = Vec::with_capacity(networks.len());
+        let mut lifted: Vec<(Prefix, Option<Known>)> = Vec::with_capacity(networks.len());
         let mut refused = None;
         if !may_change(role) {
             refused = Some((None, Refused::new(Refusal::NeedsOperator)));
@@ -288,16 +321,19 @@ impl<S: ControlStore> Plane<'_, S> {
             if let (None, Some(other)) = (&found, other) {
                 found = self.banned(other)?;
             }
+            let text = if found.is_some() { text } else { other.unwrap_or(text) };
+            let found = match found {
+                Some((network, known)) => Ok((network, Some(known))),
+                None => self.unheard(text, &clients)?.map(|network| (network, None)),
+            };
             match found {
                 // Two addresses of one client are one ban.
-                Some((network, _)) if lifted.iter().any(|(other, _)| *other == network) => {}
-                Some(found) => lifted.push(found),
-                None if refused.is_none() => {
-                    let text = other.unwrap_or(text);
-                    let detail = format!("{} is not banned; a ban is lifted as it was made", clip(text, 64));
+                Ok((network, _)) if lifted.iter().any(|(other, _)| *other == network) => {}
+                Ok(found) => lifted.push(found),
+                Err(detail) if refused.is_none() => {
                     refused = Some((Some(text.as_str()), Refused::new(Refusal::NoSuchBan).detail(detail)));
                 }
-                None => {}
+                Err(_) => {}
             }
         }
         if let Some((network, refused)) = refused {
@@ -313,16 +349,72 @@ impl<S: ControlStore> Plane<'_, S> {
             self.writes.push(Write::ForgetBan(key.to_owned()));
         }
         let mut networks = Vec::with_capacity(lifted.len());
+        let mut unheard = Vec::new();
         for (network, known) in lifted {
-            let until = known.listed.until.clone();
-            let known = Known { lifted_ms: Some(self.now.millis()), ..known };
-            self.writes.push(known.write(network));
             let text = network.to_string();
+            let until = known.as_ref().map(|known| known.listed.until.clone());
+            let known = match known {
+                Some(known) => Known { lifted_ms: Some(self.now.millis()), ..known },
+                None => {
+                    unheard.push(text.clone());
+                    self.let_go(network, &author)?
+                }
+            };
+            self.writes.push(known.write(network));
             let entry = action(self, Some(&text));
-            self.add_audit(AuditEntry { outcome: AuditOutcome::Accepted, until: Some(until), ..entry });
+            self.add_audit(AuditEntry { outcome: AuditOutcome::Accepted, until, ..entry });
             networks.push(text);
         }
-        Ok(Ok(self.collect_now(networks)))
+        Ok(Ok(BansAcknowledgement { unheard, ..self.collect_now(networks) }))
+    }
+
+    /// The client that a trigger may have banned without anybody having said
+    /// so here yet; or why there can be none.
+    fn unheard(
+        &self,
+        text: &str,
+        clients: &BTreeSet<String>,
+    ) -> Result<Result<Prefix, String>, PlatformError> {
+        let shown = clip(text, 64);
+        let network = parse_network(text).filter(|network| is_bannable(*network));
+        let is_damaged = match network {
+            Some(network) => self.stored_ban(network)?.is_some_and(|known| known.is_err()),
+            None => false,
+        };
+        let Some(network) = network.filter(|_| is_damaged || clients.contains(text)) else {
+            return Ok(Err(format!("{shown} is not banned; a ban is lifted as it was made")));
+        };
+        // What a wider ban holds would be banned still.
+        for length in 0..network.length() {
+            let wider = Prefix::containing(network.address(), length).filter(|wider| is_bannable(*wider));
+            if let Some(wider) = wider
+                && self.known(wider)?.is_some_and(|known| known.holds(self.now))
+            {
+                return Ok(Err(format!(
+                    "{shown} is not banned by itself, but as a part of {wider}; a ban is lifted as it was made"
+                )));
+            }
+        }
+        Ok(Ok(network))
+    }
+
+    /// What is remembered of a client that was let go of which no ban was
+    /// known.
+    fn let_go(&self, network: Prefix, author: &str) -> Result<Known, PlatformError> {
+        // What was lifted before is remembered for as long as it was.
+        let before = self.known(network)?.filter(|known| known.lifted_ms.is_some());
+        let least = whole_seconds(self.now.after(UNHEARD)).millis();
+        let until_ms = before.map_or(least, |before| before.until_ms.max(least));
+        let listed = ListedBan {
+            network: network.to_string(),
+            until: Timestamp::from_millis(until_ms).to_string(),
+            since: self.now.to_string(),
+            reason: String::new(),
+            by: clip(author, NAME_LIMIT).to_owned(),
+            count: None,
+        };
+        let now = self.now.millis();
+        Ok(Known { listed, cause: MANUAL.to_owned(), since_ms: now, until_ms, lifted_ms: Some(now) })
     }
 
     /// The ban of exactly that network.
@@ -338,7 +430,13 @@ impl<S: ControlStore> Plane<'_, S> {
         self.writes.push(self.state.write());
         self.writes.push(Write::Alarm(self.now.after(PUBLISH_AFTER)));
         // Generation and sequence are known when it has been collected.
-        BansAcknowledgement { generation: 0, sequence: 0, state: PublicationState::Pending, networks }
+        BansAcknowledgement {
+            generation: 0,
+            sequence: 0,
+            state: PublicationState::Pending,
+            networks,
+            unheard: Vec::new(),
+        }
     }
 
     /// Writes an entry without the state, which is written once for all.
@@ -357,8 +455,8 @@ impl<S: ControlStore> Plane<'_, S> {
         let after = page.after.as_deref().and_then(parse_network).map(key_of).unwrap_or_default();
         let mut bans = match page.address.as_ref().map(|address| address.parse::<IpAddr>()) {
             None => {
-                let texts = self.store.bans(&after, self.now, limit.saturating_add(1))?;
-                texts.iter().map(|text| stored(text)).collect::<Result<Vec<Known>, _>>()?
+                let lines = self.store.bans(&after, self.now, limit.saturating_add(1))?;
+                lines.iter().map(|line| listed(line)).collect()
             }
             Some(Err(_)) => Vec::new(),
             Some(Ok(address)) => {
@@ -366,16 +464,21 @@ impl<S: ControlStore> Plane<'_, S> {
                 for length in 0..=128 {
                     let network = Prefix::containing(address.to_canonical(), length)
                         .filter(|network| is_bannable(*network));
-                    let known = network.map(|network| self.known(network)).transpose()?.flatten();
-                    let is_behind = network.is_some_and(|network| key_of(network) > after);
-                    bans.extend(known.filter(|known| is_behind && known.holds(self.now)));
+                    let Some(network) = network.filter(|network| key_of(*network) > after) else { continue };
+                    match self.stored_ban(network)? {
+                        Some(Ok(known)) => {
+                            bans.extend(known.holds(self.now).then_some(known.listed));
+                        }
+                        Some(Err(_)) => bans.push(damaged(network.to_string(), Timestamp::default())),
+                        None => {}
+                    }
                 }
                 bans
             }
         };
         let more = bans.len() > limit;
         bans.truncate(limit);
-        Ok(BanList { bans: bans.into_iter().map(|known| known.listed).collect(), more, total })
+        Ok(BanList { bans, more, total })
     }
 
     /// Takes in what triggers have made.
@@ -430,7 +533,8 @@ impl<S: ControlStore> Plane<'_, S> {
             return Ok(());
         }
         self.writes.push(Write::SweepBans(self.now));
-        let mut state = BansState::load(self.store)?;
+        // What is damaged is collected anew, and counted there.
+        let mut state = BansState::load(self.store)?.unwrap_or_default();
         let more = made.values().filter(|(_, is_new)| *is_new).count();
         let then = state.automatic.saturating_add(more);
         let over = then.saturating_add(state.people).saturating_sub(BANS_LIMIT);
@@ -466,7 +570,9 @@ impl<S: ControlStore> Plane<'_, S> {
         let free = state.collected.map_or(self.now, |collected| collected.after(COLLECT_EVERY));
         // A clock that went back must not put it off.
         let due = free.max(self.now).min(self.now.after(COLLECT_EVERY));
-        self.writes.push(state.write());
+        if BansState::load(self.store)?.is_ok() {
+            self.writes.push(state.write());
+        }
         self.state.collect = Some(self.state.collect.unwrap_or(due).min(due));
         self.writes.push(self.state.write());
         let wake = match next_step(&self.state, self.now) {
@@ -478,9 +584,15 @@ impl<S: ControlStore> Plane<'_, S> {
         Ok(())
     }
 
-    /// What is known of a network, ended or lifted or not.
+    /// What is known of a network, ended or lifted or not. A row that is
+    /// damaged says nothing: whoever bans writes over it.
     fn known(&self, network: Prefix) -> Result<Option<Known>, PlatformError> {
-        self.store.ban(&key_of(network))?.map(|text| stored(&text)).transpose()
+        Ok(self.stored_ban(network)?.and_then(Result::ok))
+    }
+
+    /// The row of a network, or how it is damaged.
+    fn stored_ban(&self, network: Prefix) -> Result<Option<Result<Known, PlatformError>>, PlatformError> {
+        Ok(self.store.ban(&key_of(network))?.map(|text| stored(&text)))
     }
 
     /// The guard list of the active policy. It is kept beside the document,
@@ -489,7 +601,8 @@ impl<S: ControlStore> Plane<'_, S> {
         if self.state.active == 0 {
             return Ok(AddressIndex::default());
         }
-        let known: Option<Guard> = self.store.value(GUARD)?.map(|text| stored(&text)).transpose()?;
+        // One that is damaged is made anew.
+        let known: Option<Guard> = self.store.value(GUARD)?.and_then(|text| stored(&text).ok());
         let guard = match known.filter(|guard| guard.revision == self.state.active) {
             Some(guard) => guard,
             None => {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::answer::{AuditEntry, AuditOutcome, PublicationState, Refusal, Refused};
+use super::mend::CONTROL;
 use super::message::{NAME_LIMIT, NOTE_LIMIT, Role};
 use super::plane::{PUBLISH_AFTER, Plane, document, may_change, row};
 use super::sets_kept::{Earlier, Room, stay};
@@ -32,6 +33,10 @@ use crate::time::Timestamp;
 
 /// The name of the value that holds all of it.
 pub const SETS: &str = "sets";
+
+/// The name of the value that names the parts of the present generation a
+/// second time, should the other one be damaged.
+pub const PRESENT: &str = "present-sets";
 
 /// How long a replaced generation stays.
 pub const KEPT: Duration = Duration::from_secs(86_400);
@@ -200,12 +205,29 @@ pub struct SetsAcknowledgement {
 }
 
 impl StoredSetsState {
-    /// Reads it.
+    /// Reads it. Where it is damaged, the present generation is what is named
+    /// beside it.
     ///
     /// # Errors
-    /// The storage failed, or holds something else.
+    /// The storage failed, or holds something else, and nothing beside it.
     pub fn load(store: &impl ControlStore) -> Result<Self, PlatformError> {
-        Ok(store.value(SETS)?.map(|text| stored(&text)).transpose()?.unwrap_or_default())
+        let Some(text) = store.value(SETS)? else { return Ok(Self::default()) };
+        let damage = match stored(&text) {
+            Ok(state) => return Ok(state),
+            Err(damage) => damage,
+        };
+        let present = store.value(PRESENT)?.and_then(|text| stored::<SetsRef>(&text).ok()).ok_or(damage)?;
+        let SetsRef { generation, parts } = present;
+        let message = "what was known of the sets was damaged".to_owned();
+        let author = CONTROL.to_owned();
+        let present = Generation { generation, parts, author, message, ..Generation::default() };
+        Ok(Self { present, ..Self::default() })
+    }
+
+    /// The write that names the parts of the present generation a second time.
+    #[must_use]
+    pub fn write_present(&self) -> Option<Write> {
+        self.reference().map(|present| Write::Value(PRESENT, row(&present)))
     }
 
     /// The write that stores it.
@@ -435,6 +457,7 @@ impl<S: ControlStore> Plane<'_, S> {
         };
         state.replace(next, self.now);
         self.store_sets(&state);
+        self.writes.extend(state.write_present());
         let sequence = self.publish_anew();
         Ok(Ok(SetsAcknowledgement { generation, sequence, state: PublicationState::Pending }))
     }

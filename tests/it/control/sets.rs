@@ -344,3 +344,81 @@ fn parts_are_bounded() {
     assert_eq!(answer["refused"]["reason"], "too-large");
     assert_eq!(objects(&store), 256);
 }
+
+/// What is known of the sets is one row: where it is damaged, what acts stays.
+#[test]
+fn a_damaged_row_of_sets_or_feeds_holds_up_nothing() {
+    let (store, keys) = (MemoryStore::default(), Keys::default());
+    push(&store, "r0", &document("a"));
+    store.disk.borrow_mut().values.remove("modules");
+    import(&store, 0, "one", 0);
+    import(&store, 1, "two", 0);
+    run(&store, &keys);
+    let before = keys.manifest();
+    for name in ["sets", "feeds"] {
+        store.disk.borrow_mut().values.insert(name.to_owned(), "[1".to_owned());
+    }
+    keys.now.set(5_000);
+    let pushed = ask_at(
+        &store,
+        "push",
+        json!({"version": 3, "module": "0.3.0", "base": "r1", "document": document("b"), "author": "ada", "role": "operator"}),
+        at(5_000),
+    );
+    assert_eq!(pushed["result"]["revision"], "r2", "{pushed}");
+    let guard = Guard::default();
+    let _ = block_on(publish(&store, &keys, &keys, &guard)).unwrap();
+    let after = keys.manifest();
+    assert_eq!((after.revision.as_str(), &after.beside.sets), ("r2", &before.beside.sets));
+    let notes = guard.take_notes();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].contains("damaged: the state of the address sets"), "{notes:?}");
+    assert!(notes[1].contains("damaged: the state of the feeds"), "{notes:?}");
+    let _ = block_on(publish(&store, &keys, &keys, &guard)).unwrap();
+    assert_eq!(guard.take_notes(), [""; 0]);
+    // It goes on from there, and what fails about a feed can be noted again.
+    keys.now.set(10_000);
+    import(&store, 2, "three", 10_000);
+    let results = json!({"version": 3, "module": "0.3.0", "results": [{"name": "drop", "url": "u", "form": "f",
+        "outcome": "failed", "reason": "feed-status"}]});
+    let noted = ask_at(&store, "feed-results", results, at(10_000));
+    assert_eq!(noted["result"]["news"][0]["name"], "drop", "{noted}");
+    run(&store, &keys);
+    assert_eq!(keys.manifest().beside.sets.unwrap().generation, 3);
+}
+
+/// A store from before names the parts of its sets a second time with the
+/// next publication.
+#[test]
+fn the_parts_are_named_a_second_time_where_they_were_not() {
+    let (store, keys) = (MemoryStore::default(), Keys::default());
+    push(&store, "r0", &document("a"));
+    store.disk.borrow_mut().values.remove("modules");
+    import(&store, 0, "one", 0);
+    store.disk.borrow_mut().values.remove("present-sets");
+    run(&store, &keys);
+    assert!(store.disk.borrow().values["present-sets"].contains(&sha256_hex(b"one")));
+}
+
+#[test]
+fn a_damaged_entry_of_the_audit_log_hides_no_other() {
+    let store = MemoryStore::default();
+    for base in 0..4 {
+        import(&store, base, &format!("list {base}"), 0);
+    }
+    store.disk.borrow_mut().rows.insert((edgeweir::platform::Table::Audit, 3), "{".to_owned());
+    let page = |fields: Value| ask_at(&store, "audit", fields, at(0))["result"]["entries"].clone();
+    let shown = |entries: &Value| -> Vec<(u64, String)> {
+        let entries = entries.as_array().unwrap();
+        entries
+            .iter()
+            .map(|entry| (entry["id"].as_u64().unwrap(), entry["action"].as_str().unwrap().to_owned()))
+            .collect()
+    };
+    let expected = |ids: &[u64]| -> Vec<(u64, String)> {
+        let action = |id: u64| if id == 3 { "damaged" } else { "import drop" };
+        ids.iter().map(|id| (*id, action(*id).to_owned())).collect()
+    };
+    assert_eq!(shown(&page(json!({}))), expected(&[4, 3, 2, 1]));
+    assert_eq!(shown(&page(json!({"before": 4, "limit": 2}))), expected(&[3, 2]));
+}
