@@ -10,10 +10,12 @@ pub mod change;
 pub mod change_sets;
 pub mod client;
 pub mod feeds;
+pub mod mend;
 pub mod message;
 pub mod plane;
 pub mod publication;
 pub mod sets;
+pub mod sets_kept;
 pub mod state;
 
 use std::hash::Hasher as _;

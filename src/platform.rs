@@ -348,7 +348,8 @@ pub trait ControlStore {
     fn ban(&self, key: &str) -> Result<Option<String>, PlatformError>;
 
     /// At most `limit` rows of bans that hold at that moment, in the order of
-    /// their keys; only those behind `after`.
+    /// their keys; only those behind `after`. Each is its key, its end in
+    /// milliseconds and its text, with a space between.
     ///
     /// # Errors
     /// The storage failed.
@@ -426,9 +427,14 @@ pub enum BanRows {
     Bans,
     /// The last report of each isolate.
     Reporters,
+    /// Networks whose bans were lifted.
+    Lifted,
 }
 
 impl BanRows {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Offenders, Self::Bans, Self::Reporters, Self::Lifted];
+
     /// Its name in SQL.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -436,6 +442,7 @@ impl BanRows {
             Self::Offenders => "offenders",
             Self::Bans => "bans",
             Self::Reporters => "reporters",
+            Self::Lifted => "lifted",
         }
     }
 }

@@ -79,11 +79,17 @@ function readEnd(flags, now) {
   return { until: new Date(time).toISOString() };
 }
 
-const known = answers(object({ generation: number, state: text, networks: list(text) }));
+const known = answers(
+  object({ generation: number, state: text, networks: list(text), unheard: maybe(list(text)) }),
+);
 
 function acknowledge({ text: answer, json }, what, flags) {
   if (flags.json) return print(answer);
-  const { networks, generation, state } = json;
+  const { networks, generation, state, unheard } = json;
+  if (unheard?.length > 0) {
+    const them = printable(unheard.join(", "));
+    note(`No ban of ${them} was known; what a trigger made of it before now is lifted, too.`);
+  }
   const done = `${bold(printable(networks.join(", ")))} ${what}`;
   print(`${done}; bans ${count(generation)} ${printable(state)}${pending(state)}`);
 }

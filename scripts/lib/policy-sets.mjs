@@ -40,7 +40,7 @@ const ADDRESS_SETS = object({
       prefixes: number,
       v4: number,
       v6: number,
-      since: text,
+      since: maybe(text),
       source: text,
       in_use: flag,
       feed: maybe(
@@ -110,10 +110,12 @@ export async function sets(call, flags, now = Date.now()) {
   const { text: answer, json } = await addressSets(call);
   if (flags.json) return print(answer);
   const { sets: all, earlier } = json;
+  // Without a time there is a feed that has not given a list yet.
+  const held = all.filter((it) => it.since);
   if (all.length === 0) note("To store one: npm run policy -- import NAME FILE");
   const size = `${counted(json.prefixes, "prefix", "prefixes")}, ${bytes(json.bytes)}`;
   print(
-    `generation ${count(json.generation)} ${printable(json.state)}: ${counted(all.length, "set", "sets")}, ${size}`,
+    `generation ${count(json.generation)} ${printable(json.state)}: ${counted(held.length, "set", "sets")}, ${size}`,
   );
   if (all.length > 0) {
     print("");
@@ -123,7 +125,7 @@ export async function sets(call, flags, now = Date.now()) {
         it.name,
         ...[it.prefixes, it.v4, it.v6].map(count),
         it.in_use ? "yes" : "no",
-        moment(it.since, now),
+        it.since ? moment(it.since, now) : "never",
         it.source,
       ]),
       [1, 2, 3],
@@ -171,9 +173,10 @@ export async function removeSet(call, target, [name, ...more], flags, person = s
   const message = readMessage(flags.message);
   if (!flags.yes) {
     const { json } = await addressSets(call);
-    const found = json.sets.find((it) => it.name === name);
+    const held = json.sets.filter((it) => it.since);
+    const found = held.find((it) => it.name === name);
     if (found === undefined) {
-      const all = json.sets.map((it) => printable(it.name)).join(" ") || "none";
+      const all = held.map((it) => printable(it.name)).join(" ") || "none";
       throw new Refusal(`There is no stored set ${name}.`, `Stored sets: ${all}`, NO);
     }
     const has = counted(found.prefixes, "prefix", "prefixes");

@@ -4,10 +4,12 @@
 //!    it at once, and the `Limiter` objects are told, so that it acts with the
 //!    next exact count everywhere. One that cannot be told is named in the log;
 //!    the manifest reaches everybody all the same.
-//! 2. An IPv6 address is banned, and lifted, as the network that counts as one
+//! 2. What is lifted is lifted although `Control` has not heard of it: a trigger
+//!    may have banned the client a moment ago.
+//! 3. An IPv6 address is banned, and lifted, as the network that counts as one
 //!    client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -164,12 +166,17 @@ impl<P: Platform> Request<'_, P> {
         let mut faults = Vec::new();
         let mut networks = Vec::new();
         let mut instead = BTreeMap::new();
+        let mut clients = BTreeSet::new();
         for text in self.queries("network")? {
             let Some(client) = self.network_to_ban("", Some(&text), &mut faults) else { continue };
             // What was banned while another length counted as one client can
             // be lifted as the list of bans has it.
             let written = text.parse::<Prefix>().unwrap_or(client).to_string();
+            let is_client = self.snapshot.gateway.identity.network(client.address()) == client;
             let client = client.to_string();
+            if is_client {
+                clients.insert(client.clone());
+            }
             if written != client {
                 instead.insert(written.clone(), client);
             }
@@ -179,7 +186,8 @@ impl<P: Platform> Request<'_, P> {
             let detail = format!("Expected 1 to {ORDER_LIMIT} parameters \"network\" such as 192.0.2.7.");
             return Err(Problem::new(Refusal::BadRequest).detail(detail));
         }
-        let order = UnbanOrder { networks, instead, message, author: token.name.clone(), role: token.role };
+        let (author, role) = (token.name.clone(), token.role);
+        let order = UnbanOrder { networks, instead, clients, message, author, role };
         let done: BansAcknowledgement = self.control(&Action::Unban(order)).await?;
         let now = self.platform.now();
         let networks: Vec<Prefix> = done.networks.iter().filter_map(|network| network.parse().ok()).collect();

@@ -496,7 +496,7 @@ pub const ENDPOINTS: [Endpoint; 25] = [
         call: Call::Unban,
         role: Role::Operator,
         changes: true,
-        summary: "Lifts the bans of exactly these networks.",
+        summary: "Lifts the bans of exactly these networks, those that a trigger is just making among them.",
         parameters: &[
             Parameter {
                 name: "network",

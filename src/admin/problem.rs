@@ -38,7 +38,8 @@ pub enum Refusal {
     UnsupportedMediaType,
     /// A change that names no base.
     PreconditionRequired,
-    /// The base is not the active revision any more.
+    /// The base is not the active revision, or the present generation of the
+    /// address sets, any more.
     StaleBase,
     /// The document has problems.
     InvalidPolicy,
@@ -191,7 +192,7 @@ impl Refusal {
             Self::TooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body is of a kind that is not read here",
             Self::PreconditionRequired => "The change names no base",
-            Self::StaleBase => "The policy has changed meanwhile",
+            Self::StaleBase => "What the change is based on has changed meanwhile",
             Self::InvalidPolicy => "The policy document has problems",
             Self::NoSuchRevision => "There is no such revision",
             Self::NeedsNewerModule => "A module that still runs cannot read this document",
@@ -271,10 +272,12 @@ pub(super) struct Details<'a> {
     /// What is wrong with a document or a body, all of it.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     problems: &'a [ProblemText],
-    /// `stale-base`: the base that was named.
+    /// `stale-base`: the base that was named: a revision, or a generation of the
+    /// stored address sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<&'a str>,
-    /// `stale-base`: the revision that is active.
+    /// `stale-base`: the revision that is active, or the generation that is
+    /// present.
     #[serde(skip_serializing_if = "Option::is_none")]
     active: Option<&'a str>,
     /// `needs-newer-module`: the least version that can read the document.
@@ -365,6 +368,11 @@ impl Problem {
             let cause = format!("refused: {}, {}", reason.as_str(), detail.unwrap_or_default());
             return Self::unavailable(&PlatformError::failed(Dependency::Control, cause));
         }
+        // Of other things that have changed the object says which.
+        let policy_changed = |(base, active): (&String, &String)| {
+            format!("The policy has changed: {active} is active, and the change is based on {base}.")
+        };
+        let detail = detail.or_else(|| base.as_ref().zip(active.as_ref()).map(policy_changed));
         Self {
             refusal,
             noted: true,

@@ -32,7 +32,8 @@ pub struct AddressSets {
     pub prefixes: usize,
     /// The length of their binary.
     pub bytes: usize,
-    /// The sets.
+    /// The sets; behind them those that the active policy gives a feed and for
+    /// which no list has come in yet.
     pub sets: Vec<AddressSet>,
     /// The generations of the last 24 hours that were replaced, newest first.
     pub earlier: Vec<EarlierSets>,
@@ -50,9 +51,11 @@ pub struct AddressSet {
     pub v4: usize,
     /// How many of them are IPv6.
     pub v6: usize,
-    /// When this list came in, as in RFC 3339.
-    pub since: String,
-    /// Where it came from: the URL of a feed, or `import`.
+    /// When this list came in, as in RFC 3339; missing where none ever has, and
+    /// then the set has no prefixes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Where it came from, or will: the URL of a feed, or `import`.
     pub source: String,
     /// Whether the active policy names it.
     pub in_use: bool,
@@ -110,10 +113,22 @@ impl<P: Platform> Request<'_, P> {
                 prefixes: set.v4.saturating_add(set.v6),
                 v4: set.v4,
                 v6: set.v6,
-                since: time_of(set.since),
+                since: Some(time_of(set.since)),
                 source: set.source.clone(),
                 feed: feeds.get(&set.name).map(|feed| FeedReport::new(feed, states.of(&set.name))),
             })
+            .chain(feeds.iter().filter(|(name, _)| present.sets.iter().all(|set| set.name != **name)).map(
+                |(name, feed)| AddressSet {
+                    in_use: named.contains(name),
+                    name: name.clone(),
+                    prefixes: 0,
+                    v4: 0,
+                    v6: 0,
+                    since: None,
+                    source: feed.url.clone(),
+                    feed: Some(FeedReport::new(feed, states.of(name))),
+                },
+            ))
             .collect();
         let answer = AddressSets {
             generation: present.generation,

@@ -11,7 +11,8 @@ use crate::error::{Problem, clip};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
-    /// The base is not the active revision any more.
+    /// The base is not the active revision, or the present generation of the
+    /// stored address sets, any more.
     StaleBase,
     /// The document has problems.
     InvalidPolicy,
@@ -79,10 +80,12 @@ impl Refusal {
 pub struct Refused {
     /// Why.
     pub reason: Refusal,
-    /// `stale-base`: the base that was named.
+    /// `stale-base`: the base that was named: a revision, or a generation of
+    /// stored address sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
-    /// `stale-base`: the revision that is active.
+    /// `stale-base`: the revision that is active, or the generation that is
+    /// present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<String>,
     /// `invalid-policy`: what is wrong with the document.

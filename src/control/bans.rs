@@ -7,6 +7,8 @@
 //! 3. What the guard list of the active policy holds is never banned.
 //! 4. What is lifted stays known until it would have ended, so that isolates
 //!    and `Limiter` objects that heard of the ban late do not bring it back.
+//!    So does a client that nobody has banned as far as is known here, for ten
+//!    minutes: a trigger may have banned it a moment ago.
 //! 5. For the manifest all bans are collected into one set: at once for what a
 //!    person does, at most every five seconds for what triggers do, and not at
 //!    all when only time has passed. It is stored as it is published, so that
@@ -15,6 +17,7 @@
 //!    of triggers stand in the list alone.
 
 mod collect;
+mod lift;
 mod message;
 
 use std::collections::BTreeMap;
@@ -38,7 +41,6 @@ use crate::addresses::{AddressIndex, SetId};
 use crate::error::{PlatformError, clip};
 use crate::platform::{BanKind, BanRow, ControlStore, Table, Write};
 use crate::stages::bans::limiter::BATCH_LIMIT;
-use crate::stages::bans::set::LIFTED_LIMIT;
 use crate::stages::bans::{BANS_LIMIT, MANUAL, is_bannable, is_guarded, parse_network, whole_seconds};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::Timestamp;
@@ -48,6 +50,10 @@ pub const ORDER_LIMIT: usize = 1_000;
 
 /// The longest ban of a person's.
 pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+/// How long it stays known that a client was let go of which no ban was known.
+/// `Limiter` objects report within a few seconds, and try again within a minute.
+pub const UNHEARD: Duration = Duration::from_secs(600);
 
 /// The name of the value that holds the guard list.
 const GUARD: &str = "guard";
@@ -128,6 +134,33 @@ pub fn network_of(key: &str) -> Option<Prefix> {
         _ => Ipv6Addr::from_bits(u128::from_str_radix(address, 16).ok()?).into(),
     };
     crate::stages::bans::network_of(address, length.parse().ok()?)
+}
+
+/// A line of the list, from its key, its end and its text.
+fn listed(line: &str) -> ListedBan {
+    let mut words = line.splitn(3, ' ');
+    let (key, until, text) = (words.next(), words.next(), words.next());
+    match text.and_then(|text| stored::<Known>(text).ok()) {
+        Some(known) => known.listed,
+        None => {
+            let key = key.unwrap_or_default();
+            let network = network_of(key).map_or_else(|| key.to_owned(), |network| network.to_string());
+            let until = until.and_then(|until| until.parse().ok()).unwrap_or_default();
+            damaged(network, Timestamp::from_millis(until))
+        }
+    }
+}
+
+/// A ban of which nothing more can be read: it is seen, and can be lifted.
+fn damaged(network: String, until: Timestamp) -> ListedBan {
+    ListedBan {
+        network,
+        until: until.to_string(),
+        since: Timestamp::default().to_string(),
+        reason: "what is stored of this ban is damaged".to_owned(),
+        by: String::new(),
+        count: None,
+    }
 }
 
 impl<S: ControlStore> Plane<'_, S> {
@@ -261,84 +294,19 @@ impl<S: ControlStore> Plane<'_, S> {
         Ok(true)
     }
 
-    pub(super) fn unban(
-        &mut self,
-        order: UnbanOrder,
-    ) -> Result<Result<BansAcknowledgement, Refused>, PlatformError> {
-        let UnbanOrder { networks, instead, message, author, role } = order;
-        let action = |plane: &Self, network: Option<&str>| AuditEntry {
-            author: clip(&author, NAME_LIMIT).to_owned(),
-            role: Some(role),
-            action: "unban".to_owned(),
-            network: network.map(|network| clip(network, NAME_LIMIT).to_owned()),
-            message: clip(&message, NOTE_LIMIT).to_owned(),
-            ..plane.entry()
-        };
-        let mut lifted = Vec::with_capacity(networks.len());
-        let mut refused = None;
-        if !may_change(role) {
-            refused = Some((None, Refused::new(Refusal::NeedsOperator)));
-        } else if networks.is_empty() || networks.len() > ORDER_LIMIT {
-            let detail = format!("expected 1 to {ORDER_LIMIT} networks");
-            refused = Some((None, Refused::new(Refusal::Malformed).detail(detail)));
-        }
-        for text in networks.iter().take(ORDER_LIMIT) {
-            let other = instead.get(text);
-            let mut found = self.banned(text)?;
-            if let (None, Some(other)) = (&found, other) {
-                found = self.banned(other)?;
-            }
-            match found {
-                // Two addresses of one client are one ban.
-                Some((network, _)) if lifted.iter().any(|(other, _)| *other == network) => {}
-                Some(found) => lifted.push(found),
-                None if refused.is_none() => {
-                    let text = other.unwrap_or(text);
-                    let detail = format!("{} is not banned; a ban is lifted as it was made", clip(text, 64));
-                    refused = Some((Some(text.as_str()), Refused::new(Refusal::NoSuchBan).detail(detail)));
-                }
-                None => {}
-            }
-        }
-        if let Some((network, refused)) = refused {
-            let entry = action(self, network);
-            self.note_outcome(entry, Some(&refused));
-            return Ok(Err(refused));
-        }
-        self.writes.push(Write::SweepBans(self.now));
-        let most = LIFTED_LIMIT.saturating_sub(lifted.len());
-        let over = self.store.ban_count(BanKind::Lifted, self.now)?.saturating_sub(most);
-        for line in self.store.first_bans(BanKind::Lifted, self.now, over)? {
-            let key = line.split_once(' ').map_or(line.as_str(), |(key, _)| key);
-            self.writes.push(Write::ForgetBan(key.to_owned()));
-        }
-        let mut networks = Vec::with_capacity(lifted.len());
-        for (network, known) in lifted {
-            let until = known.listed.until.clone();
-            let known = Known { lifted_ms: Some(self.now.millis()), ..known };
-            self.writes.push(known.write(network));
-            let text = network.to_string();
-            let entry = action(self, Some(&text));
-            self.add_audit(AuditEntry { outcome: AuditOutcome::Accepted, until: Some(until), ..entry });
-            networks.push(text);
-        }
-        Ok(Ok(self.collect_now(networks)))
-    }
-
-    /// The ban of exactly that network.
-    fn banned(&self, text: &str) -> Result<Option<(Prefix, Known)>, PlatformError> {
-        let Some(network) = parse_network(text) else { return Ok(None) };
-        let known = self.known(network)?.filter(|known| known.holds(self.now));
-        Ok(known.map(|known| (network, known)))
-    }
-
     /// Lets what was changed be collected at once.
     fn collect_now(&mut self, networks: Vec<String>) -> BansAcknowledgement {
         self.state.collect = Some(self.now);
         self.writes.push(self.state.write());
         self.writes.push(Write::Alarm(self.now.after(PUBLISH_AFTER)));
         // Generation and sequence are known when it has been collected.
-        BansAcknowledgement { generation: 0, sequence: 0, state: PublicationState::Pending, networks }
+        BansAcknowledgement {
+            generation: 0,
+            sequence: 0,
+            state: PublicationState::Pending,
+            networks,
+            unheard: Vec::new(),
+        }
     }
 
     /// Writes an entry without the state, which is written once for all.
@@ -357,8 +325,8 @@ impl<S: ControlStore> Plane<'_, S> {
         let after = page.after.as_deref().and_then(parse_network).map(key_of).unwrap_or_default();
         let mut bans = match page.address.as_ref().map(|address| address.parse::<IpAddr>()) {
             None => {
-                let texts = self.store.bans(&after, self.now, limit.saturating_add(1))?;
-                texts.iter().map(|text| stored(text)).collect::<Result<Vec<Known>, _>>()?
+                let lines = self.store.bans(&after, self.now, limit.saturating_add(1))?;
+                lines.iter().map(|line| listed(line)).collect()
             }
             Some(Err(_)) => Vec::new(),
             Some(Ok(address)) => {
@@ -366,16 +334,21 @@ impl<S: ControlStore> Plane<'_, S> {
                 for length in 0..=128 {
                     let network = Prefix::containing(address.to_canonical(), length)
                         .filter(|network| is_bannable(*network));
-                    let known = network.map(|network| self.known(network)).transpose()?.flatten();
-                    let is_behind = network.is_some_and(|network| key_of(network) > after);
-                    bans.extend(known.filter(|known| is_behind && known.holds(self.now)));
+                    let Some(network) = network.filter(|network| key_of(*network) > after) else { continue };
+                    match self.stored_ban(network)? {
+                        Some(Ok(known)) => {
+                            bans.extend(known.holds(self.now).then_some(known.listed));
+                        }
+                        Some(Err(_)) => bans.push(damaged(network.to_string(), Timestamp::default())),
+                        None => {}
+                    }
                 }
                 bans
             }
         };
         let more = bans.len() > limit;
         bans.truncate(limit);
-        Ok(BanList { bans: bans.into_iter().map(|known| known.listed).collect(), more, total })
+        Ok(BanList { bans, more, total })
     }
 
     /// Takes in what triggers have made.
@@ -430,7 +403,8 @@ impl<S: ControlStore> Plane<'_, S> {
             return Ok(());
         }
         self.writes.push(Write::SweepBans(self.now));
-        let mut state = BansState::load(self.store)?;
+        // What is damaged is collected anew, and counted there.
+        let mut state = BansState::load(self.store)?.unwrap_or_default();
         let more = made.values().filter(|(_, is_new)| *is_new).count();
         let then = state.automatic.saturating_add(more);
         let over = then.saturating_add(state.people).saturating_sub(BANS_LIMIT);
@@ -466,7 +440,9 @@ impl<S: ControlStore> Plane<'_, S> {
         let free = state.collected.map_or(self.now, |collected| collected.after(COLLECT_EVERY));
         // A clock that went back must not put it off.
         let due = free.max(self.now).min(self.now.after(COLLECT_EVERY));
-        self.writes.push(state.write());
+        if BansState::load(self.store)?.is_ok() {
+            self.writes.push(state.write());
+        }
         self.state.collect = Some(self.state.collect.unwrap_or(due).min(due));
         self.writes.push(self.state.write());
         let wake = match next_step(&self.state, self.now) {
@@ -478,9 +454,15 @@ impl<S: ControlStore> Plane<'_, S> {
         Ok(())
     }
 
-    /// What is known of a network, ended or lifted or not.
+    /// What is known of a network, ended or lifted or not. A row that is
+    /// damaged says nothing: whoever bans writes over it.
     fn known(&self, network: Prefix) -> Result<Option<Known>, PlatformError> {
-        self.store.ban(&key_of(network))?.map(|text| stored(&text)).transpose()
+        Ok(self.stored_ban(network)?.and_then(Result::ok))
+    }
+
+    /// The row of a network, or how it is damaged.
+    fn stored_ban(&self, network: Prefix) -> Result<Option<Result<Known, PlatformError>>, PlatformError> {
+        Ok(self.store.ban(&key_of(network))?.map(|text| stored(&text)))
     }
 
     /// The guard list of the active policy. It is kept beside the document,
@@ -489,7 +471,8 @@ impl<S: ControlStore> Plane<'_, S> {
         if self.state.active == 0 {
             return Ok(AddressIndex::default());
         }
-        let known: Option<Guard> = self.store.value(GUARD)?.map(|text| stored(&text)).transpose()?;
+        // One that is damaged is made anew.
+        let known: Option<Guard> = self.store.value(GUARD)?.and_then(|text| stored(&text).ok());
         let guard = match known.filter(|guard| guard.revision == self.state.active) {
             Some(guard) => guard,
             None => {

@@ -15,10 +15,12 @@ use crate::addresses::format::{decode, encode};
 use crate::addresses::{SetId, StoredSets};
 use crate::error::{Dependency, PlatformError};
 use crate::platform::ControlClient;
-use crate::policy::manifest::{PART_LIMIT, PartRef};
+use crate::policy::manifest::PART_LIMIT;
 
 /// How often a change is made anew because somebody else made one meanwhile.
-const ATTEMPTS: usize = 3;
+/// Whoever is refused for that was refused since another change was made: so
+/// many changes at once are all made after as many rounds, and none waits.
+pub const ATTEMPTS: usize = 32;
 
 /// Who changes the sets, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +29,20 @@ pub struct Author<'a> {
     pub name: &'a str,
     /// The role.
     pub role: Role,
-    /// What is changed, for the audit log: `import drop`.
+    /// What is changed, for the audit log: `import drop`. Where that is known
+    /// only when it has been changed, [`Edited::change`] says it.
     pub change: &'a str,
     /// Why.
     pub message: &'a str,
+}
+
+/// Sets that shall be in the place of the present ones.
+#[derive(Clone, Debug)]
+pub struct Edited {
+    /// They.
+    pub sets: StoredSets,
+    /// What was changed, in the place of [`Author::change`].
+    pub change: Option<String>,
 }
 
 /// Why the sets were not changed.
@@ -102,47 +114,79 @@ pub async fn change_sets<E>(
     known: Option<&Rc<StoredSets>>,
     mut edit: impl FnMut(&StoredSets, &SetsStatus) -> Result<Option<StoredSets>, E>,
 ) -> Result<Option<SetsAcknowledgement>, NotChanged<E>> {
+    let edit = |present: &StoredSets, status: &SetsStatus| {
+        Ok(edit(present, status)?.map(|sets| Edited { sets, change: None }))
+    };
+    edit_sets(control, author, known, || true, edit).await
+}
+
+/// As [`change_sets`]; `has_time` says whether it may be tried once more.
+///
+/// # Errors
+/// Says why nothing was changed.
+pub async fn edit_sets<E>(
+    control: &impl ControlClient,
+    author: &Author<'_>,
+    known: Option<&Rc<StoredSets>>,
+    has_time: impl Fn() -> bool,
+    mut edit: impl FnMut(&StoredSets, &SetsStatus) -> Result<Option<Edited>, E>,
+) -> Result<Option<SetsAcknowledgement>, NotChanged<E>> {
     let mut attempt = 0_usize;
     loop {
         attempt = attempt.saturating_add(1);
         let status: SetsStatus = client::ask(control, &Action::Sets, CONTROL_WAIT).await?;
         let base = status.present.generation;
         let present = present_sets(control, &status, known).await?;
-        let Some(mut next) = edit(&present, &status).map_err(NotChanged::Edit)? else { return Ok(None) };
+        let Some(edited) = edit(&present, &status).map_err(NotChanged::Edit)? else { return Ok(None) };
         drop(present);
+        let Edited { sets: mut next, change } = edited;
         next.generation = base.saturating_add(1);
-        let sets = infos(&next);
-        let parts = hand_over(control, &next).await?;
-        drop(next);
-        let set = SetSets {
-            base,
-            parts,
-            sets,
-            change: author.change.to_owned(),
-            message: author.message.to_owned(),
-            author: author.name.to_owned(),
-            role: author.role,
+        let tries_anew = attempt < ATTEMPTS && has_time();
+        let refused = match hand_over(control, &next, base).await? {
+            Err(refused) => refused,
+            Ok(parts) => {
+                let set = SetSets {
+                    base,
+                    parts,
+                    sets: infos(&next),
+                    change: change.unwrap_or_else(|| author.change.to_owned()),
+                    message: author.message.to_owned(),
+                    author: author.name.to_owned(),
+                    role: author.role,
+                    tries_anew,
+                };
+                drop(next);
+                match client::ask_or_refused(control, &Action::SetSets(set), CONTROL_WAIT).await? {
+                    Ok(acknowledgement) => return Ok(Some(acknowledgement)),
+                    Err(refused) => refused,
+                }
+            }
         };
-        match client::ask_or_refused(control, &Action::SetSets(set), CONTROL_WAIT).await? {
-            Ok(acknowledgement) => return Ok(Some(acknowledgement)),
-            Err(refused) if refused.reason == Refusal::StaleBase && attempt < ATTEMPTS => {}
-            Err(refused) => return Err(NotChanged::Refused(refused.into())),
+        if refused.reason != Refusal::StaleBase || !tries_anew {
+            return Err(NotChanged::Refused(refused.into()));
         }
     }
 }
 
-/// Gives the object the parts of a binary; their hashes, in order.
-async fn hand_over(control: &impl ControlClient, sets: &StoredSets) -> Result<Vec<String>, PlatformError> {
+/// Gives the object the parts of a binary; their hashes, in order, or why it
+/// takes none: somebody else was faster.
+async fn hand_over(
+    control: &impl ControlClient,
+    sets: &StoredSets,
+    base: u64,
+) -> Result<Result<Vec<String>, Refused>, PlatformError> {
     if sets.sets.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Ok(Vec::new()));
     }
     let binary = encode(sets);
     let mut hashes = Vec::with_capacity(binary.len().div_ceil(PART_LIMIT));
     for piece in binary.chunks(PART_LIMIT) {
-        let part: PartRef = client::put_part(control, piece, CONTROL_WAIT).await?;
-        hashes.push(part.hash);
+        match client::put_part(control, piece, base, CONTROL_WAIT).await? {
+            Ok(part) => hashes.push(part.hash),
+            Err(refused) => return Ok(Err(refused)),
+        }
     }
-    Ok(hashes)
+    Ok(Ok(hashes))
 }
 
 /// What is known of each set.

@@ -58,17 +58,19 @@ pub async fn seen(
     ask::<Done>(control, &Action::Seen(Active { have }), deadline).await.map(|_| ())
 }
 
-/// Gives the object a part of the stored sets to come.
+/// Gives the object a part of the stored sets to come, made from generation
+/// `base`; or why it does not take it.
 ///
 /// # Errors
-/// The object failed, or refused.
+/// The object failed.
 pub async fn put_part(
     control: &impl ControlClient,
     bytes: &[u8],
+    base: u64,
     deadline: Duration,
-) -> Result<PartRef, PlatformError> {
-    let put = Action::PutPart(PutPart { part: hex(bytes) });
-    ask::<PartStored>(control, &put, deadline).await.map(|stored| stored.part)
+) -> Result<Result<PartRef, Refused>, PlatformError> {
+    let put = Action::PutPart(PutPart { part: hex(bytes), base: Some(base) });
+    Ok(ask_or_refused::<PartStored>(control, &put, deadline).await?.map(|stored| stored.part))
 }
 
 /// The answer to an action; a refusal is a failure.

@@ -154,12 +154,20 @@ pub struct FeedNews {
 }
 
 impl FeedStates {
-    /// Reads it.
+    /// Reads it. What is damaged is made anew by the next run of feeds, which
+    /// are all due then.
     ///
     /// # Errors
-    /// The storage failed, or holds something else.
+    /// The storage failed.
     pub fn load(store: &impl ControlStore) -> Result<Self, PlatformError> {
-        Ok(store.value(FEEDS)?.map(|text| stored(&text)).transpose()?.unwrap_or_default())
+        Ok(store.value(FEEDS)?.and_then(|text| stored(&text).ok()).unwrap_or_default())
+    }
+
+    /// The write that stores it.
+    #[must_use]
+    pub fn write(&self) -> Write {
+        // Texts and numbers always serialise.
+        Write::Value(FEEDS, serde_json::to_string(self).unwrap_or_default())
     }
 
     /// What an operator should look at.
@@ -240,8 +248,7 @@ impl<S: ControlStore> Plane<'_, S> {
     pub(super) fn note_feeds(&mut self, results: &FeedResults) -> Result<FeedsNoted, PlatformError> {
         let mut feeds = FeedStates::load(self.store)?;
         let news = feeds.note(results, self.now);
-        // Texts and numbers always serialise.
-        self.writes.push(Write::Value(FEEDS, serde_json::to_string(&feeds).unwrap_or_default()));
+        self.writes.push(feeds.write());
         let others = self.state.alerts.iter().filter(|alert| alert.kind != ALERT_KIND).cloned();
         let alerts: Vec<Alert> = others.chain(feeds.alerts()).take(ALERTS_LIMIT).collect();
         if alerts != self.state.alerts {

@@ -49,6 +49,8 @@ const SEARCH_LIMIT: usize = 1_000;
 pub struct Handled {
     version: u32,
     answer: Answer,
+    /// What was found damaged, for the log.
+    pub damage: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +124,7 @@ pub fn decide(
         Ok(request) => request,
         Err(refused) => {
             let answer = Answer::Text(encode_answer::<Done>(protocol, Err(*refused)));
-            return Ok(Handled { version: protocol, answer });
+            return Ok(Handled { version: protocol, answer, damage: Vec::new() });
         }
     };
     let module = request.module.as_deref().and_then(Version::parse);
@@ -178,14 +180,16 @@ pub fn decide(
         plane.writes.extend(seen);
         store.apply(plane.writes)?;
     }
+    let mut damage = Vec::new();
     if let Answer::Bans(acknowledgement) = &mut answer {
         // At once, in the same turn: what a person does is published with
         // nothing else in between.
         let collected = collect(store, now)?;
         acknowledgement.generation = collected.generation;
         acknowledgement.sequence = collected.sequence;
+        damage = collected.damage;
     }
-    Ok(Handled { version, answer })
+    Ok(Handled { version, answer, damage })
 }
 
 /// One message at work.
@@ -269,7 +273,14 @@ impl<S: ControlStore> Plane<'_, S> {
             if have.is_some_and(|have| have >= self.state.sequence) {
                 return Ok(ActivePolicy { unchanged: true, ..ActivePolicy::default() });
             }
-            let beside = beside(self.store, &self.state)?;
+            let beside = match beside(self.store, &self.state) {
+                Ok(beside) => beside,
+                Err(error) => {
+                    // What is damaged is made anew before it is published.
+                    self.store.apply(vec![Write::Alarm(self.now)])?;
+                    return Err(error);
+                }
+            };
             let manifest = Some(manifest(self.store, &newest, self.state.sequence, beside)?);
             return Ok(ActivePolicy { manifest, ..ActivePolicy::default() });
         }
@@ -296,12 +307,13 @@ impl<S: ControlStore> Plane<'_, S> {
 
     /// The newest revision that a module can read.
     fn newest_for(&self, module: Version) -> Result<Option<Revision>, PlatformError> {
-        let mut before = None;
+        let mut before = self.state.active.saturating_add(1);
         for _ in 0..SEARCH_LIMIT.div_ceil(PAGE_LIMIT) {
-            let rows = self.store.rows(Table::Revisions, before, PAGE_LIMIT)?;
+            let rows = self.store.rows(Table::Revisions, Some(before), PAGE_LIMIT)?;
             for row in &rows {
-                let revision: Revision = stored(row)?;
-                before = revision_number(&revision.revision);
+                before = before.saturating_sub(1);
+                // One that is damaged is no reason to give none.
+                let Ok(revision) = stored::<Revision>(row) else { continue };
                 if can_read(module, &revision.module) {
                     return Ok(Some(revision));
                 }
@@ -345,27 +357,46 @@ impl<S: ControlStore> Plane<'_, S> {
         if number.is_some_and(|number| number.is_none()) {
             return Ok(Err(Refused::new(Refusal::NoSuchRevision)));
         }
-        let (revisions, more) = self.page(Table::Revisions, number.flatten(), limit)?;
+        let (revisions, more) = self.page(Table::Revisions, number.flatten(), limit, |_| None)?;
         Ok(Ok(History { revisions, more }))
     }
 
     fn audit(&self, before: Option<u64>, limit: Option<u64>) -> Result<AuditLog, PlatformError> {
-        let (entries, more) = self.page(Table::Audit, before, limit)?;
+        let damaged = |id| {
+            let message = "what was stored of this entry is damaged".to_owned();
+            let (action, time) = ("damaged".to_owned(), Timestamp::default().to_string());
+            Some(AuditEntry { id, action, time, message, ..self.entry() })
+        };
+        let (entries, more) = self.page(Table::Audit, before, limit, damaged)?;
         Ok(AuditLog { entries, more })
     }
 
+    /// A page of a list. `damaged` is what stands for a row that cannot be
+    /// read.
     fn page<T: serde::de::DeserializeOwned>(
         &self,
         table: Table,
         before: Option<u64>,
         limit: Option<u64>,
+        damaged: impl Fn(u64) -> Option<T>,
     ) -> Result<(Vec<T>, bool), PlatformError> {
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(PAGE_LIMIT);
         let limit = limit.clamp(1, PAGE_LIMIT);
         let mut rows = self.store.rows(table, before, limit.saturating_add(1))?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        Ok((rows.iter().map(|row| stored(row)).collect::<Result<_, _>>()?, more))
+        // Rows are numbered without a gap.
+        let newest = match table {
+            Table::Revisions => self.state.active,
+            Table::Audit => self.state.audit,
+        };
+        let first = before.map_or(newest, |before| before.saturating_sub(1).min(newest));
+        let numbers = (0..=first).rev();
+        let read = rows.iter().zip(numbers).filter_map(|(row, number)| match stored(row) {
+            Ok(row) => Some(row),
+            Err(_) => damaged(number),
+        });
+        Ok((read.collect(), more))
     }
 
     fn status(&self) -> Status {
@@ -413,7 +444,7 @@ pub(super) fn manifest(
 
 /// What stands beside the policy now.
 pub(super) fn beside(store: &impl ControlStore, state: &State) -> Result<Beside, PlatformError> {
-    let bans = BansState::load(store)?.reference(store)?;
+    let bans = BansState::load(store)??.reference(store)?;
     Ok(Beside { sets: StoredSetsState::load(store)?.reference(), bans, alerts: state.alerts.clone() })
 }
 

@@ -17,13 +17,14 @@
 //!    the write: a crash anywhere leads back here, and to no second write
 //!    within the second.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::answer::{Revision, StoredManifest};
 use super::bans::{COLLECT_EVERY, collect};
+use super::mend::{line, mend};
 use super::message::PROTOCOL;
 use super::plane::{beside, decide, manifest};
 use super::sets::{KEPT, StoredSetsState};
@@ -108,12 +109,24 @@ pub fn backoff(failures: u32) -> Duration {
 /// Lets one run at a time publish. It lives in the object's memory: two runs
 /// of one object can only be in one memory.
 #[derive(Debug, Default)]
-pub struct Guard(Cell<bool>);
+pub struct Guard {
+    is_taken: Cell<bool>,
+    notes: RefCell<Vec<String>>,
+}
 
 impl Guard {
+    /// Lines for the log that came up meanwhile.
+    pub fn take_notes(&self) -> Vec<String> {
+        self.notes.take()
+    }
+
+    fn note(&self, damage: &[String], now: Timestamp) {
+        self.notes.borrow_mut().extend(damage.iter().map(|damage| line(now, damage)));
+    }
+
     fn enter(&self) -> Option<Entered<'_>> {
         // Lazily: an `Entered` that is made and dropped would open the guard.
-        (!self.0.replace(true)).then(|| Entered(self))
+        (!self.is_taken.replace(true)).then(|| Entered(self))
     }
 }
 
@@ -121,7 +134,7 @@ struct Entered<'a>(&'a Guard);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.0.0.set(false);
+        self.0.is_taken.set(false);
     }
 }
 
@@ -139,6 +152,7 @@ pub async fn serve(
     text: &str,
 ) -> Result<String, PlatformError> {
     let mut handled = decide(store, text, clock.now(), PROTOCOL)?;
+    guard.note(&handled.damage, clock.now());
     if handled.is_change() {
         // The change is stored, and so is the alarm: whatever fails from here
         // on, the answer is that it was accepted.
@@ -167,6 +181,10 @@ pub async fn publish(
         store.apply(vec![Write::Alarm(clock.now().after(WRITE_INTERVAL))])?;
         return Ok(None);
     };
+    // What cannot be made anew fails where it is needed.
+    if let Ok(damage) = mend(store, clock.now()) {
+        guard.note(&damage, clock.now());
+    }
     for _ in 0..STEPS {
         let state = State::load(store)?;
         let done = match next_step(&state, clock.now()) {
@@ -178,7 +196,9 @@ pub async fn publish(
             Step::Publish => write(store, manifests, clock, &state).await,
             Step::Verify => verify(store, manifests, clock).await,
             Step::Clean => clean(store, manifests, clock).await,
-            Step::Collect => collect(store, clock.now()).map(|_| ()).map_err(Failure::from),
+            Step::Collect => collect(store, clock.now())
+                .map(|collected| guard.note(&collected.damage, clock.now()))
+                .map_err(Failure::from),
         };
         match done {
             Ok(()) => {}

@@ -7,7 +7,8 @@
 //!    them. Who made it says on which generation it is based: a lost update is
 //!    refused.
 //! 3. A generation that is replaced stays for 24 hours, for isolates that have
-//!    an older manifest and for going back. What no generation names any more
+//!    an older manifest and for going back; where there are too many, those in
+//!    between are thinned out ([`super::sets_kept`]). What no generation names any more
 //!    is removed, from the policy store first.
 //! 4. A set that the active policy names cannot be taken away: a rule that
 //!    fails closed would refuse everybody.
@@ -19,8 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::answer::{AuditEntry, AuditOutcome, PublicationState, Refusal, Refused};
+use super::mend::CONTROL;
 use super::message::{NAME_LIMIT, NOTE_LIMIT, Role};
 use super::plane::{PUBLISH_AFTER, Plane, document, may_change, row};
+use super::sets_kept::{Earlier, Room, stay};
 use super::state::{lost, stored};
 use crate::addresses::format::{NAME_LIMIT as SET_NAME_LIMIT, SETS_LIMIT, SOURCE_LIMIT};
 use crate::error::{PlatformError, clip};
@@ -31,22 +34,27 @@ use crate::time::Timestamp;
 /// The name of the value that holds all of it.
 pub const SETS: &str = "sets";
 
+/// The name of the value that names the parts of the present generation a
+/// second time, should the other one be damaged.
+pub const PRESENT: &str = "present-sets";
+
 /// How long a replaced generation stays.
 pub const KEPT: Duration = Duration::from_secs(86_400);
 
 /// How long a part stays that no generation names yet.
 pub const LOOSE: Duration = Duration::from_secs(3_600);
 
-/// The most replaced generations that stay; past it the oldest goes early.
+/// The most replaced generations that stay; past it they are thinned out, see
+/// [`super::sets_kept`].
 pub const EARLIER_LIMIT: usize = 64;
 
-/// The most bytes that they may take as JSON; past it the oldest goes early,
+/// The most bytes that they may take as JSON; past it they are thinned out,
 /// too. All that is known of sets is one row, of which the storage takes 2 MB:
 /// the present generation may need 600 KB of it.
 pub const EARLIER_BYTES: usize = 1 << 20;
 
 /// The longest account of a change in the audit log, in bytes.
-const CHANGE_LIMIT: usize = 2 * SET_NAME_LIMIT;
+pub const CHANGE_LIMIT: usize = 2 * SET_NAME_LIMIT;
 
 /// The most parts that no generation names: those of four imports at once.
 const LOOSE_LIMIT: usize = 4 * PARTS_LIMIT;
@@ -89,6 +97,10 @@ pub struct Generation {
 pub struct LoosePart {
     hash: String,
     since: Timestamp,
+    /// The generation that its list is made from, where that is known: with
+    /// the next generation it is in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<u64>,
 }
 
 /// All that the object knows of stored sets.
@@ -114,6 +126,9 @@ pub struct StoredSetsState {
 pub struct PutPart {
     /// The bytes as hex.
     pub part: String,
+    /// The generation that its list is made from, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
 }
 
 /// The answer to `put-part`.
@@ -141,6 +156,10 @@ pub struct SetSets {
     pub author: String,
     /// What the author may do.
     pub role: Role,
+    /// Whether it is made anew where the base is not the present one any more:
+    /// then that is no outcome, and is not written down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tries_anew: bool,
 }
 
 /// `rollback-sets`: an earlier generation again, under a new number.
@@ -186,12 +205,29 @@ pub struct SetsAcknowledgement {
 }
 
 impl StoredSetsState {
-    /// Reads it.
+    /// Reads it. Where it is damaged, the present generation is what is named
+    /// beside it.
     ///
     /// # Errors
-    /// The storage failed, or holds something else.
+    /// The storage failed, or holds something else, and nothing beside it.
     pub fn load(store: &impl ControlStore) -> Result<Self, PlatformError> {
-        Ok(store.value(SETS)?.map(|text| stored(&text)).transpose()?.unwrap_or_default())
+        let Some(text) = store.value(SETS)? else { return Ok(Self::default()) };
+        let damage = match stored(&text) {
+            Ok(state) => return Ok(state),
+            Err(damage) => damage,
+        };
+        let present = store.value(PRESENT)?.and_then(|text| stored::<SetsRef>(&text).ok()).ok_or(damage)?;
+        let SetsRef { generation, parts } = present;
+        let message = "what was known of the sets was damaged".to_owned();
+        let author = CONTROL.to_owned();
+        let present = Generation { generation, parts, author, message, ..Generation::default() };
+        Ok(Self { present, ..Self::default() })
+    }
+
+    /// The write that names the parts of the present generation a second time.
+    #[must_use]
+    pub fn write_present(&self) -> Option<Write> {
+        self.reference().map(|present| Write::Value(PRESENT, row(&present)))
     }
 
     /// The write that stores it.
@@ -242,15 +278,19 @@ impl StoredSetsState {
     /// Lets replaced generations go that there is no room for. At once, and
     /// not when parts are removed next: that waits for the policy store, and
     /// what is too large could not be stored until then.
-    fn drop_oldest(&mut self) {
-        let mut bytes = 0_usize;
-        let fits = |earlier: &&Generation| {
-            bytes = bytes.saturating_add(row(*earlier).len());
-            bytes <= EARLIER_BYTES
-        };
-        let kept = self.earlier.iter().take(EARLIER_LIMIT).take_while(fits).count();
-        let gone = self.earlier.split_off(kept);
-        self.dropped.extend(gone.into_iter().flat_map(|earlier| earlier.parts).map(|part| part.hash));
+    fn thin_out(&mut self, now: Timestamp) {
+        let earlier: Vec<Earlier> = self
+            .earlier
+            .iter()
+            .map(|earlier| Earlier {
+                replaced: earlier.replaced.unwrap_or_default(),
+                bytes: row(earlier).len(),
+            })
+            .collect();
+        let room = Room { count: EARLIER_LIMIT, bytes: EARLIER_BYTES, kept: KEPT };
+        let mut stays = stay(&earlier, &room, now).into_iter();
+        let gone = self.earlier.extract_if(.., |_| !stays.next().unwrap_or(true));
+        self.dropped.extend(gone.flat_map(|earlier| earlier.parts).map(|part| part.hash));
     }
 
     fn names(&self, hash: &str) -> bool {
@@ -265,13 +305,26 @@ impl StoredSetsState {
         if before.generation > 0 {
             self.earlier.insert(0, Generation { replaced: Some(now), ..before });
         }
-        self.drop_oldest();
+        self.thin_out(now);
         // Of what was written long ago it is not known whether it is still
         // there: it is written again.
         self.written.clear();
         let present = &self.present;
         self.loose.retain(|loose| !present.parts.iter().any(|part| part.hash == loose.hash));
+        // What was made from the generation before cannot be named any more:
+        // its author begins anew.
+        let is_vain = |loose: &mut LoosePart| loose.base.is_some_and(|base| base != present.generation);
+        self.dropped.extend(self.loose.extract_if(.., is_vain).map(|loose| loose.hash));
     }
+}
+
+/// The refusal of what is made from another generation than the present one.
+fn stale(base: u64, present: u64) -> Refused {
+    let detail = format!(
+        "the stored address sets have changed: the present generation is {present}, and this is made from {base}"
+    );
+    let (base, active) = (Some(base.to_string()), Some(present.to_string()));
+    Refused { base, active, ..Refused::new(Refusal::StaleBase) }.detail(detail)
 }
 
 /// The stored sets that a document names.
@@ -294,9 +347,13 @@ impl<S: ControlStore> Plane<'_, S> {
                 format!("at most {LOOSE_LIMIT} parts of at most {PART_LIMIT} bytes wait for their list");
             return Ok(Err(Refused::new(Refusal::TooLarge).detail(detail)));
         }
+        let present = state.present.generation;
+        if let Some(base) = put.base.filter(|base| *base != present) {
+            return Ok(Err(stale(base, present)));
+        }
         let part = PartRef::of(&bytes);
         if !state.names(&part.hash) {
-            state.loose.push(LoosePart { hash: part.hash.clone(), since: self.now });
+            state.loose.push(LoosePart { hash: part.hash.clone(), since: self.now, base: put.base });
             self.writes.push(Write::Object(part.hash.clone(), bytes));
             self.store_sets(&state);
         }
@@ -314,8 +371,12 @@ impl<S: ControlStore> Plane<'_, S> {
         set: SetSets,
     ) -> Result<Result<SetsAcknowledgement, Refused>, PlatformError> {
         let entry = self.sets_entry(&set.author, set.role, &set.change, &set.message);
+        let tries_anew = set.tries_anew;
         let done = self.next_generation(set)?;
-        self.note_outcome(entry, done.as_ref().err());
+        let is_outcome = |refused: &Refused| !tries_anew || refused.reason != Refusal::StaleBase;
+        if done.as_ref().err().is_none_or(is_outcome) {
+            self.note_outcome(entry, done.as_ref().err());
+        }
         Ok(done)
     }
 
@@ -334,7 +395,17 @@ impl<S: ControlStore> Plane<'_, S> {
                 let base = state.present.generation;
                 let parts = earlier.parts.iter().map(|part| part.hash.clone()).collect();
                 let sets = earlier.sets.clone();
-                self.next_generation(SetSets { base, parts, sets, change, message, author, role })?
+                let tries_anew = false;
+                self.next_generation(SetSets {
+                    base,
+                    parts,
+                    sets,
+                    change,
+                    message,
+                    author,
+                    role,
+                    tries_anew,
+                })?
             }
         };
         self.note_outcome(entry, done.as_ref().err());
@@ -351,8 +422,7 @@ impl<S: ControlStore> Plane<'_, S> {
         let mut state = StoredSetsState::load(self.store)?;
         let present = state.present.generation;
         if set.base != present {
-            let (base, active) = (Some(set.base.to_string()), Some(present.to_string()));
-            return Ok(Err(Refused { base, active, ..Refused::new(Refusal::StaleBase) }));
+            return Ok(Err(stale(set.base, present)));
         }
         let are_names = set.sets.len() <= SETS_LIMIT
             && set.sets.iter().all(|info| {
@@ -387,6 +457,7 @@ impl<S: ControlStore> Plane<'_, S> {
         };
         state.replace(next, self.now);
         self.store_sets(&state);
+        self.writes.extend(state.write_present());
         let sequence = self.publish_anew();
         Ok(Ok(SetsAcknowledgement { generation, sequence, state: PublicationState::Pending }))
     }

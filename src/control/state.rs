@@ -136,13 +136,14 @@ pub fn lost(what: &str) -> PlatformError {
 pub struct Modules(BTreeMap<Version, Timestamp>);
 
 impl Modules {
-    /// Reads them.
+    /// Reads them. What is damaged counts as none seen: those that run say so
+    /// again with their next refresh.
     ///
     /// # Errors
-    /// The storage failed, or holds something else.
+    /// The storage failed.
     pub fn load(store: &impl ControlStore) -> Result<Self, PlatformError> {
-        let Some(text) = store.value(MODULES)? else { return Ok(Self::default()) };
-        let texts: BTreeMap<String, Timestamp> = stored(&text)?;
+        let text = store.value(MODULES)?;
+        let texts: BTreeMap<String, Timestamp> = text.and_then(|text| stored(&text).ok()).unwrap_or_default();
         Ok(Self(texts.into_iter().filter_map(|(text, seen)| Some((Version::parse(&text)?, seen))).collect()))
     }
 

@@ -15,6 +15,8 @@ use super::refusal::Refusal;
 /// The largest document, in bytes.
 pub(super) const DOCUMENT_LIMIT: u64 = 16 << 20;
 
+const ONCE_EXPECTED: &str = "this member once";
+
 /// Whose document it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -61,7 +63,7 @@ enum Item {
 
 /// Reads a whole document.
 pub(super) fn read(kind: Kind, text: &[u8], collector: &mut Collector) -> Result<(), Refusal> {
-    let mut reader = Reader { kind, collector, lists: 0, refusal: None };
+    let mut reader = Reader { kind, collector, refusal: None, has_lists: false };
     let mut json = serde_json::Deserializer::from_slice(text);
     let done = Object { reader: &mut reader, is_result: kind != Kind::Cloudflare }
         .deserialize(&mut json)
@@ -84,7 +86,7 @@ pub(super) fn read(kind: Kind, text: &[u8], collector: &mut Collector) -> Result
             let line = line.and_then(|before| text.split(|byte| *byte == b'\n').nth(before));
             Err(Refusal::malformed(at, line.unwrap_or_default(), kind.expected()))
         }
-        (None, Ok(())) if reader.lists == 0 => Err(Refusal::malformed(0, b"", kind.expected())),
+        (None, Ok(())) if !reader.has_lists => Err(Refusal::malformed(0, b"", kind.expected())),
         (None, Ok(())) => Ok(()),
     }
 }
@@ -92,9 +94,8 @@ pub(super) fn read(kind: Kind, text: &[u8], collector: &mut Collector) -> Result
 struct Reader<'c> {
     kind: Kind,
     collector: &'c mut Collector,
-    /// The lists that were found.
-    lists: usize,
     refusal: Option<Refusal>,
+    has_lists: bool,
 }
 
 impl Reader<'_> {
@@ -103,6 +104,18 @@ impl Reader<'_> {
             self.refusal = Some(refusal);
             E::custom("refused")
         })
+    }
+
+    /// Takes note of a member that is read. Names "should be unique" (RFC 8259,
+    /// 4): of two that are not, one reader takes the first, another the last,
+    /// and both together is what nobody wrote.
+    fn once<E: Error>(&mut self, seen: &mut Vec<String>, name: &str) -> Result<(), E> {
+        if seen.iter().any(|other| other == name) {
+            self.refusal = Some(Refusal::malformed(0, name.as_bytes(), ONCE_EXPECTED));
+            return Err(E::custom("refused"));
+        }
+        seen.push(name.to_owned());
+        Ok(())
     }
 }
 
@@ -128,14 +141,17 @@ impl<'de> Visitor<'de> for Object<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let mut seen = Vec::new();
         while let Some(Text(name)) = members.next_key()? {
             let list = if self.is_result { self.reader.kind.list(&name) } else { None };
             match list {
                 Some(item) => {
-                    self.reader.lists = self.reader.lists.saturating_add(1);
+                    self.reader.once(&mut seen, &name)?;
+                    self.reader.has_lists = true;
                     members.next_value_seed(List { reader: self.reader, item })?;
                 }
                 None if !self.is_result && name == "result" => {
+                    self.reader.once(&mut seen, &name)?;
                     members.next_value_seed(Object { reader: self.reader, is_result: true })?;
                 }
                 None => drop(members.next_value::<IgnoredAny>()?),
@@ -201,17 +217,17 @@ impl<'de> Visitor<'de> for Holder<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let mut found = false;
+        let mut seen = Vec::new();
         while let Some(Text(name)) = members.next_key()? {
             if self.names.contains(&name.as_ref()) {
+                self.reader.once(&mut seen, &name)?;
                 let Text(text) = members.next_value()?;
                 self.reader.add(&text)?;
-                found = true;
             } else {
                 members.next_value::<IgnoredAny>()?;
             }
         }
-        if found { Ok(()) } else { Err(A::Error::custom("no prefix")) }
+        if seen.is_empty() { Err(A::Error::custom("no prefix")) } else { Ok(()) }
     }
 }
 

@@ -15,6 +15,10 @@ const LINE_EXPECTED: &str = "a line of at most 4096 bytes";
 
 const JSON_LINE_EXPECTED: &str = "a JSON object with a text \"cidr\", or with the type \"metadata\"";
 
+const END_EXPECTED: &str = "a last line of the type \"metadata\"";
+
+const NOTHING_EXPECTED: &str = "nothing behind the line of the type \"metadata\"";
+
 const RECORDS_EXPECTED: &str = "as many lines as \"records\" says";
 
 /// What the lines are.
@@ -36,11 +40,13 @@ pub(super) struct Lines {
     number: u64,
     /// The lines that had an entry; of JSON lines only.
     records: u64,
+    /// Whether the line that closes JSON lines has come.
+    is_closed: bool,
 }
 
 impl Lines {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, begun: Vec::new(), number: 1, records: 0 }
+        Self { kind, begun: Vec::new(), number: 1, records: 0, is_closed: false }
     }
 
     pub(super) fn push(&mut self, mut bytes: &[u8], collector: &mut Collector) -> Result<(), Refusal> {
@@ -62,7 +68,12 @@ impl Lines {
     /// The last line may have no end.
     pub(super) fn finish(mut self, collector: &mut Collector) -> Result<(), Refusal> {
         let last = std::mem::take(&mut self.begun);
-        self.line(&last, collector)
+        self.line(&last, collector)?;
+        // A download that was cut off between two lines looks like a list.
+        if self.kind == Kind::Json && !self.is_closed {
+            return Err(Refusal::malformed(self.number, &last, END_EXPECTED));
+        }
+        Ok(())
     }
 
     fn begin(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
@@ -107,6 +118,9 @@ impl Lines {
             return Ok(());
         }
         let wrong = |expected| Refusal::malformed(self.number, line, expected);
+        if self.is_closed {
+            return Err(wrong(NOTHING_EXPECTED));
+        }
         let object: JsonLine = serde_json::from_slice(line).map_err(|_| wrong(JSON_LINE_EXPECTED))?;
         match (object.cidr, object.kind) {
             (Some(cidr), _) => {
@@ -116,7 +130,10 @@ impl Lines {
             // The last line. A list that was cut off does not have what it says.
             (None, Some(kind)) if kind == "metadata" => match object.records {
                 Some(records) if records != self.records => Err(wrong(RECORDS_EXPECTED)),
-                _ => Ok(()),
+                _ => {
+                    self.is_closed = true;
+                    Ok(())
+                }
             },
             _ => Err(wrong(JSON_LINE_EXPECTED)),
         }

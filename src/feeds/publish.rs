@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::check::{Terms, check};
 use super::prefixes::PrefixList;
@@ -14,11 +15,15 @@ use super::refusal::Refusal;
 use crate::addresses::StoredSets;
 use crate::addresses::replace::{Full, Replacement, Room};
 use crate::control::answer::PublicationState;
-use crate::control::change_sets::{Author, NotChanged, change_sets};
-use crate::control::sets::{SetInfo, SetsStatus};
-use crate::platform::ControlClient;
+use crate::control::change_sets::{Author, Edited, NotChanged, edit_sets};
+use crate::control::sets::{CHANGE_LIMIT, SetInfo, SetsStatus};
+use crate::platform::{Clock, ControlClient};
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::time::Timestamp;
+
+/// How long it may take to be faster than others who change sets. Behind it
+/// the last attempt ends.
+const RACE_WAIT: Duration = Duration::from_secs(20);
 
 /// The source of a list that somebody imported.
 pub const IMPORT: &str = "import";
@@ -79,6 +84,32 @@ pub fn count(set: &SetInfo) -> usize {
     set.v4.saturating_add(set.v6)
 }
 
+/// What the audit log says about sets that have changed: `refresh drop`, or
+/// how many there are and the names for which there is room, whole. `verb` is
+/// the first word of the change.
+#[must_use]
+pub fn account(verb: &str, names: &[&str]) -> String {
+    const MORE: &str = ", …";
+    if let [name] = names {
+        return format!("{verb} {name}");
+    }
+    let mut text = format!("{verb}: {} sets changed (", names.len());
+    for (place, name) in names.iter().enumerate() {
+        let comma = if place == 0 { "" } else { ", " };
+        let is_last = place.saturating_add(1) == names.len();
+        let behind = if is_last { 0 } else { MORE.len() };
+        let length =
+            [&text, comma, name, ")"].iter().fold(behind, |sum, text| sum.saturating_add(text.len()));
+        if length > CHANGE_LIMIT {
+            text.push_str(MORE);
+            break;
+        }
+        text.extend([comma, name]);
+    }
+    text.push(')');
+    text
+}
+
 /// Judges lists, and makes a generation of those that are new and may be.
 /// `known` are sets that are at hand.
 ///
@@ -86,7 +117,7 @@ pub fn count(set: &SetInfo) -> usize {
 /// The `Control` object failed or refused; what became of the generation is
 /// not known then.
 pub async fn publish(
-    control: &impl ControlClient,
+    control: &(impl ControlClient + Clock),
     author: &Author<'_>,
     known: Option<&Rc<StoredSets>>,
     guard_list: &[Prefix],
@@ -94,6 +125,7 @@ pub async fn publish(
     now: Timestamp,
 ) -> Result<Published, NotChanged<Infallible>> {
     let mut published = None;
+    let verb = author.change.split(' ').next().unwrap_or_default();
     let edit = |present: &StoredSets, status: &SetsStatus| {
         let lists = judge(candidates, guard_list, present, status);
         let new: Vec<Replacement<'_>> = candidates
@@ -107,7 +139,9 @@ pub async fn publish(
                 source,
             })
             .collect();
-        let next = (!new.is_empty()).then(|| present.replaced(&new));
+        let names: Vec<&str> = new.iter().map(|new| new.name).collect();
+        let next = (!new.is_empty())
+            .then(|| Edited { sets: present.replaced(&new), change: Some(account(verb, &names)) });
         published = Some(Published {
             generation: status.present.generation,
             sequence: status.sequence,
@@ -116,7 +150,9 @@ pub async fn publish(
         });
         Ok(next)
     };
-    let done = change_sets(control, author, known, edit).await?;
+    let begun = control.now();
+    let has_time = || control.now().since(begun) < RACE_WAIT;
+    let done = edit_sets(control, author, known, has_time, edit).await?;
     // Unreachable: it was asked at least once.
     let published = published.unwrap_or(Published {
         generation: 0,

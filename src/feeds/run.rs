@@ -227,13 +227,8 @@ async fn all_due<P: FeedSource + ControlClient>(
         }
         tried.push(one);
     }
-    let names: Vec<&str> = tried
-        .iter()
-        .filter(|tried| matches!(tried.attempt, Attempt::List(..)))
-        .map(|tried| tried.name)
-        .collect();
-    let change = format!("refresh {}", names.join(", "));
-    let author = Author { name: SCHEDULE, role: Role::Operator, change: &change, message: "" };
+    // Which sets it changes is said when that is known.
+    let author = Author { name: SCHEDULE, role: Role::Operator, change: "refresh", message: "" };
     match conclude(platform, snapshot, &author, tried).await {
         Ok(concluded) => Ok(note(platform, concluded.results, gone).await?),
         Err((why, results)) => {

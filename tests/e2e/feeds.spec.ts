@@ -356,7 +356,10 @@ describe("lists of addresses", { concurrency: 3 }, () => {
             (status) => status === 403,
           );
           const [entry] = await admin.audit(1);
-          assert.deepEqual([entry?.author, entry?.action], ["schedule", "refresh drop, six"]);
+          assert.deepEqual(
+            [entry?.author, entry?.action],
+            ["schedule", "refresh: 2 sets changed (drop, six)"],
+          );
 
           // It rings again, and nothing is due.
           assert.equal(await gateway.scheduled(), "ok");

@@ -5,7 +5,7 @@ mod config;
 mod journey;
 mod judge;
 mod limiter;
-mod offences;
+pub mod offences;
 mod set;
 mod simulation;
 mod table;

@@ -4,6 +4,7 @@
 mod bans;
 mod changes;
 mod feeds;
+mod kept;
 pub mod memory;
 mod messages;
 mod modules;

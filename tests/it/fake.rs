@@ -90,6 +90,25 @@ pub fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     }))
 }
 
+/// Runs futures side by side.
+pub fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    block_on(std::future::poll_fn(move |context| {
+        for (future, output) in futures.iter_mut().zip(&mut outputs) {
+            if output.is_none()
+                && let Poll::Ready(done) = future.as_mut().poll(context)
+            {
+                *output = Some(done);
+            }
+        }
+        if outputs.iter().all(Option::is_some) {
+            return Poll::Ready(outputs.drain(..).flatten().collect());
+        }
+        Poll::Pending
+    }))
+}
+
 /// Checks a property over generated values, from a fixed seed.
 pub fn check<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
@@ -202,6 +221,8 @@ pub struct FakePlatform {
     pub control_fault: Cell<Option<Fault>>,
     /// How many calls the control plane takes before the fault begins.
     pub control_calls: Cell<u32>,
+    /// How long a call to the control plane takes.
+    pub call_takes: Cell<u64>,
     /// What the control plane says, whatever it is asked.
     pub control_says: RefCell<Option<String>>,
     /// The body of the next request.
@@ -241,6 +262,7 @@ impl Default for FakePlatform {
             control: MemoryStore::default(),
             control_fault: Cell::new(None),
             control_calls: Cell::new(0),
+            call_takes: Cell::new(0),
             control_says: RefCell::new(None),
             body: RefCell::new(Ok(Vec::new())),
             body_limit: Cell::new(0),
@@ -388,6 +410,7 @@ impl Pause for FakePlatform {
 impl ControlClient for FakePlatform {
     async fn call(&self, message: &str, _: Duration) -> Result<String, PlatformError> {
         Turn(false).await;
+        self.advance(self.call_takes.get());
         match self.control_fault.get() {
             Some(fault) if self.control_calls.get() == 0 => return Err(fault.error(Dependency::Control)),
             Some(_) => self.control_calls.set(self.control_calls.get() - 1),

@@ -237,6 +237,17 @@ describe("policy unban", () => {
     );
   });
 
+  it("says of what no ban was known", async (test) => {
+    const answer = acknowledged({ generation: 43, unheard: ["192.0.2.7/32"] });
+    const api = await standIn(test, { "DELETE /bans": answer });
+    const { code, stdout, stderr } = clean(await api.run(["unban", "192.0.2.7"]));
+    assert.deepEqual([code, stdout], [0, "192.0.2.7/32 unbanned; bans 43 published\n"]);
+    assert.match(
+      stderr,
+      /^No ban of 192\.0\.2\.7\/32 was known; what a trigger made .* lifted, too\.$/m,
+    );
+  });
+
   it("refuses what is no network, and says where the ban may be", async (test) => {
     const api = await standIn(test, { "DELETE /bans": problem(404, "no-such-ban") });
     for (const args of [

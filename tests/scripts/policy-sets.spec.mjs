@@ -105,6 +105,30 @@ describe("policy sets", () => {
     assert.match(stdout, /^cloud {4}spamhaus_json {2}1h {5}never {6}never {4}https/m);
   });
 
+  it("lists a feed that has never given a list, with what is wrong", async (test) => {
+    const failure = {
+      reason: "feed-status",
+      detail: "the server answered with status 404",
+      attempts: 2,
+    };
+    const source = "https://lists.example/new.json";
+    const none = { ...SET, name: "new", prefixes: 0, v4: 0, v6: 0, since: undefined, source };
+    const feed = { ...FEED, url: source, changed: undefined, failure };
+    const sets = [SET, { ...none, feed }];
+    const api = await standIn(test, listed({ sets }));
+    const { stdout } = clean(await api.run(["sets"]));
+    assert.match(stdout, /^generation 12 published: 1 set, /);
+    assert.match(
+      stdout,
+      /^new {10}0 {6}0 {5}0  yes     never {27}.*https:\/\/lists\.example\/new\.json$/m,
+    );
+    assert.match(stdout, /^new: feed-status, 2 attempts: the server answered with status 404$/m);
+    // There is nothing to remove.
+    const removed = clean(await api.run(["remove-set", "new"]));
+    assert.equal(removed.code, 1);
+    assert.match(removed.stderr, /There is no stored set new\.[^]*Stored sets: drop/);
+  });
+
   it("an empty store is said, with the way to fill it", async (test) => {
     const none = { generation: 0, state: "pending", prefixes: 0, bytes: 0, sets: [], earlier: [] };
     const api = await standIn(test, listed(none));

@@ -60,13 +60,14 @@ export function storedBan(storage, key) {
   return storage.sql.exec("SELECT text FROM bans WHERE key = ?", key).toArray()[0]?.text;
 }
 
-/** The bans behind a key that hold at that moment. */
+/** The bans behind a key that hold at that moment, each its key, its end and its text. */
 export function storedBans(storage, after, now, limit) {
-  const sql = "SELECT text FROM bans WHERE key > ? AND kind < 2 AND until > ? ORDER BY key LIMIT ?";
+  const sql =
+    "SELECT key, until, text FROM bans WHERE key > ? AND kind < 2 AND until > ? ORDER BY key LIMIT ?";
   return storage.sql
     .exec(sql, after, now, limit)
     .toArray()
-    .map(({ text }) => text);
+    .map(({ key, until, text }) => `${key} ${until} ${text}`);
 }
 
 /** How many rows of a kind have not ended. */

@@ -109,12 +109,14 @@ impl DurableObject for Control {
         let message = request.text().await?;
         self.storage.prepare().map_err(rust_error)?;
         let answer = serve(&self.storage, &self.manifests, &RuntimeClock, &self.guard, &message).await;
+        self.log_notes();
         Response::ok(answer.map_err(rust_error)?)
     }
 
     async fn alarm(&self) -> Result<Response> {
         self.storage.prepare().map_err(rust_error)?;
         let failed = publish(&self.storage, &self.manifests, &RuntimeClock, &self.guard).await;
+        self.log_notes();
         if let Some(error) = failed.map_err(rust_error)? {
             let line = serde_json::json!({
                 "schema": 1, "event": "publish", "time": now().to_string(), "error": error.to_string(),
@@ -122,6 +124,12 @@ impl DurableObject for Control {
             super::super::glue::warn(&line.to_string());
         }
         Response::empty()
+    }
+}
+
+impl Control {
+    fn log_notes(&self) {
+        self.guard.take_notes().iter().for_each(|note| super::super::glue::warn(note));
     }
 }
 

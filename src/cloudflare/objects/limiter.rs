@@ -177,7 +177,7 @@ impl Limiter {
     fn ban_rows(&self) -> Result<Rows<'_>> {
         if !self.has_ban_tables.get() {
             let sql = self.state.storage().sql();
-            for rows in [BanRows::Offenders, BanRows::Bans, BanRows::Reporters] {
+            for rows in BanRows::ALL {
                 let name = rows.as_str();
                 let columns =
                     "(key TEXT PRIMARY KEY, ends INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID";

@@ -1,6 +1,6 @@
 //! What the `Control` object is told and asked about bans, and what it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,11 @@ pub struct UnbanOrder {
     /// network that counts as one client.
     #[serde(default)]
     pub instead: BTreeMap<String, String>,
+    /// Those that count as one client: a trigger may have banned one of these
+    /// a moment ago, and nobody have said so here yet. That one is not banned
+    /// is then no reason to refuse; it is remembered as lifted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub clients: BTreeSet<String>,
     /// Why.
     #[serde(default)]
     pub message: String,
@@ -109,6 +114,11 @@ pub struct BansAcknowledgement {
     pub state: PublicationState,
     /// The networks, as they are banned or were.
     pub networks: Vec<String>,
+    /// Those of them of which no ban was known. Where a trigger banned one just
+    /// now, that ban is lifted, too: what is reported of it within ten minutes
+    /// and was made before does not act.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheard: Vec<String>,
 }
 
 /// A ban in the list.

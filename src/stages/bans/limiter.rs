@@ -7,7 +7,9 @@
 //! 3. What triggers made is reported to `Control`, at most every two seconds
 //!    and until it has been acknowledged. What `Control` does not take, since
 //!    the guard list holds it or it was lifted meanwhile, goes here, too.
-//! 4. Bounded: clients that were counted longest ago leave first, and a
+//! 4. What a person lifts stays known for ten minutes: offences from before,
+//!    which an isolate reports late, bring no ban back, and are not counted.
+//! 5. Bounded: clients that were counted longest ago leave first, and a
 //!    trigger's ban that finds no place is told to who reported it, and no
 //!    further.
 
@@ -30,6 +32,13 @@ pub const OFFENDERS_LIMIT: usize = 20_000;
 
 /// How many isolates are remembered.
 pub const REPORTERS_LIMIT: usize = 5_000;
+
+/// How many lifted networks are remembered.
+pub const LIFTED_LIMIT: usize = 5_000;
+
+/// How long it is remembered that a ban was lifted: longer than an isolate
+/// tries to report.
+pub const LIFTED_LIFETIME: Duration = Duration::from_secs(600);
 
 /// How long the number of an isolate's last report is remembered.
 const REPORTER_LIFETIME: Duration = Duration::from_secs(3_600);
@@ -54,6 +63,15 @@ struct Row {
     reported: bool,
 }
 
+/// A network whose bans were lifted, as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct LiftedRow {
+    /// When, in milliseconds since 1970.
+    time: u64,
+    /// The triggers that have begun anew with this client since.
+    anew: Vec<String>,
+}
+
 /// A ban that `Control` has to hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreported {
@@ -74,6 +92,7 @@ pub struct LimiterBans {
     unreported: BTreeSet<Prefix>,
     offenders: usize,
     reporters: usize,
+    lifted: usize,
     /// When `Control` is told next, and how often that failed in a row.
     next: Timestamp,
     failures: u32,
@@ -90,6 +109,7 @@ impl LimiterBans {
             unreported: BTreeSet::new(),
             offenders: 0,
             reporters: 0,
+            lifted: 0,
             next: Timestamp::default(),
             failures: 0,
         }
@@ -110,6 +130,7 @@ impl LimiterBans {
         }
         self.offenders = store.count(BanRows::Offenders)?;
         self.reporters = store.count(BanRows::Reporters)?;
+        self.lifted = store.count(BanRows::Lifted)?;
         self.loaded = true;
         Ok(())
     }
@@ -164,6 +185,7 @@ impl LimiterBans {
             Message::Lift(list) => {
                 for (network, time) in list {
                     bans.lift(store, network, time)?;
+                    bans.remember_lifted(store, network, time, now)?;
                 }
                 Ok(Told::default())
             }
@@ -212,6 +234,18 @@ impl LimiterBans {
         let known = store.get(BanRows::Offenders, &key)?;
         let is_new = known.is_none();
         let mut offender: Offender = known.map(|text| read(&text)).transpose()?.unwrap_or_default();
+        if let Some(mut lifted) = self.lifted(store, offence.network)? {
+            let time = Timestamp::from_millis(lifted.time);
+            if offence.banned.unwrap_or(offence.first) <= time {
+                return Ok((0, None));
+            }
+            if !lifted.anew.iter().any(|id| **id == *terms.id) {
+                offender = Offender::default();
+                lifted.anew.push(terms.id.to_string());
+                let ends = time.after(LIFTED_LIFETIME);
+                store.put(BanRows::Lifted, &offence.network.to_string(), ends, &text(&lifted))?;
+            }
+        }
         if is_repeated {
             return Ok((0, offender.ban(terms, offence)));
         }
@@ -277,6 +311,40 @@ impl LimiterBans {
             }
         }
         Ok(())
+    }
+
+    /// Remembers that a person lifted the bans of a network.
+    fn remember_lifted(
+        &mut self,
+        store: &impl BanStore,
+        network: Prefix,
+        time: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), PlatformError> {
+        // Under another clock it may be far ahead.
+        let time = time.min(now);
+        let key = network.to_string();
+        let known = self.lifted(store, network)?;
+        if known.as_ref().is_some_and(|known| known.time >= time.millis()) {
+            return Ok(());
+        }
+        if known.is_none() {
+            self.lifted = self.lifted.saturating_add(1);
+            if self.lifted > LIFTED_LIMIT {
+                self.lifted = drop_first(store, BanRows::Lifted, self.lifted)?;
+            }
+        }
+        let row = LiftedRow { time: time.millis(), anew: Vec::new() };
+        store.put(BanRows::Lifted, &key, time.after(LIFTED_LIFETIME), &text(&row))
+    }
+
+    /// When the bans of exactly that network were lifted, where that was a
+    /// short while ago.
+    fn lifted(&self, store: &impl BanStore, network: Prefix) -> Result<Option<LiftedRow>, PlatformError> {
+        if self.lifted == 0 {
+            return Ok(None);
+        }
+        store.get(BanRows::Lifted, &network.to_string())?.map(|text| read(&text)).transpose()
     }
 
     /// When `Control` is to be told of bans; `None` where it knows all.
@@ -352,9 +420,10 @@ impl LimiterBans {
     pub fn sweep(&mut self, store: &impl BanStore, now: Timestamp) -> Result<(), PlatformError> {
         self.with(store, now, |bans| {
             bans.sweep_bans(store, now)?;
-            for rows in [BanRows::Offenders, BanRows::Reporters] {
+            for rows in [BanRows::Offenders, BanRows::Reporters, BanRows::Lifted] {
                 store.sweep(rows, now)?;
             }
+            bans.lifted = store.count(BanRows::Lifted)?;
             bans.offenders = store.count(BanRows::Offenders)?;
             bans.reporters = store.count(BanRows::Reporters)?;
             Ok(())
@@ -367,7 +436,7 @@ impl LimiterBans {
     /// The storage failed.
     pub fn is_empty(&mut self, store: &impl BanStore, now: Timestamp) -> Result<bool, PlatformError> {
         self.load(store, now)?;
-        Ok(self.table.is_empty() && self.offenders == 0 && self.reporters == 0)
+        Ok(self.table.is_empty() && self.offenders == 0 && self.reporters == 0 && self.lifted == 0)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Bans through the admin API.
 
+use edgeweir::platform::Clock;
 use edgeweir::policy::manifest::Manifest;
-use edgeweir::stages::bans::BanSet;
+use edgeweir::stages::bans::message::{Message, Offence, Report};
+use edgeweir::stages::bans::{Ban, BanSet};
 use edgeweir::stages::rate_limit::{SHARDS, shard_of};
 use serde_json::{Value, json};
 
@@ -61,7 +63,58 @@ fn a_ban_acts_here_at_once_in_the_objects_and_with_the_manifest() {
     assert_eq!(reason(&admin, "192.0.2.7"), Some("banned"));
     follow(&mut admin);
     assert_eq!(reason(&admin, "192.0.2.7"), Some("no-route"));
-    assert_eq!(refused(&unban(&admin, "network=192.0.2.7")), (404, "no-such-ban".to_owned()));
+    // Once more is no mistake: a trigger may have banned it meanwhile.
+    let again = unban(&admin, "network=192.0.2.7");
+    assert_eq!((again.status, &again.json()["unheard"]), (200, &json!(["192.0.2.7/32"])));
+    // That nobody bans a whole network by mistake is known.
+    assert_eq!(refused(&unban(&admin, "network=192.0.2.0/24")), (404, "no-such-ban".to_owned()));
+}
+
+/// A trigger's ban of which the object has heard, and the control plane not.
+#[test]
+fn a_ban_that_nobody_has_reported_yet_is_lifted() {
+    let admin = Admin::new();
+    let network: edgeweir::stages::ip_filter::prefix::Prefix = "192.0.2.7".parse().unwrap();
+    let banned = |made: u64| Ban {
+        network,
+        since: at(made),
+        until: at(600_000),
+        cause: "scanner".into(),
+        shadow: false,
+    };
+    let platform = &admin.gate.platform;
+    platform.advance(10_000);
+    let terms = std::rc::Rc::new(crate::bans::offences::terms(10, 60_000));
+    let report = |number: u64| {
+        let offence = Offence { network, trigger: 0, count: 10, first: at(8_000), banned: Some(at(9_000)) };
+        let report = Report { isolate: 9, number, terms: vec![terms.clone()], offences: vec![offence] };
+        platform.limiters.tell(shard_of(network), &Message::Report(report).encode(), platform.now()).unwrap()
+    };
+    report(1);
+    let known =
+        || platform.limiters.with(shard_of(network), |bans, rows| bans.banned(rows, network, platform.now()));
+    assert!(known().unwrap().is_some());
+    admin.gate.isolate.hold_ban(banned(9_000), None, platform.now());
+    assert_eq!(networks(&admin), ["203.0.113.9/32"]);
+    let lifted = unban(&admin, "network=192.0.2.7&message=a+friend");
+    assert_eq!(
+        (lifted.status, &lifted.json()["unheard"]),
+        (200, &json!(["192.0.2.7/32"])),
+        "{}",
+        lifted.body
+    );
+    assert_eq!(known().unwrap(), None);
+    assert_eq!(reason(&admin, "192.0.2.7"), Some("no-route"));
+    // An isolate that says so only now brings it back nowhere.
+    platform.advance(1_000);
+    report(2);
+    assert_eq!(known().unwrap(), None);
+    let reported = json!({"version": 3, "module": "0.3.0", "bans": [{"network": "192.0.2.7/32", "since": at(9_000),
+        "until": at(600_000), "cause": "scanner", "count": 1}]});
+    let taken = ask(&platform.control, "report-bans", reported)["result"].clone();
+    assert_eq!(taken["dropped"], json!(["192.0.2.7/32"]), "{taken}");
+    assert_eq!(networks(&admin), ["203.0.113.9/32"]);
+    assert_eq!(admin.audit().last().unwrap(), "operator|unban|accepted|-");
 }
 
 #[test]
@@ -104,8 +157,8 @@ fn what_was_banned_under_another_length_is_lifted_as_the_list_has_it() {
     let lifted = unban(&admin, "network=2001:db8:1:203::/64&network=2001:db8:1:204::9").json();
     assert_eq!(lifted["networks"], json!(["2001:db8:1:200::/56"]));
     assert_eq!(networks(&admin), ["2001:db8:1:202::/64", "2001:db8:2::/64"]);
-    let refusal = unban(&admin, "network=2001:db8:1:204::9");
-    assert_eq!(refused(&refusal), (404, "no-such-ban".to_owned()));
+    let again = unban(&admin, "network=2001:db8:1:204::9").json();
+    assert_eq!(again["unheard"], json!(["2001:db8:1:200::/56"]));
 }
 
 #[test]

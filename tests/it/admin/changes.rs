@@ -128,7 +128,8 @@ fn a_stale_base_names_both_revisions() {
     let admin = Admin::new();
     let problem = admin.push("operator", "\"r1\"", &control::document("four")).json();
     assert_eq!((&problem["base"], &problem["active"]), (&json!("r1"), &json!("r3")));
-    for absent in ["problems", "needs", "oldest", "detail"] {
+    assert_eq!(problem["detail"], "The policy has changed: r3 is active, and the change is based on r1.");
+    for absent in ["problems", "needs", "oldest"] {
         assert!(problem.get(absent).is_none(), "{problem}");
     }
 }

@@ -1,16 +1,20 @@
 //! Importing lists and refreshing feeds, through the admin API.
 
-use edgeweir::control::message::PROTOCOL;
+use edgeweir::control::change_sets::{ATTEMPTS, Author};
+use edgeweir::control::message::{PROTOCOL, Role};
+use edgeweir::control::sets::StoredSetsState;
 use edgeweir::exchange::PlainHead;
+use edgeweir::feeds::publish::{Candidate, IMPORT, publish};
 use edgeweir::feeds::run::scheduled;
+use edgeweir::feeds::{Format, HostBits, Limits, Parser};
 use edgeweir::observe::record::Verdict;
-use edgeweir::platform::BodyError;
+use edgeweir::platform::{BodyError, Clock};
 use serde_json::{Value, json};
 
 use super::sets::{import_samples, present, sets_of};
 use super::{Admin, refused};
 use crate::fake::feeds::Served;
-use crate::fake::{Fault, Response, With, block_on};
+use crate::fake::{Fault, Response, With, all, block_on};
 
 const TEXT: (&str, &str) = ("Content-Type", "text/plain");
 
@@ -350,7 +354,7 @@ fn a_change_by_somebody_else_is_not_undone() {
     let admin = Admin::new();
     // Between reading the sets and changing them, somebody changes them: so
     // often that it is given up.
-    for (often, succeeds) in [(1, true), (2, true), (3, false)] {
+    for (often, succeeds) in [(1, true), (ATTEMPTS - 1, true), (ATTEMPTS, false)] {
         let left = std::cell::Cell::new(often);
         admin.gate.platform.before_call(move |store, message| {
             if message.contains("\"action\":\"set-sets\"") && left.get() > 0 {
@@ -358,15 +362,75 @@ fn a_change_by_somebody_else_is_not_undone() {
                 import_samples(store);
             }
         });
+        let before = admin.audit().len();
         let response = import(&admin, &format!("lists{often}"), &hosts(5));
         admin.gate.platform.before_call(|_, _| {});
+        // What is tried anew is no outcome: one entry says what became of it.
+        assert_eq!(admin.audit().len(), before + 1, "{often}");
         if succeeds {
             imported(&response);
             assert_eq!(held(&admin, "other"), ["10.0.1.0/24"]);
         } else {
             assert_eq!(refused(&response), (412, "stale-base".to_owned()));
+            let problem = response.json();
+            assert_eq!(problem["title"], "What the change is based on has changed meanwhile");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.starts_with("the stored address sets have changed: "), "{detail}");
+            assert!(!detail.contains("policy"), "{detail}");
         }
     }
+}
+
+#[test]
+fn a_race_ends_where_it_takes_too_long() {
+    let admin = Admin::new();
+    let platform = &admin.gate.platform;
+    let rounds = std::rc::Rc::new(std::cell::Cell::new(0));
+    let counted = std::rc::Rc::clone(&rounds);
+    platform.before_call(move |store, message| {
+        if message.contains("\"action\":\"set-sets\"") {
+            counted.set(counted.get() + 1);
+            import_samples(store);
+        }
+    });
+    platform.call_takes.set(1_000);
+    let response = import(&admin, "lists", &hosts(5));
+    platform.before_call(|_, _| {});
+    assert_eq!(refused(&response), (412, "stale-base".to_owned()));
+    assert!((2..10).contains(&rounds.get()), "{}", rounds.get());
+}
+
+/// Each is refused only since another one was taken: all are, in the end.
+#[test]
+fn imports_of_other_names_at_once_all_succeed() {
+    let admin = Admin::new();
+    let platform = &admin.gate.platform;
+    let names: Vec<String> = (0..8).map(|number| format!("set{number}")).collect();
+    let imports = names.iter().zip(1..).map(|(name, count)| {
+        let parser = Parser::new(&Format::Netset, HostBits::Refuse, Limits { bytes: 1_000, prefixes: 100 });
+        let mut parser = parser;
+        parser.push(hosts(count).as_bytes()).unwrap();
+        let list = parser.finish().unwrap();
+        async move {
+            let change = format!("import {name}");
+            let author = Author { name: "ada", role: Role::Operator, change: &change, message: "" };
+            let candidate = Candidate { name, list, source: IMPORT, max_change: 50, allow_private: false };
+            publish(platform, &author, None, &[], &[candidate], platform.now()).await
+        }
+    });
+    let answers = all(imports.collect());
+    let mut generations: Vec<u64> =
+        answers.iter().map(|answer| answer.as_ref().unwrap().generation).collect();
+    generations.sort_unstable();
+    assert_eq!(generations, [3, 4, 5, 6, 7, 8, 9, 10]);
+    for (name, count) in names.iter().zip(1..) {
+        assert_eq!(held(&admin, name).len(), count, "{name}");
+    }
+    let written = admin.audit();
+    assert_eq!(written.iter().filter(|entry| entry.ends_with("|accepted|-")).count(), written.len());
+    // What was handed over in vain does not wait for an hour.
+    let state = StoredSetsState::load(&platform.control).unwrap();
+    assert_eq!(state.loose, []);
 }
 
 /// What somebody else put there meanwhile is what a list is held against.

@@ -94,6 +94,33 @@ fn the_sets_and_what_was_before_them() {
     assert!(listed["bytes"].as_u64().unwrap() > 0);
 }
 
+/// A feed that never gave a list is where somebody looks for it.
+#[test]
+fn a_feed_without_a_list_is_listed_with_what_fails() {
+    let feed = |name: &str| json!({"stored": true, "feed": {"url": format!("https://lists.example/{name}")}});
+    let admin = Admin::acting_on(
+        &json!({"version": 1, "address_sets": {"drop": feed("drop"), "new": feed("new"), "zero": feed("zero")}}),
+    );
+    import_samples(&admin.gate.platform.control);
+    let results = json!([{"name": "new", "url": "https://lists.example/new", "form": "netset refuse", "outcome": "failed",
+        "reason": "feed-status", "detail": "the server answered with status 404"}]);
+    let noted = json!({"version": 3, "module": "0.3.0", "results": results});
+    crate::control::ask_at(&admin.gate.platform.control, "feed-results", noted, at(5_000));
+    let listed = admin.get("reader", "/address-sets").json();
+    let names: Vec<&str> =
+        listed["sets"].as_array().unwrap().iter().map(|set| set["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["drop", "other", "new", "zero"]);
+    let new = &listed["sets"][2];
+    assert_eq!((&new["prefixes"], &new["v4"], &new["v6"]), (&json!(0), &json!(0), &json!(0)));
+    assert!(new.get("since").is_none(), "{new}");
+    assert_eq!(new["source"], "https://lists.example/new");
+    let failure = &new["feed"]["failure"];
+    assert_eq!((&failure["reason"], &failure["attempts"]), (&json!("feed-status"), &json!(1)), "{new}");
+    // One that was not tried yet is there, too, and none counts as prefixes.
+    assert!(listed["sets"][3]["feed"].get("checked").is_none(), "{listed}");
+    assert_eq!(listed["prefixes"], 2);
+}
+
 #[test]
 fn one_is_removed_and_the_others_keep_their_prefixes() {
     let admin = Admin::new();

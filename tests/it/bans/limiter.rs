@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use edgeweir::stages::bans::limiter::{BATCH_LIMIT, LimiterBans, Unreported};
+use edgeweir::platform::{BanRows, BanStore};
+use edgeweir::stages::bans::limiter::{BATCH_LIMIT, LIFTED_LIMIT, LimiterBans, Unreported};
 use edgeweir::stages::bans::message::{Message, Offence, Report, Told};
 use edgeweir::stages::bans::{Ban, MANUAL, Terms};
 use edgeweir::stages::ip_filter::prefix::Prefix;
@@ -220,4 +221,52 @@ fn a_shadow_ban_is_told_and_never_acts() {
     // Once the trigger enforces, it bans, whatever was noted before.
     let told = object.offend(1, nth(1), &terms(1, 60_000), 1, 1_000);
     assert!(!told.bans[0].shadow && object.banned(nth(1), 1_000).is_some());
+}
+
+/// Somebody lets a client go before its isolate has said that it banned it.
+#[test]
+fn offences_from_before_a_lifting_bring_no_ban_back() {
+    let mut object = Object::new();
+    let terms = terms(10, 60_000);
+    // Some of it was counted before.
+    assert_eq!(object.offend(1, nth(1), &terms, 6, 0).bans, []);
+    let lift = Message::Lift(vec![(nth(1), at(5_000))]);
+    object.bans.tell(&object.rows, lift, at(5_000)).unwrap();
+    let late = |number: u64, first: u64, banned: Option<u64>| {
+        let offence =
+            Offence { network: nth(1), trigger: 0, count: 9, first: at(first), banned: banned.map(at) };
+        Report { isolate: 9, number, terms: vec![Rc::new(terms.clone())], offences: vec![offence] }
+    };
+    // A ban that the isolate made before, and offences from before.
+    assert_eq!(object.send(late(1, 1_000, Some(4_000)), 6_000).bans, []);
+    assert_eq!(object.send(late(2, 5_000, None), 6_000).bans, []);
+    assert_eq!(object.banned(nth(1), 6_000), None);
+    assert_eq!(object.bans.batch(&object.rows, at(6_000)).unwrap(), []);
+    // It outlives the object's memory.
+    object.bans = LimiterBans::new(7);
+    assert_eq!(object.send(late(3, 4_999, Some(5_000)), 7_000).bans, []);
+    // Offences since then count, from nothing.
+    assert_eq!(object.offend(1, nth(1), &terms, 9, 7_000).bans, []);
+    assert_eq!(object.offend(1, nth(1), &terms, 1, 8_000).bans.len(), 1);
+    assert!(object.banned(nth(1), 8_000).is_some());
+    // Others are not touched.
+    assert_eq!(object.offend(1, nth(2), &terms, 10, 1_000).bans.len(), 1);
+    // It is forgotten after ten minutes, and then there is nothing left.
+    object.bans.sweep(&object.rows, at(5_000 + 599_999)).unwrap();
+    assert_eq!(object.rows.count(BanRows::Lifted).unwrap(), 1);
+    object.bans.sweep(&object.rows, at(100_000_000)).unwrap();
+    assert!(object.bans.is_empty(&object.rows, at(100_000_000)).unwrap());
+}
+
+#[test]
+fn so_many_liftings_are_remembered() {
+    let mut object = Object::new();
+    for n in 0..LIFTED_LIMIT as u32 + 3 {
+        let lift = Message::Lift(vec![(nth(n), at(u64::from(n)))]);
+        object.bans.tell(&object.rows, lift, at(u64::from(n))).unwrap();
+    }
+    assert_eq!(object.rows.count(BanRows::Lifted).unwrap(), LIFTED_LIMIT);
+    // The earliest went.
+    assert_eq!(object.rows.get(BanRows::Lifted, &nth(2).to_string()).unwrap(), None);
+    assert!(object.rows.get(BanRows::Lifted, &nth(3).to_string()).unwrap().is_some());
 }

@@ -243,8 +243,9 @@ fn reports_are_collected_when_it_is_time() {
     assert_eq!(store.disk.borrow().objects.len(), 2);
 }
 
-/// Runs what the alarm would, as far as the store goes.
-fn collect(store: &MemoryStore, now: u64) {
+/// Runs what the alarm would, as far as the store goes; gives what the log is
+/// told.
+fn collect(store: &MemoryStore, now: u64) -> Vec<String> {
     use crate::fake::block_on;
     struct Nothing;
     impl edgeweir::platform::ManifestStore for Nothing {
@@ -272,6 +273,7 @@ fn collect(store: &MemoryStore, now: u64) {
     let guard = edgeweir::control::publication::Guard::default();
     let failed = block_on(edgeweir::control::publication::publish(store, &Nothing, &Fixed(now), &guard));
     assert_eq!(failed.unwrap(), None);
+    guard.take_notes()
 }
 
 #[test]
@@ -412,5 +414,155 @@ fn before_a_policy_there_can_be_bans() {
     assert_eq!((&done["generation"], &done["sequence"]), (&json!(1), &json!(0)));
     push(&store, "r0", "{\"version\": 1}");
     assert_eq!(published(&store, 0).unwrap().len(), 1);
-    assert_eq!(BansState::load(&store).unwrap().generation, 1);
+    assert_eq!(BansState::load(&store).unwrap().unwrap().generation, 1);
+}
+
+/// A trigger's ban that was made a moment ago, of which nobody has said so yet.
+#[test]
+fn a_client_is_let_go_of_whose_ban_is_not_known_yet() {
+    let store = guarded();
+    let lift = |network: &str, now: u64| {
+        let order = json!({"networks": [network], "clients": [network], "author": "bob", "role": "operator"});
+        ask_at(&store, "unban", order, at(now))
+    };
+    let (text, network): (_, Prefix) = ("192.0.2.7/32", "192.0.2.7".parse().unwrap());
+    let done = lift(text, 2_000)["result"].clone();
+    assert_eq!((&done["networks"], &done["unheard"]), (&json!([text]), &json!([text])));
+    assert_eq!(done["generation"], 1);
+    // Isolates let go as of every ban that is lifted.
+    assert!(published(&store, 2_000).unwrap().lifted(network).is_some());
+    assert_eq!(networks(&store, 2_000), [""; 0]);
+    let entry = audit(&store).pop().unwrap();
+    assert_eq!(
+        (&entry["action"], &entry["network"], &entry["outcome"]),
+        (&json!("unban"), &json!(text), &json!("accepted"))
+    );
+    // What was made before does not come back, what is made later acts.
+    let early = report_at(&store, &[(text, 1_500, 300_000)], 3_000);
+    assert_eq!((&early["result"]["dropped"], networks(&store, 3_000)), (&json!([text]), vec![]));
+    let late = report_at(&store, &[(text, 2_001, 300_000)], 4_000);
+    assert_eq!((&late["result"]["dropped"], networks(&store, 4_000)), (&json!([]), vec![text.to_owned()]));
+    // Now it is known, and lifted as such.
+    let done = lift(text, 5_000)["result"].clone();
+    assert_eq!((&done["networks"], &done["unheard"]), (&json!([text]), &Value::Null));
+    // For as long as the ban would have lasted, and ten minutes at least.
+    assert_eq!(lift(text, 200_000)["result"]["unheard"], json!([text]));
+    collect(&store, 799_000);
+    ban_at(&store, &["203.0.113.9"], 60, 799_000);
+    assert!(published(&store, 799_000).unwrap().lifted(network).is_some());
+    ban_at(&store, &["203.0.113.8"], 60, 801_000);
+    assert!(published(&store, 801_000).unwrap().lifted(network).is_none());
+}
+
+/// Only what a trigger may have banned, and what nothing else bans.
+#[test]
+fn what_no_trigger_can_have_banned_is_no_ban() {
+    let store = guarded();
+    ban_at(&store, &["10.1.0.0/16"], 60, 0);
+    let order = |network: &str, clients: Value| json!({"networks": [network], "clients": clients, "author": "bob", "role": "operator"});
+    let answer = ask_at(&store, "unban", order("10.1.3.4/32", json!(["10.1.3.4/32"])), at(1_000));
+    assert_eq!(outcome(&answer), "no-such-ban");
+    let detail = answer["refused"]["detail"].as_str().unwrap();
+    assert!(detail.contains("as a part of 10.1.0.0/16"), "{detail}");
+    let answer = ask_at(&store, "unban", order("192.0.2.0/24", json!([])), at(1_000));
+    assert_eq!(outcome(&answer), "no-such-ban");
+    assert_eq!(networks(&store, 1_000), ["10.1.0.0/16"]);
+    // When that has ended, it is none of its parts any more.
+    let answer = ask_at(&store, "unban", order("10.1.3.4/32", json!(["10.1.3.4/32"])), at(61_000));
+    assert_eq!(answer["result"]["unheard"], json!(["10.1.3.4/32"]));
+}
+
+/// One row that cannot be read keeps no policy back.
+#[test]
+fn a_damaged_row_of_a_ban_holds_up_nothing() {
+    let store = guarded();
+    ban_at(&store, &["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"], 3_600, 0);
+    let key = |network: &str| key_of(network.parse().unwrap());
+    let damage = |network: &str, short: Option<&str>, text: Option<&str>| {
+        let mut disk = store.disk.borrow_mut();
+        let row = disk.bans.get_mut(&key(network)).unwrap();
+        if let Some(short) = short {
+            short.clone_into(&mut row.short);
+        }
+        if let Some(text) = text {
+            text.clone_into(&mut row.text);
+        }
+    };
+    let whole = store.disk.borrow().bans[&key("192.0.2.1")].clone();
+    // What is collected of it, and all of it, and what is shown of it.
+    damage("192.0.2.1", Some("x"), None);
+    damage("192.0.2.2", Some("12 34"), Some("{"));
+    damage("192.0.2.3", None, Some("[]"));
+    report_at(&store, &[("203.0.113.1/32", 0, 600_000)], 6_000);
+    let notes = collect(&store, 6_000);
+    let set = published(&store, 6_000).unwrap();
+    let found: Vec<String> = set.entries().map(|hit| hit.network.to_string()).collect();
+    assert_eq!(found, ["192.0.2.1/32", "192.0.2.3/32", "192.0.2.4/32", "203.0.113.1/32"]);
+    // The first was written anew from the rest of it, the second is gone and
+    // stands in the audit log, the third acts and is seen.
+    assert_eq!(store.disk.borrow().bans[&key("192.0.2.1")], whole);
+    assert!(!store.disk.borrow().bans.contains_key(&key("192.0.2.2")));
+    let entry = audit(&store).pop().unwrap();
+    assert_eq!(
+        (&entry["action"], &entry["author"], &entry["reason"], &entry["network"]),
+        (&json!("forget-ban"), &json!("control"), &json!("damaged"), &json!("192.0.2.2/32"))
+    );
+    let list = ask_at(&store, "bans", json!({}), at(6_000))["result"]["bans"].clone();
+    assert_eq!(list[1]["network"], "192.0.2.3/32");
+    assert_eq!(list[1]["until"], "2026-01-01T01:00:00.000Z");
+    assert_eq!(list[1]["reason"], "what is stored of this ban is damaged");
+    let one = ask_at(&store, "bans", json!({"address": "192.0.2.3"}), at(6_000))["result"]["bans"].clone();
+    assert_eq!(one[0]["reason"], "what is stored of this ban is damaged");
+    // The log is told once.
+    let errors: Vec<Value> = notes.iter().map(|note| serde_json::from_str(note).unwrap()).collect();
+    let errors: Vec<&str> = errors.iter().map(|note| note["error"].as_str().unwrap()).collect();
+    assert_eq!(
+        errors,
+        [
+            "damaged: the row of the ban of 192.0.2.1/32; it was written anew",
+            "damaged: the row of the ban of 192.0.2.2/32; it was removed"
+        ]
+    );
+    ban_at(&store, &["203.0.113.2"], 60, 12_000);
+    assert_eq!(collect(&store, 12_000), [""; 0]);
+    // It can be lifted, and a ban is written over it.
+    assert_eq!(outcome(&unban_at(&store, &["192.0.2.3/32"], 13_000)), "");
+    assert!(!published(&store, 13_000).unwrap().has("192.0.2.3".parse().unwrap()));
+    damage("192.0.2.4", None, Some(""));
+    assert_eq!(outcome(&ban_at(&store, &["192.0.2.4"], 60, 14_000)), "");
+    assert_eq!(
+        ask_at(&store, "bans", json!({"address": "192.0.2.4"}), at(14_000))["result"]["bans"][0]["by"],
+        "ada"
+    );
+    // Reports go on, too.
+    damage("192.0.2.4", None, Some(""));
+    let taken =
+        report_at(&store, &[("192.0.2.4/32", 15_000, 900_000), ("203.0.113.3/32", 0, 900_000)], 15_000);
+    assert_eq!(taken["result"]["dropped"], json!([]));
+    assert!(networks(&store, 15_000).contains(&"203.0.113.3/32".to_owned()));
+}
+
+#[test]
+fn what_is_known_of_the_bans_is_collected_anew_where_it_is_damaged() {
+    let store = guarded();
+    ban_at(&store, &["192.0.2.1"], 3_600, 0);
+    let before = published(&store, 0).unwrap().generation();
+    for name in ["bans", "guard", "modules"] {
+        store.disk.borrow_mut().values.insert(name.to_owned(), "{".to_owned());
+    }
+    // Somebody who asks gets nothing wrong, and the alarm mends it.
+    let asked = json!({"version": 3, "module": "0.3.0", "action": "active"}).to_string();
+    assert!(handle(&store, &asked, at(5_000)).is_err());
+    assert_eq!(store.disk.borrow().alarm, Some(at(5_000)));
+    let notes = collect(&store, 5_000);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("damaged: the state of the bans"), "{notes:?}");
+    let set = published(&store, 5_000).unwrap();
+    assert!(set.generation() > before && set.has("192.0.2.1".parse().unwrap()));
+    assert_eq!(collect(&store, 6_000), [""; 0]);
+    // What triggers report while it is damaged is collected with the rest.
+    store.disk.borrow_mut().values.insert("bans".to_owned(), "{".to_owned());
+    report_at(&store, &[("203.0.113.1/32", 0, 600_000)], 20_000);
+    collect(&store, 20_000);
+    assert_eq!(published(&store, 20_000).unwrap().len(), 2);
 }

@@ -86,7 +86,8 @@ impl ControlStore for MemoryStore {
         self.point()?;
         let disk = self.disk.borrow();
         let holds = |row: &&BanRow| row.kind != BanKind::Lifted && row.until > now && *row.key > *after;
-        Ok(disk.bans.values().filter(holds).take(limit).map(|row| row.text.clone()).collect())
+        let line = |row: &BanRow| format!("{} {} {}", row.key, row.until.millis(), row.text);
+        Ok(disk.bans.values().filter(holds).take(limit).map(line).collect())
     }
 
     fn ban_count(&self, kind: BanKind, now: Timestamp) -> Result<usize, PlatformError> {

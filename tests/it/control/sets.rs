@@ -158,6 +158,8 @@ fn what_is_based_on_an_older_generation_is_refused() {
     let answer = set(&store, 0, &["two"], 0);
     let refused = &answer["refused"];
     assert_eq!((&refused["reason"], &refused["active"]), (&json!("stale-base"), &json!("1")));
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the stored address sets have changed"), "{detail}");
     let answer = set(&store, 1, &["three"], 0);
     assert_eq!(answer["refused"]["reason"], "no-such-part");
     let reasons: Vec<Value> = audit(&store).iter().map(|entry| entry["reason"].clone()).collect();
@@ -257,6 +259,29 @@ fn so_many_generations_and_no_more() {
     assert_eq!(objects(&store), EARLIER_LIMIT + 1);
 }
 
+/// A feed that changes every five minutes leaves a day to go back.
+#[test]
+fn of_too_many_generations_those_in_between_go() {
+    let store = MemoryStore::default();
+    let changes = DAY / (HOUR / 12);
+    for base in 0..changes {
+        import(&store, base, &format!("list {base}"), base * (HOUR / 12));
+    }
+    let state = StoredSetsState::load(&store).unwrap();
+    let earlier: Vec<u64> = state.earlier.iter().map(|earlier| earlier.generation).collect();
+    assert_eq!(earlier.len(), EARLIER_LIMIT);
+    assert_eq!((earlier[0], *earlier.last().unwrap()), (changes - 1, 1));
+    // The first list is still there to go back to.
+    let fields = json!({"version": 3, "module": "0.3.0", "to": 1, "author": "ada", "role": "operator"});
+    let answer = ask_at(&store, "rollback-sets", fields, at(DAY));
+    assert_eq!(answer["result"]["generation"], changes + 1, "{answer}");
+    let (keys, present) = (Keys::default(), StoredSetsState::load(&store).unwrap().present);
+    assert_eq!(present.parts[0].hash, sha256_hex(b"list 0"));
+    keys.now.set(DAY);
+    run(&store, &keys);
+    assert_eq!(objects(&store), StoredSetsState::load(&store).unwrap().earlier.len());
+}
+
 #[test]
 fn what_is_known_of_many_sets_fits_into_a_row() {
     let (store, keys) = (MemoryStore::default(), Keys::default());
@@ -318,4 +343,82 @@ fn parts_are_bounded() {
     let answer = ask_at(&store, "put-part", json!({"version": 3, "module": "0.3.0", "part": "ff"}), at(0));
     assert_eq!(answer["refused"]["reason"], "too-large");
     assert_eq!(objects(&store), 256);
+}
+
+/// What is known of the sets is one row: where it is damaged, what acts stays.
+#[test]
+fn a_damaged_row_of_sets_or_feeds_holds_up_nothing() {
+    let (store, keys) = (MemoryStore::default(), Keys::default());
+    push(&store, "r0", &document("a"));
+    store.disk.borrow_mut().values.remove("modules");
+    import(&store, 0, "one", 0);
+    import(&store, 1, "two", 0);
+    run(&store, &keys);
+    let before = keys.manifest();
+    for name in ["sets", "feeds"] {
+        store.disk.borrow_mut().values.insert(name.to_owned(), "[1".to_owned());
+    }
+    keys.now.set(5_000);
+    let pushed = ask_at(
+        &store,
+        "push",
+        json!({"version": 3, "module": "0.3.0", "base": "r1", "document": document("b"), "author": "ada", "role": "operator"}),
+        at(5_000),
+    );
+    assert_eq!(pushed["result"]["revision"], "r2", "{pushed}");
+    let guard = Guard::default();
+    let _ = block_on(publish(&store, &keys, &keys, &guard)).unwrap();
+    let after = keys.manifest();
+    assert_eq!((after.revision.as_str(), &after.beside.sets), ("r2", &before.beside.sets));
+    let notes = guard.take_notes();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].contains("damaged: the state of the address sets"), "{notes:?}");
+    assert!(notes[1].contains("damaged: the state of the feeds"), "{notes:?}");
+    let _ = block_on(publish(&store, &keys, &keys, &guard)).unwrap();
+    assert_eq!(guard.take_notes(), [""; 0]);
+    // It goes on from there, and what fails about a feed can be noted again.
+    keys.now.set(10_000);
+    import(&store, 2, "three", 10_000);
+    let results = json!({"version": 3, "module": "0.3.0", "results": [{"name": "drop", "url": "u", "form": "f",
+        "outcome": "failed", "reason": "feed-status"}]});
+    let noted = ask_at(&store, "feed-results", results, at(10_000));
+    assert_eq!(noted["result"]["news"][0]["name"], "drop", "{noted}");
+    run(&store, &keys);
+    assert_eq!(keys.manifest().beside.sets.unwrap().generation, 3);
+}
+
+/// A store from before names the parts of its sets a second time with the
+/// next publication.
+#[test]
+fn the_parts_are_named_a_second_time_where_they_were_not() {
+    let (store, keys) = (MemoryStore::default(), Keys::default());
+    push(&store, "r0", &document("a"));
+    store.disk.borrow_mut().values.remove("modules");
+    import(&store, 0, "one", 0);
+    store.disk.borrow_mut().values.remove("present-sets");
+    run(&store, &keys);
+    assert!(store.disk.borrow().values["present-sets"].contains(&sha256_hex(b"one")));
+}
+
+#[test]
+fn a_damaged_entry_of_the_audit_log_hides_no_other() {
+    let store = MemoryStore::default();
+    for base in 0..4 {
+        import(&store, base, &format!("list {base}"), 0);
+    }
+    store.disk.borrow_mut().rows.insert((edgeweir::platform::Table::Audit, 3), "{".to_owned());
+    let page = |fields: Value| ask_at(&store, "audit", fields, at(0))["result"]["entries"].clone();
+    let shown = |entries: &Value| -> Vec<(u64, String)> {
+        let entries = entries.as_array().unwrap();
+        entries
+            .iter()
+            .map(|entry| (entry["id"].as_u64().unwrap(), entry["action"].as_str().unwrap().to_owned()))
+            .collect()
+    };
+    let expected = |ids: &[u64]| -> Vec<(u64, String)> {
+        let action = |id: u64| if id == 3 { "damaged" } else { "import drop" };
+        ids.iter().map(|id| (*id, action(*id).to_owned())).collect()
+    };
+    assert_eq!(shown(&page(json!({}))), expected(&[4, 3, 2, 1]));
+    assert_eq!(shown(&page(json!({"before": 4, "limit": 2}))), expected(&[3, 2]));
 }

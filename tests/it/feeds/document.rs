@@ -74,3 +74,26 @@ fn host_bits_in_a_document_have_a_line() {
     let text = "{\"prefixes\": [\n\n{\"ipv4Prefix\": \"1.2.3.4/24\"}]}";
     assert!(refusal(text, &Format::Google).starts_with("host-bits: line 3: \"1.2.3.4/24\""));
 }
+
+/// Readers of JSON differ in which of two they take; here it is neither.
+#[test]
+fn a_member_that_is_read_stands_there_once() {
+    let twice =
+        "{\"prefixes\": [{\"ip_prefix\": \"1.2.3.0/24\"}],\n\"prefixes\": [{\"ip_prefix\": \"1.2.4.0/24\"}]}";
+    assert_eq!(
+        refusal(twice, &Format::Aws),
+        "malformed: line 2: found \"prefixes\"; expected this member once"
+    );
+    for (text, format) in [
+        ("{\"prefixes\": [{\"ip_prefix\": \"1.2.3.4/32\", \"ip_prefix\": \"1.2.3.4/32\"}]}", Format::Aws),
+        ("{\"ipv6_prefixes\": [], \"prefixes\": [], \"ipv6_prefixes\": []}", Format::Aws),
+        ("{\"prefixes\": [], \"prefixes\": []}", Format::Google),
+        ("{\"result\": {\"ipv4_cidrs\": []}, \"result\": {\"ipv4_cidrs\": []}}", Format::Cloudflare),
+        ("{\"result\": {\"ipv4_cidrs\": [], \"ipv4_cidrs\": []}}", Format::Cloudflare),
+    ] {
+        assert!(refusal(text, &format).ends_with("expected this member once"), "{text}");
+    }
+    // What is not read may stand there as often as it likes.
+    let other = "{\"x\": 1, \"x\": 2, \"prefixes\": [{\"ip_prefix\": \"1.2.3.0/24\", \"region\": \"\", \"region\": \"\"}]}";
+    assert_eq!(prefixes(other, &Format::Aws), ["1.2.3.0/24"]);
+}

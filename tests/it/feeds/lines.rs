@@ -31,9 +31,18 @@ fn json_lines_are_read() {
                 {\"cidr\":\"2001:db8::\\/32\",\"sblid\":\"SBL1\"}\r\n\
                 {\"type\":\"metadata\",\"timestamp\":1700000000,\"size\":2,\"records\":2,\"terms\":\"x\"}\n";
     assert_eq!(prefixes(text, &Format::SpamhausJson), ["1.10.16.0/20", "2001:db8::/32"]);
+    // Without a count, and with empty lines behind it, it is an end all the same.
+    let uncounted = "{\"cidr\":\"1.10.16.0/20\"}\n{\"type\":\"metadata\"}\n\n \n";
+    assert_eq!(prefixes(uncounted, &Format::SpamhausJson), ["1.10.16.0/20"]);
     let cut = text.split_once('\n').unwrap().1;
     assert!(refusal(cut, &Format::SpamhausJson).contains("as many lines as \"records\" says"));
     for (text, line) in [
+        // Cut off between two lines.
+        ("{\"cidr\":\"1.10.16.0/20\"}\n", "line 2: found \"\"; expected a last line"),
+        ("{\"cidr\":\"1.10.16.0/20\"}", "line 1: found \"{\\\"cidr\\\""),
+        ("", "expected a last line of the type \"metadata\""),
+        ("{\"type\":\"metadata\"}\n{\"cidr\":\"1.10.16.0/20\"}", "line 2"),
+        ("{\"type\":\"metadata\"}\n{\"type\":\"metadata\"}", "expected nothing behind"),
         ("{\"cidr\":\"1.10.16.0/20\"}\n{\"asn\":1}\n", "line 2"),
         ("[]\n", "line 1"),
         ("\n{\"cidr\":1}\n", "line 2"),
@@ -304,6 +313,7 @@ fn cuts_make_no_difference() {
         Just("\n".to_owned()),
         Just("\r\n".to_owned()),
         Just("{\"cidr\":\"1.2.3.0/24\"}".to_owned()),
+        Just("{\"type\":\"metadata\"}".to_owned()),
         Just("{\"prefixes\":[{\"ip_prefix\":\"1.2.3.4/32\"}]}".to_owned()),
         "[ -~\u{feff}]{0,3}",
     ];

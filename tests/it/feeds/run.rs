@@ -3,7 +3,8 @@
 use edgeweir::control::client;
 use edgeweir::control::feeds::FeedStates;
 use edgeweir::control::message::Action;
-use edgeweir::control::sets::SetsStatus;
+use edgeweir::control::sets::{CHANGE_LIMIT, SetsStatus};
+use edgeweir::feeds::publish::account;
 use edgeweir::feeds::run::scheduled;
 use edgeweir::feeds::schedule::{RUN_LIMIT, RUN_TIME};
 use edgeweir::platform::BodyError;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use crate::control::{audit, document, push};
 use crate::fake::feeds::Served;
-use crate::fake::{Fault, Gate, block_on};
+use crate::fake::{Fault, Gate, block_on, check};
 
 const MINUTE: u64 = 60_000;
 const RUN: u64 = 5 * MINUTE;
@@ -83,7 +84,10 @@ fn all_lists_of_a_run_make_one_generation() {
     assert_eq!(sets(&gate), ["a 23", "b 23", "c 23"]);
     assert_eq!(status(&gate).present.generation, 1);
     let entry = audit(&gate.platform.control).pop().unwrap();
-    assert_eq!((&entry["author"], &entry["action"]), (&json!("schedule"), &json!("refresh a, b, c")));
+    assert_eq!(
+        (&entry["author"], &entry["action"]),
+        (&json!("schedule"), &json!("refresh: 3 sets changed (a, b, c)"))
+    );
     gate.platform.feeds.urls();
     // Nothing is due for a while.
     for _ in 0..11 {
@@ -103,6 +107,8 @@ fn all_lists_of_a_run_make_one_generation() {
         (sets(&gate), status(&gate).present.generation),
         (vec!["a 23".to_owned(), "b 24".to_owned(), "c 23".to_owned()], 2)
     );
+    let entry = audit(&gate.platform.control).pop().unwrap();
+    assert_eq!(entry["action"], "refresh b");
     assert_eq!(states(&gate).of("b").unwrap().validators.etag.as_deref(), Some("new"));
     assert_eq!(states(&gate).of("a").unwrap().validators.etag.as_deref(), Some("https://lists.example/a"));
     // A server without validators gives the same list: no generation.
@@ -352,4 +358,33 @@ fn an_answer_that_is_lost_makes_no_second_generation() {
     assert_eq!(run(&gate), [""; 0]);
     assert_eq!(status(&gate).present.generation, 1);
     assert!(states(&gate).of("a").unwrap().checked.is_some());
+}
+
+/// What the audit log has no room for is left out by whole names.
+#[test]
+fn a_run_is_written_down_as_far_as_there_is_room() {
+    let of = |names: &[String]| {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        account("refresh", &names)
+    };
+    let named = |names: &[&str]| of(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(named(&["drop"]), "refresh drop");
+    assert_eq!(named(&["drop", "aws"]), "refresh: 2 sets changed (drop, aws)");
+    check(400, proptest::collection::vec("[a-z]{1,64}", 2..257), |names| {
+        let text = of(&names);
+        assert!(text.len() <= CHANGE_LIMIT, "{text}");
+        let listed = text.strip_prefix(&format!("refresh: {} sets changed (", names.len())).unwrap();
+        let mut listed: Vec<&str> = listed.strip_suffix(')').unwrap().split(", ").collect();
+        let is_cut = listed.pop_if(|last| *last == "…").is_some();
+        assert!(!listed.is_empty());
+        assert_eq!(names[..listed.len()], listed);
+        assert_eq!(is_cut, listed.len() < names.len());
+        // Nothing is left out that there is room for.
+        if is_cut {
+            let is_last = listed.len() + 1 == names.len();
+            let more = names[listed.len()].len() + if is_last { 0 } else { 2 };
+            assert!(text.len() + more > CHANGE_LIMIT, "{text}");
+        }
+        Ok(())
+    });
 }
