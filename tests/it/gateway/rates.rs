@@ -1,13 +1,17 @@
 //! Limits on the journey: keys, costs, what is given back, leases and the
 //! runtime's own limiter.
 
+use std::future::Future as _;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use edgeweir::exchange::PlainHead;
+use edgeweir::gateway::settle::settle_all;
+use edgeweir::platform::Clock as _;
 use serde_json::{Value, json};
 
 use super::{gate, label, route, stages};
-use crate::fake::{Fault, Gate, Response, With, get, request};
+use crate::fake::{Fault, Gate, Response, START, With, block_on, get, request};
 
 /// A route with one rule: ten minutes, counted in the isolate.
 fn one(more: &Value) -> Gate {
@@ -284,6 +288,67 @@ fn isolates_share_a_limit_by_leases() {
         admitted += u32::from(status(gate, &get("/")) == 200);
     }
     assert!((98..=100).contains(&admitted), "{admitted}");
+}
+
+/// Nobody else comes who could take the rest of a lease back along.
+#[test]
+fn what_is_lent_goes_back_though_nobody_comes() {
+    let mut gate = one(&json!({"counting": "leased", "algorithm": "fixed_window", "max": 100}));
+    assert_eq!([(); 12].map(|()| status(&gate, &get("/"))), [200; 12]);
+    assert!(gate.isolate.holder.borrow().has_leases());
+    let calls = gate.platform.messages.borrow().len();
+    assert!(gate.isolate.takes_on_settling(gate.platform.now()));
+    assert_eq!(block_on(settle_all(&gate.isolate, &gate.platform)), None);
+    // Once, and after the second that makes it idle.
+    assert_eq!(gate.platform.messages.borrow().len(), calls + 1);
+    assert_eq!(gate.platform.clock.get(), START + 1_000);
+    assert!(!gate.isolate.holder.borrow().has_leases());
+    assert!(!gate.isolate.takes_on_settling(gate.platform.now()));
+    gate.isolate = edgeweir::gateway::Isolate::new("test", 2);
+    let admitted = (0..200).filter(|_| status(&gate, &get("/")) == 200).count();
+    assert_eq!(admitted, 88);
+}
+
+/// One looks after leases; whoever is there when its turn is over goes on.
+#[test]
+fn one_request_at_a_time_looks_after_leases() {
+    let gate = one(&json!({"counting": "leased", "max": 1_000_000}));
+    let busy = || {
+        for _ in 0..20 {
+            assert_eq!(status(&gate, &get("/")), 200);
+        }
+    };
+    busy();
+    let takes = || gate.isolate.takes_on_settling(gate.platform.now());
+    assert!(takes());
+    let (mut first, mut second) =
+        (Box::pin(settle_all(&gate.isolate, &gate.platform)), Box::pin(settle_all(&gate.isolate, &gate.platform)));
+    let mut context = Context::from_waker(Waker::noop());
+    let begun = gate.platform.clock.get();
+    let mut taken = None;
+    for _ in 0..200 {
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        busy();
+        if takes() {
+            taken = Some(gate.platform.clock.get() - begun);
+            break;
+        }
+    }
+    assert!(taken.is_some_and(|after| (5_000..6_000).contains(&after)), "{taken:?}");
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    assert!(!takes());
+    let mut polls = (0..10).map(|_| first.as_mut().poll(&mut context));
+    assert!(polls.any(|poll| poll.is_ready()), "the first goes when the second is there");
+}
+
+#[test]
+fn who_comes_seldom_loses_nothing() {
+    let gate = one(&json!({"counting": "leased", "algorithm": "fixed_window", "max": 100}));
+    for nth in 0..100 {
+        assert_eq!(status(&gate, &get("/")), 200, "{nth}");
+        gate.platform.advance(5_500);
+    }
+    assert_eq!(status(&gate, &get("/")), 429);
 }
 
 #[test]
