@@ -239,9 +239,8 @@ impl<P: Platform> Request<'_, P> {
         let rules = entry.chain(of_routes).map(|(route, rule)| (route, route.map(|route| &*route.id), rule));
         let rules = rules.filter(|(_, id, rule)| is_named(*id, rule));
         if let Some(counter) = &call.counter {
-            let key = parse_key(&counter.to_ascii_lowercase()).ok_or_else(|| {
-                unfit("Expected \"counter\" to be 32 hex digits.")
-            })?;
+            let key = parse_key(&counter.to_ascii_lowercase())
+                .ok_or_else(|| unfit("Expected \"counter\" to be 32 hex digits."))?;
             let mut meant: Vec<_> =
                 rules.map(|(_, route, rule)| Meant { route, rule, key, parts: Vec::new() }).collect();
             if call.rule.is_none() || meant.len() != 1 {

@@ -114,7 +114,10 @@ fn what_is_lacking_of_a_key_is_told() {
     let ann = json!([{"part": {"header": "X-User"}, "value": "ann"}]);
     assert_eq!(spend(&admin.gate, 3), [200, 200, 429]);
     let reset = json!({"rule": "api/user", "key": ann});
-    assert_eq!(admin.post("operator", "/limits/reset", &reset).json()["counters"][0]["state"]["remaining"], 0);
+    assert_eq!(
+        admin.post("operator", "/limits/reset", &reset).json()["counters"][0]["state"]["remaining"],
+        0
+    );
     let detail = |call: Value| {
         let answer = admin.post("operator", "/limits/look", &call);
         assert_eq!(refused(&answer).0, 400, "{call}");

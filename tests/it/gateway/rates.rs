@@ -321,8 +321,10 @@ fn one_request_at_a_time_looks_after_leases() {
     busy();
     let takes = || gate.isolate.takes_on_settling(gate.platform.now());
     assert!(takes());
-    let (mut first, mut second) =
-        (Box::pin(settle_all(&gate.isolate, &gate.platform)), Box::pin(settle_all(&gate.isolate, &gate.platform)));
+    let (mut first, mut second) = (
+        Box::pin(settle_all(&gate.isolate, &gate.platform)),
+        Box::pin(settle_all(&gate.isolate, &gate.platform)),
+    );
     let mut context = Context::from_waker(Waker::noop());
     let begun = gate.platform.clock.get();
     let mut taken = None;
@@ -365,6 +367,51 @@ fn a_flood_of_keys_costs_few_calls_and_loosens_nobody_s_limit() {
     // The next second new keys are asked about again.
     gate.platform.advance(1_000);
     assert_eq!(status(&gate, &of("new")), 200);
+}
+
+/// A hundred thousand keys within a hundred seconds, at two isolates that share
+/// the objects: more than either remembers.
+#[test]
+fn a_hundred_thousand_keys_loosen_nobody_s_limit() {
+    for counting in ["local", "exact", "leased"] {
+        let more = json!({"counting": counting, "algorithm": "fixed_window", "max": 5, "key": [{"header": "X-Key"}]});
+        let (mut one, mut other) = (one(&more), one(&more));
+        one.isolate = edgeweir::gateway::Isolate::new("test", 1);
+        other.isolate = edgeweir::gateway::Isolate::new("test", 2);
+        other.platform.limiters = Rc::clone(&one.platform.limiters);
+        let gates = [&one, &other];
+        let of = |key: &str| get("/").with("X-Key", key);
+        let admitted = |key: &str, gate: &Gate| u32::from(status(gate, &of(key)) == 200);
+        // Before it begins all is spent, of the second one by the first alone.
+        let spend =
+            |key, gates: &[&Gate]| (0..12).map(|n| admitted(key, gates[n % gates.len()])).sum::<u32>();
+        let all = if counting == "local" { 10 } else { 5 };
+        let mut seen = [spend("mine", &gates), spend("theirs", &gates[..1])];
+        assert_eq!(seen, [all, 5], "{counting}");
+        let mut random = 0;
+        for n in 0..100_000_u32 {
+            gates.iter().for_each(|gate| gate.platform.advance(1));
+            let gate = gates[n as usize % 2];
+            random += admitted(&format!("random-{n}"), gate);
+            if n % 1_000 < 2 {
+                seen[0] += admitted("mine", gate);
+            }
+            if n % 30_000 == 29_999 {
+                seen[1] += gates.map(|gate| admitted("theirs", gate)).iter().sum::<u32>();
+                gates.iter().for_each(|gate| gate.platform.messages.borrow_mut().clear());
+            }
+        }
+        assert_eq!(seen[0], all, "{counting}");
+        // Who is not known where it comes may meet the counter that unknown
+        // keys share: once more its quota, among all of them.
+        assert!(seen[1] <= 10, "{counting}: {}", seen[1]);
+        let expected = match counting {
+            // Each isolate keeps fifty thousand, and admits five more in all.
+            "local" => 90_000..=100_000,
+            _ => 50_000..=100_000,
+        };
+        assert!(expected.contains(&random), "{counting}: {random}");
+    }
 }
 
 #[test]
