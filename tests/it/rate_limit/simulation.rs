@@ -567,6 +567,19 @@ fn every_flaw_is_found() {
     }
 }
 
+/// The one that everybody thinks of first breaks the bound in a good part of
+/// the schedules, not in a rare one.
+#[test]
+fn tokens_that_return_at_expiry_break_the_bound_often() {
+    let schedules = (0..100).flat_map(|seed| ALGORITHMS.map(|algorithm| (seed, algorithm)));
+    let broken = schedules.filter(|(seed, algorithm)| {
+        run(*seed, *algorithm, ALL, Some(Flaw::ReturnsAtExpiry)).violation.is_some()
+    });
+    let broken = broken.count();
+    println!("{broken} of 300");
+    assert!(broken > 60, "{broken} of 300");
+}
+
 /// How much is lost to blocks that are lost or idle, against one perfect
 /// counter.
 #[test]
