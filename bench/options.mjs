@@ -21,7 +21,7 @@ Compares the gateway with a JavaScript pass-through Worker and with a constant a
   --compile          measure what compiling a policy costs instead, by the number of its routes
   --addresses        measure address lookups in WebAssembly instead, beside public crates
   --limits           measure what limits admit, and what they cost, over four isolates instead
-  --repeats N        with --limits: how often the limit is run into (default 20)
+  --repeats N        with --limits: how often the limit is run into (default 100)
   --keys N           with --limits: keys of one object (default 1000000)
   --samples N        with --instructions: samples for each server (default 5)
   --keep DIR         with --instructions: keep callgrind's files there
@@ -72,7 +72,7 @@ function parse(args, root) {
         compile: { type: "boolean", default: false },
         addresses: { type: "boolean", default: false },
         limits: { type: "boolean", default: false },
-        repeats: { type: "string", default: "20" },
+        repeats: { type: "string", default: "100" },
         keys: { type: "string", default: "1000000" },
         help: { type: "boolean", default: false },
       },

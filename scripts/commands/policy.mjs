@@ -23,6 +23,7 @@ const judged = { document: text, revision: text };
 const counters = {
   ...{ client: text, rule: text, counter: text, method: text },
   header: { type: "string", short: "H", multiple: true },
+  key: { type: "string", multiple: true },
 };
 
 /**

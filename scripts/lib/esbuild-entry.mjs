@@ -50,15 +50,24 @@ const KNOWN = [
   "resume",
 ];
 
+// The objects that count get a class of their own, too.
+const LIMITER = "export const Limiter = new Proxy(exports.Limiter, classProxyHooks);";
+const QUICK_LIMITER =
+  "export const Limiter = limiterClass(new Proxy(exports.Limiter, classProxyHooks));";
+
 const shim = readFileSync("shim.js", "utf8");
 const snippets = existsSync("snippets") ? readdirSync("snippets") : [];
-const edge = snippets
-  .map((folder) => `./snippets/${folder}/src/cloudflare/edge.js`)
-  .find((path) => existsSync(path));
+const snippet = (name) =>
+  snippets
+    .map((folder) => `./snippets/${folder}/src/cloudflare/${name}`)
+    .find((path) => existsSync(path));
+const [edge, limiter] = [snippet("edge.js"), snippet("objects/limiter.js")];
 const exported = [...shim.matchAll(/^Entrypoint\.prototype\.(\w+)/gm)].map((match) => match[1]);
 if (
   !shim.includes(CLASS_ENTRY) ||
+  !shim.includes(LIMITER) ||
   edge === undefined ||
+  limiter === undefined ||
   KNOWN.some((name) => !exported.includes(name))
 ) {
   console.error(
@@ -73,9 +82,10 @@ if (others.length > 0) {
   );
   process.exit(1);
 }
+const entry = shim.replace(CLASS_ENTRY, OBJECT_ENTRY).replace(LIMITER, QUICK_LIMITER);
 writeFileSync(
   "shim.js",
-  `import { runScheduled, serve } from "${edge}";\n${shim.replace(CLASS_ENTRY, OBJECT_ENTRY)}`,
+  `import { runScheduled, serve } from "${edge}";\nimport { limiterClass } from "${limiter}";\n${entry}`,
 );
 const done = spawnSync(process.env.EDGEWEIR_ESBUILD, process.argv.slice(2), { stdio: "inherit" });
 process.exit(done.status ?? 1);

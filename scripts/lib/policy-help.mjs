@@ -58,8 +58,9 @@ Limits
   limits URL | --client IP   what the counters of a request or client say
       --method M, --client ADDRESS, -H 'name: value' (again for more)
       --rule ROUTE/RULE      only that rule
-  reset URL | --client IP | --counter HEX --rule ROUTE/RULE
-                             sets them back
+  limits --rule ROUTE/RULE --key header:NAME=VALUE (again for more) [--client IP]
+                             what the counter of a rule says whose key holds more than the client
+  reset …                    sets back what limits would show; also --counter HEX --rule ROUTE/RULE
 
   --env NAME       the environment (local: the running npm start)
   --json           the gateway's JSON, as it is

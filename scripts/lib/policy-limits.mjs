@@ -31,19 +31,37 @@ const REPORT = object({
   ),
 });
 
-const MEND = "Give a URL, --client 192.0.2.7, or --counter HEX with --rule ROUTE/RULE.";
+const MEND =
+  "Give a URL, --client 192.0.2.7, --rule ROUTE/RULE with --key header:NAME=VALUE, or --counter HEX with --rule ROUTE/RULE.";
+
+const SIMPLE = ["tag", "country", "asn", "method", "variant"];
+const NAMED = ["header", "cookie", "query", "path"];
 
 /** Which counters, as the body has it. */
 function meant(command, [url, ...more], flags) {
-  const named = [url, flags.counter, url === undefined ? flags.client : undefined];
+  const byValues = flags.key ?? (url === undefined ? flags.client : undefined);
+  const named = [url, flags.counter, byValues];
   if (more.length > 0 || named.filter((it) => it !== undefined).length !== 1) {
     throw new Refusal(`That is not what ${command} takes.`, MEND, USAGE);
   }
   const { rule, counter } = flags;
   if (counter !== undefined) return { counter, rule };
   const client = flags.client === undefined ? undefined : requireAddress(flags.client, "--client");
-  if (url === undefined) return { client, rule };
+  if (url === undefined) return { client, rule, key: flags.key?.map(part) };
   return { request: { url, client, method: flags.method, headers: flags.header?.map(line) }, rule };
+}
+
+/** A part of a key and its value: `header:X-User=ann`, `country=KR`. */
+function part(given) {
+  const [, kind, name, value] = /^([a-z]+)(?::([^=]+))?=(.*)$/s.exec(given) ?? [];
+  if (name === undefined && SIMPLE.includes(kind)) return { part: kind, value };
+  if (name !== undefined && NAMED.includes(kind)) return { part: { [kind]: name }, value };
+  const kinds = `${SIMPLE.join(", ")}, ${NAMED.map((it) => `${it}:NAME`).join(", ")}`;
+  throw new Refusal(
+    `--key wants PART=VALUE; ${JSON.stringify(given)} is none.`,
+    `Parts are ${kinds}; the client has --client.`,
+    USAGE,
+  );
 }
 
 function line(header) {
@@ -68,7 +86,8 @@ function show({ counters }) {
 
 /** @param {Call} call */
 export async function limits(call, names, flags) {
-  if (names.length > 0 || flags.client !== undefined || flags.counter !== undefined) {
+  const { client, counter, key } = flags;
+  if (names.length > 0 || [client, counter, key].some((it) => it !== undefined)) {
     const body = JSON.stringify(meant("limits", names, flags));
     const known = answers(REPORT);
     const { text: answer, json } = await call("POST", "limits/look", { body, known, needs: NEEDS });

@@ -6,6 +6,7 @@
 //!    on to a refusal for ten seconds, and to what they have borrowed for five.
 //! 3. What an isolate counts by itself is seen of this one alone.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use crate::explain::ExplainRequest;
 use crate::explain::explanation::{KeyText, QuotaText, State};
 use crate::platform::Platform;
 use crate::policy::units::{Address, LimitName};
+use crate::stages::identity::Identity;
 use crate::stages::rate_limit::algorithm::Decision;
 use crate::stages::rate_limit::key::{Keyed, Subject};
 use crate::stages::rate_limit::message::count::{Look, Message, Used};
@@ -73,19 +75,37 @@ impl From<Used> for UsedCounter {
 }
 
 /// Which counters: those of a request; or of a client by itself, in every
-/// route; or one by its name, with its rule.
+/// route; or one of a rule by what its key holds; or one by its name, with its
+/// rule.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitCall {
     /// The request, as `explain` takes it.
     pub request: Option<ExplainRequest>,
-    /// The client's address: the counters whose keys hold nothing else.
+    /// The client's address: the counters whose keys hold nothing else; with
+    /// `key`, what parts of the client stand for.
     pub client: Option<Address>,
+    /// What the key of `rule` holds, every part but `client`, `address` and
+    /// `route`. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub key: Vec<KeyValue>,
     /// The counter: 32 hex digits.
     pub counter: Option<String>,
     /// Only this rule, as `RULE` or `ROUTE/RULE`.
     pub rule: Option<LimitName>,
+}
+
+/// A part of a key and its value.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct KeyValue {
+    /// The part, as the policy has it.
+    pub part: KeyPart,
+    /// Its value in requests; empty where they lack it. Labels of `tag` are
+    /// sorted and joined with commas.
+    pub value: String,
 }
 
 /// Counters and their states.
@@ -160,10 +180,10 @@ impl<P: Platform> Request<'_, P> {
     }
 
     async fn report(&self, call: &LimitCall) -> Result<LimitReport, Problem> {
-        let named = [call.request.is_some(), call.client.is_some(), call.counter.is_some()];
+        let by_values = call.client.is_some() || !call.key.is_empty();
+        let named = [call.request.is_some(), by_values, call.counter.is_some()];
         if named.into_iter().filter(|named| *named).count() != 1 {
-            let detail = "Expected one of \"request\", \"client\" and \"counter\".";
-            return Err(Problem::new(Refusal::InvalidBody).detail(detail));
+            return Err(unfit("Expected one of \"request\", \"client\" or \"key\", and \"counter\"."));
         }
         let mut counters = Vec::new();
         for Meant { route, rule, key, parts } in self.meant(call)?.into_iter().take(COUNTERS_LIMIT) {
@@ -219,42 +239,36 @@ impl<P: Platform> Request<'_, P> {
         let rules = entry.chain(of_routes).map(|(route, rule)| (route, route.map(|route| &*route.id), rule));
         let rules = rules.filter(|(_, id, rule)| is_named(*id, rule));
         if let Some(counter) = &call.counter {
-            let key = parse_key(&counter.to_ascii_lowercase()).ok_or_else(|| {
-                Problem::new(Refusal::InvalidBody).detail("Expected \"counter\" to be 32 hex digits.")
-            })?;
+            let key = parse_key(&counter.to_ascii_lowercase())
+                .ok_or_else(|| unfit("Expected \"counter\" to be 32 hex digits."))?;
             let mut meant: Vec<_> =
                 rules.map(|(_, route, rule)| Meant { route, rule, key, parts: Vec::new() }).collect();
             if call.rule.is_none() || meant.len() != 1 {
-                let detail =
-                    "Expected \"rule\" to name the one rule whose counter it is, such as \"ROUTE/RULE\".";
-                return Err(Problem::new(Refusal::InvalidBody).detail(detail));
+                return Err(unfit(ONE_RULE));
             }
             meant.truncate(1);
             return Ok(meant);
         }
-        let (head, is_whole) = match (&call.request, &call.client) {
-            (Some(request), _) => (request.head(&gateway.identity), true),
+        let head = match (&call.request, &call.client) {
+            (Some(request), _) => request.head(&gateway.identity),
             (None, Some(client)) => {
                 let fields = vec![(gateway.identity.peer_field.clone(), client.0.to_string())];
-                (PlainHead { fields, ..PlainHead::default() }, false)
+                PlainHead { fields, ..PlainHead::default() }
             }
-            (None, None) => return Ok(Vec::new()),
+            (None, None) => PlainHead::default(),
         };
-        let identity = gateway
-            .identity
-            .identify(&head, 0)
-            .map_err(|_| Problem::new(Refusal::InvalidBody).detail("Nobody could say who the client is."))?;
+        let identity = gateway.identity.identify(&head, 0);
+        if call.request.is_none() {
+            let identity = call.client.as_ref().map(|_| identity).transpose().map_err(|_| unfit(NOBODY))?;
+            return of_values(rules.map(|(_, id, rule)| (id, rule)), identity.as_ref(), call);
+        }
+        let identity = identity.map_err(|_| unfit(NOBODY))?;
         let target = parse(head.url(), head.field(&http::header::HOST).as_deref()).ok();
         let found = target.as_ref().and_then(|target| gateway.router.find(target, &head));
         let found = found.and_then(|index| gateway.routes.get(index)).map(|route| route.id.as_str());
         let mut meant = Vec::new();
         for (route, id, rule) in rules {
-            if is_whole && id.is_some() && id != found {
-                continue;
-            }
-            let of_client =
-                |part: &KeyPart| matches!(part, KeyPart::Client | KeyPart::Address | KeyPart::Route);
-            if !is_whole && !rule.key().iter().all(of_client) {
+            if id.is_some() && id != found {
                 continue;
             }
             let canary = route.and_then(|route| route.canary.as_ref());
@@ -265,5 +279,62 @@ impl<P: Platform> Request<'_, P> {
             meant.push(Meant { route: id, rule, key, parts: parts.collect() });
         }
         Ok(meant)
+    }
+}
+
+const ONE_RULE: &str = "Expected \"rule\" to name the one rule whose counter it is, such as \"ROUTE/RULE\".";
+
+const NOBODY: &str = "Nobody could say who the client is.";
+
+/// The most parts of a key.
+const PARTS_LIMIT: usize = 8;
+
+fn unfit(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(Refusal::InvalidBody).detail(detail)
+}
+
+/// The counters of a client by itself, or the one of these values.
+fn of_values<'a>(
+    rules: impl Iterator<Item = (Option<&'a str>, &'a LimitRule)>,
+    identity: Option<&Identity>,
+    call: &LimitCall,
+) -> Result<Vec<Meant<'a>>, Problem> {
+    let rules: Vec<_> = rules.collect();
+    let is_one = !call.key.is_empty();
+    if is_one && (call.rule.is_none() || rules.len() > 1) {
+        return Err(unfit(ONE_RULE));
+    }
+    if call.key.len() > PARTS_LIMIT {
+        return Err(unfit("Expected \"key\" to have at most 8 parts."));
+    }
+    let values: Vec<_> = call.key.iter().map(|given| (given.part.clone(), given.value.clone())).collect();
+    let mut lacking = None;
+    let mut meant = Vec::new();
+    for (route, rule) in rules {
+        if let Some((strange, _)) = values.iter().find(|(part, _)| !rule.key().contains(part)) {
+            let detail = format!("\"{}\" does not count by {}.", rule.id, strange.label());
+            return Err(unfit(detail));
+        }
+        match rule.counter_of(identity, &values) {
+            Ok(Keyed::Counter(key)) => {
+                let parts = rule.parts_of(identity, &values).map(|(part, value)| KeyText { part, value });
+                meant.push(Meant { route, rule, key, parts: parts.collect() });
+            }
+            Ok(Keyed::Skip | Keyed::Refuse) => {}
+            Err(part) => lacking = lacking.or(Some((rule, part))),
+        }
+    }
+    // Of several rules those are meant that count nothing else.
+    match lacking.filter(|_| meant.is_empty() && call.rule.is_some()) {
+        Some((rule, KeyPart::Client | KeyPart::Address)) => {
+            let detail = format!("\"{}\" counts by the client: give \"client\", too.", rule.id);
+            Err(unfit(detail))
+        }
+        Some((rule, part)) => {
+            let (id, part) = (&rule.id, part.label());
+            let detail = format!("\"{id}\" counts by {part}: give its value in \"key\", or a \"request\".");
+            Err(unfit(detail))
+        }
+        None => Ok(meant),
     }
 }

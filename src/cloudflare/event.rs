@@ -22,7 +22,7 @@ use crate::error::{Dependency, Reason, Reject};
 use crate::exchange::{Answer, Edit, Head, Reply};
 use crate::feeds::run;
 use crate::gateway::bans::report_offences;
-use crate::gateway::settle::settle;
+use crate::gateway::settle::settle_all;
 use crate::gateway::{self, Acting};
 use crate::observe::record::{Record, Verdict};
 use crate::platform::edits_text;
@@ -105,7 +105,7 @@ pub fn begin_settling(id: u32) -> bool {
         Box::pin(async {
             let state = IsolateState::of();
             // What is lost counts as spent.
-            if let Some(error) = settle(&state.isolate, &Edge).await {
+            if let Some(error) = settle_all(&state.isolate, &Edge).await {
                 let time = now().to_string();
                 let line = serde_json::json!({ "schema": 1, "event": "limits", "time": time, "error": error.to_string() });
                 glue::warn(&line.to_string());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Isolate, Journey};
 use crate::error::PlatformError;
 use crate::observe::record::Verdict;
-use crate::platform::{Clock, Counters, Platform};
+use crate::platform::{Clock, Counters, Pause, Platform};
 use crate::stages::rate_limit::algorithm::Quota;
 use crate::stages::rate_limit::holder::Report;
 use crate::stages::rate_limit::message::count::{Charge, Count, Message, Settlement};
@@ -23,6 +23,14 @@ const WAIT: Duration = Duration::from_secs(2);
 /// How long one request sends for all: the platform ends what goes on after a
 /// response after 30 seconds.
 const RUN: Duration = Duration::from_secs(20);
+
+/// For how long one request looks after the leases of the isolate before the
+/// next one is to: its lines in the log wait for its end.
+const TURN: Duration = Duration::from_secs(5);
+
+/// How often it looks. Whoever has not for ten times as long is gone.
+const LOOK: Duration = Duration::from_millis(500);
+const GONE: Duration = Duration::from_secs(5);
 
 /// The most that waits to be sent: about 2 MiB.
 const QUEUE: usize = 10_000;
@@ -71,6 +79,8 @@ pub struct Settlements {
     waiting: usize,
     /// Since when somebody sends.
     sending: Option<Timestamp>,
+    /// When somebody last looked after the leases.
+    watched: Option<Timestamp>,
 }
 
 impl Settlements {
@@ -85,6 +95,10 @@ impl Settlements {
         if self.has_room() {
             self.queue.entry(charge.key.shard()).or_default().charge.push(charge);
         }
+    }
+
+    fn is_watched(&self, now: Timestamp) -> bool {
+        self.watched.is_some_and(|last| now >= last && now.since(last) < GONE)
     }
 
     fn has_room(&mut self) -> bool {
@@ -161,30 +175,79 @@ impl Isolate {
     }
 
     /// Whether this request is to send what waits for `Limiter` objects after
-    /// its response, with [`settle`].
+    /// its response, with [`settle_all`].
     #[must_use]
     pub fn takes_on_settling(&self, now: Timestamp) -> bool {
         let mut settlements = self.settlements.borrow_mut();
+        let (has_leases, is_due) = {
+            let holder = self.holder.borrow();
+            (holder.has_leases(), holder.is_report_due(now))
+        };
         // Asked after every request, so first what is nearly always so.
-        if settlements.waiting == 0 && !self.holder.borrow().is_report_due(now) {
+        let is_unwatched = has_leases && !settlements.is_watched(now);
+        if settlements.waiting == 0 && !is_due && !is_unwatched {
             return false;
         }
         // Whoever took it on and is gone has sent what it could.
         if settlements.sending.is_some_and(|since| now >= since && now.since(since) < RUN.saturating_mul(2)) {
             return false;
         }
-        for (key, quota, report) in self.holder.borrow_mut().due(now, QUEUE) {
-            settlements.settle(Settlement { key, quota, report });
-        }
-        let has_some = settlements.waiting > 0;
+        self.collect(&mut settlements, now);
+        let has_some = settlements.waiting > 0 || is_unwatched;
         settlements.sending = has_some.then_some(now);
         has_some
     }
+
+    /// Leases that have ended here, or lie idle, are to be reported.
+    fn collect(&self, settlements: &mut Settlements, now: Timestamp) {
+        for (key, quota, report) in self.holder.borrow_mut().due(now, QUEUE) {
+            settlements.settle(Settlement { key, quota, report });
+        }
+    }
+
+    /// Whether the request that began at `begun` is to look after the leases
+    /// again. `is_mine` is whether it does by now.
+    fn watches(&self, begun: Timestamp, is_mine: &mut bool, now: Timestamp) -> bool {
+        let mut settlements = self.settlements.borrow_mut();
+        if *is_mine {
+            settlements.watched = None;
+        }
+        let run = now.since(begun);
+        if now < begun || run >= RUN || settlements.is_watched(now) || !self.holder.borrow().has_leases() {
+            return false;
+        }
+        // After its turn it goes on until somebody else does.
+        *is_mine = run < TURN;
+        if *is_mine {
+            settlements.watched = Some(now);
+        }
+        true
+    }
 }
 
-/// Sends what waits for `Limiter` objects. To be called by whom
+/// Sends what waits for `Limiter` objects; and as long as something is lent,
+/// looks whether it lies idle, and sends it back: whoever comes next may be
+/// minutes away, and what a lease has left when it ends is lost. One request of
+/// an isolate at a time does. To be called by whom
 /// [`Isolate::takes_on_settling`] has chosen. Gives what failed first, for the
 /// log.
+pub async fn settle_all<P: Clock + Counters + Pause>(
+    isolate: &Isolate,
+    platform: &P,
+) -> Option<PlatformError> {
+    let begun = platform.now();
+    let mut failure = settle(isolate, platform).await;
+    let mut is_mine = false;
+    while isolate.watches(begun, &mut is_mine, platform.now()) {
+        platform.pause(LOOK).await;
+        isolate.collect(&mut isolate.settlements.borrow_mut(), platform.now());
+        let failed = settle(isolate, platform).await;
+        failure = failure.or(failed);
+    }
+    failure
+}
+
+/// Sends what waits for `Limiter` objects. Gives what failed first.
 pub async fn settle<P: Clock + Counters>(isolate: &Isolate, platform: &P) -> Option<PlatformError> {
     let begun = platform.now();
     let mut failure = None;

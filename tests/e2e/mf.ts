@@ -62,6 +62,8 @@ export interface GatewayOptions {
   /** `host:port` of a server that gets every request that the isolates send, as a proxy does: in
    * absolute form, whatever the scheme and host. */
   outbound?: string;
+  /** The runtime's own limiters, by binding; the period is 10 or 60 seconds. */
+  ratelimits?: Record<string, { namespace_id: string; simple: { limit: number; period: 10 | 60 } }>;
   /** Which build each isolate runs; the current one by default. The first one's has the objects. */
   builds?: readonly Build[];
 }
@@ -366,6 +368,7 @@ function moduleWorker(options: GatewayOptions, build: Build): object {
     bindings: Object.fromEntries(vars),
     kvNamespaces: options.store ? { STATE: options.store.binding } : kvNamespaces,
     durableObjects,
+    ...(options.ratelimits && { ratelimits: options.ratelimits }),
   };
 }
 

@@ -75,6 +75,28 @@ describe("policy limits", () => {
     assert.deepEqual(JSON.parse(api.requests[0].body), { counter: COUNTER, rule: "api/few" });
   });
 
+  it("names a counter by what its key holds", async (test) => {
+    const api = await standIn(test, { "POST /limits/reset": report });
+    const args = ["--rule", "api/few", "--client", "192.0.2.7"];
+    const keys = ["--key", "header:X-User=a=b", "--key", "country=KR", "--key", "cookie:sid="];
+    assert.equal(clean(await api.run(["reset", ...args, ...keys])).code, 0);
+    assert.deepEqual(JSON.parse(api.requests[0].body), {
+      client: "192.0.2.7",
+      rule: "api/few",
+      key: [
+        { part: { header: "X-User" }, value: "a=b" },
+        { part: "country", value: "KR" },
+        { part: { cookie: "sid" }, value: "" },
+      ],
+    });
+    for (const wrong of ["client=192.0.2.7", "header=ann", "country:KR=x", "header:X-User"]) {
+      const { code, stderr } = clean(await api.run(["reset", ...args, "--key", wrong]));
+      assert.equal(code, 2, wrong);
+      assert.match(stderr, /--key wants PART=VALUE/);
+    }
+    assert.equal(api.requests.length, 1);
+  });
+
   it("asks for what is missing, and tells what is not there", async (test) => {
     const api = await standIn(test, {
       "POST /limits/reset": problem(404, "no-such-counter"),

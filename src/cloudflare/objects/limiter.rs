@@ -6,11 +6,15 @@
 //! without an await between: the input gate lets no other request in,
 //! and the output gate holds the answer until the write is durable. So a
 //! count survives eviction, and two requests never spend one token.
+//!
+//! `limiter.js` asks [`Limiter::answer`] first, which waits for nothing; what
+//! it leaves goes the long way through `fetch`.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use serde::Deserialize;
+use worker::wasm_bindgen::{self, JsValue, prelude::wasm_bindgen};
 use worker::{
     DurableObject, Env, Method, Request, RequestInit, Response, Result, SqlStorageValue, State,
     durable_object,
@@ -34,6 +38,19 @@ use crate::stages::rate_limit::limiter::LimiterCounts;
 use crate::stages::rate_limit::message::FIELD;
 use crate::time::Timestamp;
 
+#[wasm_bindgen(module = "/src/cloudflare/objects/limiter.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = createAccounts, catch)]
+    fn create_accounts(storage: &JsValue) -> std::result::Result<(), JsValue>;
+
+    #[wasm_bindgen(js_name = storedAccount, catch)]
+    fn stored_account(storage: &JsValue, key: &[u8]) -> std::result::Result<Option<String>, JsValue>;
+
+    #[wasm_bindgen(js_name = keepAccount, catch)]
+    fn keep_account(storage: &JsValue, key: &[u8], ends: f64, text: &str)
+    -> std::result::Result<(), JsValue>;
+}
+
 /// How often counters that say nothing any more are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -45,6 +62,8 @@ const REPORT_AFTER: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Limiter {
     state: State,
+    /// As the runtime has it.
+    storage: JsValue,
     env: Env,
     /// Whether the alarm is known to be set.
     alarm_set: Cell<bool>,
@@ -64,6 +83,7 @@ impl DurableObject for Limiter {
             .unwrap_or_else(|| now().millis());
         let bans = RefCell::new(LimiterBans::new(seed));
         Self {
+            storage: state.storage().as_raw().into(),
             state,
             env,
             alarm_set: Cell::new(false),
@@ -108,6 +128,18 @@ impl DurableObject for Limiter {
             None => self.alarm_set.set(false),
         }
         Response::empty()
+    }
+}
+
+#[wasm_bindgen]
+impl Limiter {
+    /// Answers a message about counts; nothing where it has to go the long
+    /// way: it is another message, or the alarm may not be set.
+    pub fn answer(&self, text: &str) -> std::result::Result<Option<String>, JsValue> {
+        if !self.alarm_set.get() {
+            return Ok(None);
+        }
+        Ok(self.count(text)?)
     }
 }
 
@@ -284,18 +316,14 @@ impl BanStore for Rows<'_> {
 /// The accounts of the counters.
 struct Accounts<'a> {
     rows: Rows<'a>,
+    storage: &'a JsValue,
     /// Whether there is what the build before has counted.
     has_old: bool,
 }
 
-const ACCOUNTS: [&str; 2] = [
-    "CREATE TABLE IF NOT EXISTS accounts (key BLOB PRIMARY KEY, ends INTEGER NOT NULL, text TEXT NOT NULL) \
-     WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS accounts_by_end ON accounts (ends)",
-];
-
-fn blob(key: CounterKey) -> SqlStorageValue {
-    SqlStorageValue::Blob(key.0.to_be_bytes().to_vec())
+/// What the runtime says of its own failure.
+fn thrown(error: JsValue) -> PlatformError {
+    broken(error.into())
 }
 
 /// A count of the build before. Seconds and nanoseconds apart: SQL integers
@@ -324,14 +352,15 @@ impl Accounts<'_> {
 
 impl AccountStore for Accounts<'_> {
     fn account(&self, key: CounterKey) -> std::result::Result<Option<String>, PlatformError> {
-        let known = self.rows.texts("SELECT text FROM accounts WHERE key = ?", vec![blob(key)])?.pop();
+        let known = stored_account(self.storage, &key.0.to_be_bytes()).map_err(thrown)?;
         if known.is_none() && self.has_old { self.old(key) } else { Ok(known) }
     }
 
     fn keep(&self, key: CounterKey, ends: Timestamp, text: &str) -> std::result::Result<(), PlatformError> {
-        let sql = "INSERT OR REPLACE INTO accounts (key, ends, text) VALUES (?, ?, ?)";
-        let text = SqlStorageValue::String(text.to_owned());
-        self.rows.run::<TextRow>(sql, vec![blob(key), integer(ends.millis()), text]).map(|_| ())
+        // Milliseconds are far below 2^53.
+        #[expect(clippy::cast_precision_loss, reason = "numbers of SQL are doubles here")]
+        let ends = ends.millis() as f64;
+        keep_account(self.storage, &key.0.to_be_bytes(), ends, text).map_err(thrown)
     }
 
     fn forget(&self, key: CounterKey) -> std::result::Result<(), PlatformError> {
@@ -339,7 +368,8 @@ impl AccountStore for Accounts<'_> {
             let key = SqlStorageValue::String(crate::text::hex(key.0, 32));
             self.rows.run::<TextRow>("DELETE FROM counters WHERE key = ?", vec![key])?;
         }
-        self.rows.run::<TextRow>("DELETE FROM accounts WHERE key = ?", vec![blob(key)]).map(|_| ())
+        let blob = SqlStorageValue::Blob(key.0.to_be_bytes().to_vec());
+        self.rows.run::<TextRow>("DELETE FROM accounts WHERE key = ?", vec![blob]).map(|_| ())
     }
 
     fn count(&self) -> std::result::Result<usize, PlatformError> {
@@ -367,15 +397,12 @@ impl Limiter {
     fn accounts(&self) -> Result<Accounts<'_>> {
         let rows = Rows(&self.state);
         if self.has_old.get().is_none() {
-            let sql = self.state.storage().sql();
-            for statement in ACCOUNTS {
-                sql.exec(statement, None)?;
-            }
+            create_accounts(&self.storage)?;
             let old = "SELECT COUNT(*) AS count FROM sqlite_master WHERE name = 'counters'";
             let old = rows.run::<CountRow>(old, Vec::new()).map_err(rust_error)?;
             self.has_old.set(Some(old.first().is_some_and(|row| row.count > 0)));
         }
-        Ok(Accounts { rows, has_old: self.has_old.get().unwrap_or_default() })
+        Ok(Accounts { rows, storage: &self.storage, has_old: self.has_old.get().unwrap_or_default() })
     }
 
     /// Takes in a message about counts.

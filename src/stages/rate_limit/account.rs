@@ -383,12 +383,12 @@ impl Account {
     }
 }
 
-/// The window that a hold counts in.
 /// Tokens in units of [`Hold::kept`].
 fn units(quota: &Quota, amount: u32) -> u128 {
     quota.window().as_nanos().saturating_mul(amount.into())
 }
 
+/// The window that a hold counts in.
 fn window_of(quota: &Quota, now: Timestamp) -> u64 {
     if quota.algorithm() == Algorithm::Gcra { 0 } else { quota.index(now) }
 }

@@ -9,7 +9,7 @@
 //! 3. A clock that goes back drops every lease.
 //! 4. A refusal is remembered until it could change, so that whoever is
 //!    refused costs nothing more.
-//! 5. Blocks follow the demand: a key that is seen once gets none.
+//! 5. Blocks follow the demand: a key that is seen once, or seldom, gets none.
 //! 6. All of it is bounded. New keys beyond a number a second share a counter,
 //!    see [`Holder::is_contact_due`].
 
@@ -34,7 +34,8 @@ pub const CONTACTS: u32 = 500;
 /// operator take to act here.
 const REFUSAL: Duration = Duration::from_secs(10);
 
-/// A lease of which nothing was spent for this long goes back.
+/// A lease of which nothing was spent for this long goes back; and a key that
+/// was not seen for this long gets none, since it would only lie idle.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The first block, and how much larger the next one may be than what was
@@ -120,6 +121,8 @@ pub struct Holder {
     contacts: (u64, u32),
     /// Leases that ended without a request that could take the report along.
     reports: Vec<(CounterKey, Quota, Report)>,
+    /// Whether there may be leases.
+    has_leases: bool,
 }
 
 impl Holder {
@@ -141,6 +144,7 @@ impl Holder {
             swept: Timestamp::default(),
             contacts: (0, 0),
             reports: Vec::new(),
+            has_leases: false,
         }
     }
 
@@ -219,6 +223,12 @@ impl Holder {
         !self.reports.is_empty() || (!self.keys.is_empty() && now.since(self.swept) >= SWEEP_EVERY)
     }
 
+    /// Whether there may be leases, which lie idle if nobody comes.
+    #[must_use]
+    pub const fn has_leases(&self) -> bool {
+        self.has_leases
+    }
+
     /// Spends, refuses, or says what to ask.
     pub fn spend(&mut self, key: CounterKey, quota: &Quota, cost: u32, now: Timestamp) -> Spend {
         self.follow_clock(now);
@@ -232,6 +242,7 @@ impl Holder {
             }
             return ask(nothing, None);
         };
+        let is_frequent = now.since(known.seen) < IDLE;
         known.seen = now;
         if known.quota != *quota {
             // A rule that has changed: what was refused may pass now.
@@ -256,7 +267,7 @@ impl Holder {
             report = Some(Report { id: lease.id, unspent: lease.left });
             known.lease = None;
         }
-        if known.pending.is_some() {
+        if known.pending.is_some() || !is_frequent {
             return ask(nothing, report);
         }
         let id = next_id(self.id, &mut self.asked);
@@ -299,6 +310,7 @@ impl Holder {
             then: *decision,
         };
         known.lease = Some(lease);
+        self.has_leases = true;
     }
 
     /// There was no answer: what was asked for may have been lent, and is
@@ -366,6 +378,8 @@ impl Holder {
         let reports = &mut self.reports;
         // What was not reported in time is spent; there is no use in keeping it.
         reports.clear();
+        self.has_leases = false;
+        let has_leases = &mut self.has_leases;
         self.keys.retain(|key, known| {
             if let Some(lease) = known.lease
                 && (now >= lease.deadline || now.since(lease.used) >= IDLE)
@@ -376,6 +390,7 @@ impl Holder {
                     reports.push((*key, known.quota, Report { id: lease.id, unspent: lease.left }));
                 }
             }
+            *has_leases |= known.lease.is_some();
             let is_refused = known.refusal.is_some_and(|refusal| now < refusal.until);
             known.lease.is_some() || is_refused || now.since(known.seen) < LEASE
         });

@@ -44,11 +44,58 @@ pub enum Keyed {
 }
 
 impl LimitRule {
-    /// The counter for this request. Parts are hashed with their length, so
-    /// that no two lists of parts run together; however long they are, 128
-    /// bits are kept.
+    /// The counter for this request.
     #[must_use]
     pub fn counter(&self, subject: &Subject<'_, impl Head>) -> Keyed {
+        self.keyed(Some(subject.identity), |part| self.value(part, subject))
+    }
+
+    /// The counter of these values, where there is no request to read them
+    /// from. Empty is what a request lacks.
+    ///
+    /// # Errors
+    /// The part whose value is not there.
+    pub fn counter_of(
+        &self,
+        identity: Option<&Identity>,
+        values: &[(KeyPart, String)],
+    ) -> Result<Keyed, &KeyPart> {
+        let given = |part: &KeyPart| self.given(part, identity, values);
+        if let Some(lacking) = self.key.iter().find(|part| given(part).is_none()) {
+            return Err(lacking);
+        }
+        Ok(self.keyed(identity, |part| match (part, identity) {
+            (KeyPart::Client, Some(identity)) => Some(octets(self.network(identity).address())),
+            (KeyPart::Address, Some(identity)) => Some(octets(identity.address)),
+            _ => {
+                let value = given(part).filter(|value| !value.is_empty());
+                value.map(|value| Cow::Owned(value.into_owned().into_bytes()))
+            }
+        }))
+    }
+
+    /// A part's value among those that were given.
+    fn given<'v>(
+        &'v self,
+        part: &KeyPart,
+        identity: Option<&Identity>,
+        values: &'v [(KeyPart, String)],
+    ) -> Option<Cow<'v, str>> {
+        match part {
+            KeyPart::Client => Some(Cow::Owned(self.network(identity?).to_string())),
+            KeyPart::Address => Some(Cow::Owned(identity?.address.to_string())),
+            KeyPart::Route => Some(Cow::Borrowed(&self.route)),
+            part => values.iter().find(|(known, _)| known == part).map(|(_, value)| Cow::Borrowed(&**value)),
+        }
+    }
+
+    /// Parts are hashed with their length, so that no two lists of parts run
+    /// together; however long they are, 128 bits are kept.
+    fn keyed<'v>(
+        &self,
+        identity: Option<&Identity>,
+        value: impl Fn(&KeyPart) -> Option<Cow<'v, [u8]>>,
+    ) -> Keyed {
         use std::hash::Hasher as _;
         let mut hasher = new_hasher();
         let mut part = |bytes: &[u8]| {
@@ -57,7 +104,7 @@ impl LimitRule {
         };
         part(self.scope.as_bytes());
         for key in &self.key {
-            match self.value(key, subject) {
+            match value(key) {
                 Some(value) => part(&value),
                 None => match self.on_missing {
                     OnMissing::Empty => part(b""),
@@ -67,8 +114,8 @@ impl LimitRule {
             }
         }
         let key = CounterKey(hasher.finish128().as_u128());
-        let network = subject.identity.network;
-        Keyed::Counter(if self.counts_clients() { key.in_shard(shard_of(network)) } else { key })
+        let network = identity.filter(|_| self.counts_clients()).map(|identity| identity.network);
+        Keyed::Counter(network.map_or(key, |network| key.in_shard(shard_of(network))))
     }
 
     /// The counter that keys share which an isolate may not ask about.
@@ -152,8 +199,20 @@ impl LimitRule {
     ) -> impl Iterator<Item = (String, Option<String>)> + 's {
         self.key.iter().map(|part| {
             let value = self.text_value(part, subject);
-            let is_open = !matches!(part, KeyPart::Header(_) | KeyPart::Cookie(_) | KeyPart::Query(_));
-            (part.label(), value.map(|value| shown(&value, is_open)))
+            (part.label(), value.map(|value| shown(&value, part.is_open())))
+        })
+    }
+
+    /// As [`Self::parts`], of values that were given as in
+    /// [`Self::counter_of`].
+    pub fn parts_of<'s>(
+        &'s self,
+        identity: Option<&'s Identity>,
+        values: &'s [(KeyPart, String)],
+    ) -> impl Iterator<Item = (String, Option<String>)> + 's {
+        self.key.iter().map(move |part| {
+            let value = self.given(part, identity, values).filter(|value| !value.is_empty());
+            (part.label(), value.map(|value| shown(&value, part.is_open())))
         })
     }
 
@@ -204,6 +263,11 @@ impl LimitRule {
 }
 
 impl KeyPart {
+    /// Whether its value may be shown: what clients chose may be a secret.
+    const fn is_open(&self) -> bool {
+        !matches!(self, Self::Header(_) | Self::Cookie(_) | Self::Query(_))
+    }
+
     /// Its name for people.
     #[must_use]
     pub fn label(&self) -> String {

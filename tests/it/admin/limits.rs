@@ -76,6 +76,64 @@ fn a_request_s_counters_are_those_of_its_route() {
     assert_eq!(left, 2);
 }
 
+/// The counter that a request finds is the one of the values in it.
+#[test]
+fn a_counter_is_found_by_what_its_key_holds() {
+    let key = json!(["client", {"header": "X-User"}, {"cookie": "sid"}, {"query": "q"}, {"path": "team"}, "country",
+        "method", "route"]);
+    let admin = Admin::acting_on(&json!({
+        "version": 1,
+        "upstreams": {"app": {"origin": "http://app.internal"}},
+        "routes": [{"id": "api", "match": {"path": "/{team}/*"}, "upstream": "app", "rate_limit": {"rules": [
+            {"id": "many", "max": 2, "window": "1h", "key": key}]}}],
+    }));
+    let request = json!({"url": "https://app.example/red/x?q=a%20b", "client": "192.0.2.1", "country": "KR",
+        "headers": {"X-User": "ann", "Cookie": "sid=7"}});
+    let by_request = json!({"request": request, "rule": "api/many"});
+    let found = admin.post("reader", "/limits/look", &by_request).json();
+    let part = |part: Value, value: &str| json!({"part": part, "value": value});
+    let values = json!([
+        part(json!({"header": "X-User"}), "ann"),
+        part(json!({"cookie": "sid"}), "7"),
+        part(json!({"query": "q"}), "a b"),
+        part(json!({"path": "team"}), "red"),
+        part(json!("country"), "KR"),
+        part(json!("method"), "GET"),
+    ]);
+    let call = json!({"client": "192.0.2.1", "rule": "api/many", "key": values});
+    let named = admin.post("operator", "/limits/look", &call).json();
+    assert_eq!(named["counters"], found["counters"]);
+    assert_eq!(named["counters"][0]["counter"].as_str().unwrap().len(), 32);
+    assert_eq!(admin.post("operator", "/limits/reset", &call).status, 200);
+}
+
+/// A refusal says what else the rule counts by.
+#[test]
+fn what_is_lacking_of_a_key_is_told() {
+    let admin = admin();
+    let ann = json!([{"part": {"header": "X-User"}, "value": "ann"}]);
+    assert_eq!(spend(&admin.gate, 3), [200, 200, 429]);
+    let reset = json!({"rule": "api/user", "key": ann});
+    assert_eq!(
+        admin.post("operator", "/limits/reset", &reset).json()["counters"][0]["state"]["remaining"],
+        0
+    );
+    let detail = |call: Value| {
+        let answer = admin.post("operator", "/limits/look", &call);
+        assert_eq!(refused(&answer).0, 400, "{call}");
+        answer.json()["detail"].as_str().unwrap().to_owned()
+    };
+    let says = |call: Value, text: &str| {
+        let detail = detail(call);
+        assert!(detail.contains(text), "{detail}");
+    };
+    says(json!({"client": "192.0.2.1", "rule": "api/user"}), "counts by x-user");
+    says(json!({"rule": "api/exact", "key": ann}), "does not count by x-user");
+    says(json!({"key": ann}), "Expected \"rule\"");
+    says(json!({"key": ann, "rule": "api/user", "counter": "0".repeat(32)}), "Expected one of");
+    says(json!({"rule": "api/user", "key": vec![ann[0].clone(); 9]}), "at most 8");
+}
+
 #[test]
 fn what_is_meant_has_to_be_said() {
     let admin = admin();

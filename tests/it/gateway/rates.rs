@@ -1,13 +1,17 @@
 //! Limits on the journey: keys, costs, what is given back, leases and the
 //! runtime's own limiter.
 
+use std::future::Future as _;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use edgeweir::exchange::PlainHead;
+use edgeweir::gateway::settle::settle_all;
+use edgeweir::platform::Clock as _;
 use serde_json::{Value, json};
 
 use super::{gate, label, route, stages};
-use crate::fake::{Fault, Gate, Response, With, get, request};
+use crate::fake::{Fault, Gate, Response, START, With, block_on, get, request};
 
 /// A route with one rule: ten minutes, counted in the isolate.
 fn one(more: &Value) -> Gate {
@@ -286,6 +290,69 @@ fn isolates_share_a_limit_by_leases() {
     assert!((98..=100).contains(&admitted), "{admitted}");
 }
 
+/// Nobody else comes who could take the rest of a lease back along.
+#[test]
+fn what_is_lent_goes_back_though_nobody_comes() {
+    let mut gate = one(&json!({"counting": "leased", "algorithm": "fixed_window", "max": 100}));
+    assert_eq!([(); 12].map(|()| status(&gate, &get("/"))), [200; 12]);
+    assert!(gate.isolate.holder.borrow().has_leases());
+    let calls = gate.platform.messages.borrow().len();
+    assert!(gate.isolate.takes_on_settling(gate.platform.now()));
+    assert_eq!(block_on(settle_all(&gate.isolate, &gate.platform)), None);
+    // Once, and after the second that makes it idle.
+    assert_eq!(gate.platform.messages.borrow().len(), calls + 1);
+    assert_eq!(gate.platform.clock.get(), START + 1_000);
+    assert!(!gate.isolate.holder.borrow().has_leases());
+    assert!(!gate.isolate.takes_on_settling(gate.platform.now()));
+    gate.isolate = edgeweir::gateway::Isolate::new("test", 2);
+    let admitted = (0..200).filter(|_| status(&gate, &get("/")) == 200).count();
+    assert_eq!(admitted, 88);
+}
+
+/// One looks after leases; whoever is there when its turn is over goes on.
+#[test]
+fn one_request_at_a_time_looks_after_leases() {
+    let gate = one(&json!({"counting": "leased", "max": 1_000_000}));
+    let busy = || {
+        for _ in 0..20 {
+            assert_eq!(status(&gate, &get("/")), 200);
+        }
+    };
+    busy();
+    let takes = || gate.isolate.takes_on_settling(gate.platform.now());
+    assert!(takes());
+    let (mut first, mut second) = (
+        Box::pin(settle_all(&gate.isolate, &gate.platform)),
+        Box::pin(settle_all(&gate.isolate, &gate.platform)),
+    );
+    let mut context = Context::from_waker(Waker::noop());
+    let begun = gate.platform.clock.get();
+    let mut taken = None;
+    for _ in 0..200 {
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        busy();
+        if takes() {
+            taken = Some(gate.platform.clock.get() - begun);
+            break;
+        }
+    }
+    assert!(taken.is_some_and(|after| (5_000..6_000).contains(&after)), "{taken:?}");
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    assert!(!takes());
+    let mut polls = (0..10).map(|_| first.as_mut().poll(&mut context));
+    assert!(polls.any(|poll| poll.is_ready()), "the first goes when the second is there");
+}
+
+#[test]
+fn who_comes_seldom_loses_nothing() {
+    let gate = one(&json!({"counting": "leased", "algorithm": "fixed_window", "max": 100}));
+    for nth in 0..100 {
+        assert_eq!(status(&gate, &get("/")), 200, "{nth}");
+        gate.platform.advance(5_500);
+    }
+    assert_eq!(status(&gate, &get("/")), 429);
+}
+
 #[test]
 fn a_flood_of_keys_costs_few_calls_and_loosens_nobody_s_limit() {
     let gate = one(&json!({"counting": "exact", "max": 5, "key": [{"header": "X-Key"}]}));
@@ -300,6 +367,61 @@ fn a_flood_of_keys_costs_few_calls_and_loosens_nobody_s_limit() {
     // The next second new keys are asked about again.
     gate.platform.advance(1_000);
     assert_eq!(status(&gate, &of("new")), 200);
+}
+
+#[test]
+fn a_hundred_thousand_keys_loosen_no_local_limit() {
+    // Each isolate keeps fifty thousand, and admits five more in all.
+    flood("local", 10, 90_000..=100_000);
+}
+
+#[test]
+fn a_hundred_thousand_keys_loosen_no_exact_limit() {
+    // A thousand a second are asked about, half by each isolate.
+    flood("exact", 5, 20_000..=22_000);
+}
+
+#[test]
+fn a_hundred_thousand_keys_loosen_no_leased_limit() {
+    flood("leased", 5, 20_000..=22_000);
+}
+
+/// A hundred thousand keys within twenty seconds, at two isolates that share
+/// the objects.
+fn flood(counting: &str, all: u32, expected: std::ops::RangeInclusive<u32>) {
+    let more =
+        json!({"counting": counting, "algorithm": "fixed_window", "max": 5, "key": [{"header": "X-Key"}]});
+    let (mut one, mut other) = (one(&more), one(&more));
+    one.isolate = edgeweir::gateway::Isolate::new("test", 1);
+    other.isolate = edgeweir::gateway::Isolate::new("test", 2);
+    other.platform.limiters = Rc::clone(&one.platform.limiters);
+    let gates = [&one, &other];
+    let admitted = |key: &str, gate: &Gate| u32::from(status(gate, &get("/").with("X-Key", key)) == 200);
+    // Before it begins all is spent, theirs at the first one alone.
+    let spend = |key, gates: &[&Gate]| (0..12).map(|n| admitted(key, gates[n % gates.len()])).sum::<u32>();
+    let mut mine = spend("mine", &gates);
+    let mut theirs = spend("theirs", &gates[..1]);
+    assert_eq!((mine, theirs), (all, 5));
+    let mut random = 0;
+    for n in 0..100_000_u32 {
+        if n % 5 == 0 {
+            gates.iter().for_each(|gate| gate.platform.advance(1));
+        }
+        let gate = gates[n as usize % 2];
+        random += admitted(&format!("random-{n}"), gate);
+        if n % 1_000 < 2 {
+            mine += admitted("mine", gate);
+        }
+        if n % 30_000 == 29_999 {
+            theirs += gates.map(|gate| admitted("theirs", gate)).iter().sum::<u32>();
+            gates.iter().for_each(|gate| gate.platform.messages.borrow_mut().clear());
+        }
+    }
+    assert_eq!(mine, all);
+    // Who is not known where it comes may meet the counter that unknown keys
+    // share: its quota, once for all of them.
+    assert!(theirs <= 10, "{theirs}");
+    assert!(expected.contains(&random), "{random}");
 }
 
 #[test]

@@ -567,6 +567,27 @@ fn every_flaw_is_found() {
     }
 }
 
+/// The one that everybody thinks of first, where windows are long against
+/// leases, nobody's idle blocks go back, and nothing is lost that would make up
+/// for what comes back twice.
+#[test]
+fn tokens_that_return_at_expiry_break_the_bound_often() {
+    let calm = Faults { messages: 0, delay: 20, machines: false, change: false };
+    for (flaw, expected) in [(Some(Flaw::ReturnsAtExpiry), 30..=100), (None, 0..=0)] {
+        for algorithm in ALGORITHMS {
+            let broken = (0..100).filter(|seed| {
+                let quota = Quota::of(algorithm, 200, Duration::from_secs(60), 200);
+                let mut world = World::new(*seed, quota, 4, calm, flaw);
+                world.lazy = true;
+                world.run(40).violation.is_some()
+            });
+            let broken = broken.count();
+            println!("{flaw:?}, {algorithm:?}: {broken} of 100");
+            assert!(expected.contains(&broken), "{flaw:?}, {algorithm:?}: {broken} of 100");
+        }
+    }
+}
+
 /// How much is lost to blocks that are lost or idle, against one perfect
 /// counter.
 #[test]
