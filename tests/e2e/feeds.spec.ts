@@ -571,10 +571,9 @@ describe("lists of addresses", { concurrency: 3 }, () => {
       const line = await assertRefused(gateway, response, status, label);
       assert.equal((response.json as { list_reason: string }).list_reason, reason, response.text);
       assert.equal(line.verdict, status === 502 ? "failed" : "refused");
-      assert.ok(
-        (await sets(admin)).every((set) => set.name !== name),
-        `${name} is there`,
-      );
+      const listed = await setOf(admin, name);
+      assert.equal(listed.prefixes, 0, `${name} has a list`);
+      assert.equal(listed.feed?.failure?.reason, reason);
     };
 
     test("over redirects, each of another kind", async () => {
