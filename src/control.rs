@@ -4,6 +4,7 @@
 //! [messages](message), [`publication`] brings what was decided to the policy
 //! store. The `Control` object only moves texts and rows.
 
+pub mod adopt;
 pub mod answer;
 pub mod bans;
 pub mod change;

@@ -23,7 +23,6 @@ use crate::control::bans::{
 };
 use crate::control::message::{Action, NOTE_LIMIT};
 use crate::error::{PlatformError, Problem as Fault};
-use crate::exchange::Reply;
 use crate::platform::Platform;
 use crate::policy::units::Span;
 use crate::stages::bans::message::{Message, Told};
@@ -152,13 +151,14 @@ impl<P: Platform> Request<'_, P> {
             return Err(Problem::problems(Refusal::InvalidBody, faults));
         }
         let order = BanOrder { bans: ordered, author: token.name.clone(), role: token.role };
-        let done: BansAcknowledgement = self.control(&Action::Ban(order)).await?;
+        let mut done: BansAcknowledgement = self.control(&Action::Ban(order)).await?;
         let now = self.platform.now();
         for ban in &made {
             self.isolate.hold_ban(ban.clone(), Some(done.generation), now);
         }
         self.tell(made.into_iter().map(|ban| (ban.network, ban)).collect(), Message::Ban).await;
-        Ok(self.changed(&done))
+        self.follow(&mut done.sequence, &mut done.state).await;
+        Ok(Self::json(200, &done))
     }
 
     pub(super) async fn unban(&self, token: &Token) -> Done<P> {
@@ -196,14 +196,10 @@ impl<P: Platform> Request<'_, P> {
         }
         self.tell(networks.into_iter().map(|network| (network, (network, now))).collect(), Message::Lift)
             .await;
-        Ok(self.changed(&done))
-    }
-
-    fn changed(&self, done: &BansAcknowledgement) -> Reply<P::Response> {
         if done.sequence > 0 {
             self.isolate.changed.set(Some(done.sequence));
         }
-        Self::json(200, done)
+        Ok(Self::json(200, &done))
     }
 
     /// The network that is meant, where one can be banned.

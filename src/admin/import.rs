@@ -159,7 +159,7 @@ impl<P: Platform> Request<'_, P> {
             prefixes: candidate.list.len(),
             v4: candidate.list.len_v4(),
         };
-        self.imported(name, &published, &counts)
+        self.imported(name, published, &counts).await
     }
 
     pub(super) async fn refresh_set(&self, name: &str, token: &Token) -> Done<P> {
@@ -190,7 +190,7 @@ impl<P: Platform> Request<'_, P> {
         }
         match (published?, failure) {
             (_, Some(problem)) => Err(problem),
-            (Some(published), None) => self.imported(name, &published, &counts),
+            (Some(published), None) => self.imported(name, published, &counts).await,
             // A server that was not asked whether it has another list does not
             // say that it has none.
             (None, None) => Err(unfetched("feed-status", "the server answered with status 304".to_owned())),
@@ -198,7 +198,7 @@ impl<P: Platform> Request<'_, P> {
     }
 
     /// The answer about a list that was judged.
-    fn imported(&self, name: &str, published: &Published, counts: &Counts) -> Done<P> {
+    async fn imported(&self, name: &str, mut published: Published, counts: &Counts) -> Done<P> {
         let changed = match published.lists.first().map(|judged| &judged.verdict) {
             Some(Verdict::Refused(refusal)) => {
                 return Err(Problem::list(refusal.as_str(), refusal.to_string()));
@@ -208,7 +208,7 @@ impl<P: Platform> Request<'_, P> {
             Some(Verdict::Unchanged) | None => false,
         };
         if changed {
-            self.follow(published.sequence);
+            self.follow(&mut published.sequence, &mut published.state).await;
         }
         let before = published.lists.first().and_then(|Judged { before, .. }| *before).unwrap_or_default();
         let Counts { read, prefixes, v4 } = *counts;

@@ -7,6 +7,7 @@ use super::calls::{Done, read};
 use super::import::FeedReport;
 use super::problem::{Problem, Refusal};
 use super::tokens::Token;
+use crate::control::adopt::from_snapshot;
 use crate::control::answer::PublicationState;
 use crate::control::change_sets::{Author, NotChanged, change_sets};
 use crate::control::feeds::FeedStates;
@@ -160,7 +161,7 @@ impl<P: Platform> Request<'_, P> {
             present.without(name).map(Some).ok_or_else(|| Problem::new(Refusal::NoSuchSet))
         });
         let done = changed.await.map_err(not_changed)?;
-        self.sets_changed(done)
+        self.sets_changed(done).await
     }
 
     pub(super) async fn rollback_sets(&self, token: &Token) -> Done<P> {
@@ -168,21 +169,27 @@ impl<P: Platform> Request<'_, P> {
         let RollbackSetsRequest { to, message } = read(&text)?;
         let rollback = RollbackSets { to, message, author: token.name.clone(), role: token.role };
         let done: SetsAcknowledgement = self.control(&Action::RollbackSets(rollback)).await?;
-        self.sets_changed(Some(done))
+        self.sets_changed(Some(done)).await
     }
 
     /// The answer to a change of the sets, which this isolate then follows.
-    fn sets_changed(&self, done: Option<SetsAcknowledgement>) -> Done<P> {
+    async fn sets_changed(&self, done: Option<SetsAcknowledgement>) -> Done<P> {
         // A change that changes nothing is an import's alone.
-        let done = done.ok_or_else(|| Problem::new(Refusal::NoSuchSet))?;
-        self.follow(done.sequence);
+        let mut done = done.ok_or_else(|| Problem::new(Refusal::NoSuchSet))?;
+        self.follow(&mut done.sequence, &mut done.state).await;
         Ok(Self::json(200, &done))
     }
 
+    /// Sees to it that a change beside the policy has a policy to travel with.
     /// This isolate need not wait for its interval to see what it changed.
-    pub(super) fn follow(&self, sequence: u64) {
-        if sequence > 0 {
-            self.isolate.changed.set(Some(sequence));
+    pub(super) async fn follow(&self, sequence: &mut u64, state: &mut PublicationState) {
+        if *sequence == 0
+            && let Some(first) = from_snapshot(self.platform, self.snapshot).await
+        {
+            (*sequence, *state) = (first.sequence, first.state);
+        }
+        if *sequence > 0 {
+            self.isolate.changed.set(Some(*sequence));
         }
     }
 }

@@ -76,10 +76,15 @@ impl Handled {
         let (sequence, state) = match &mut self.answer {
             Answer::Acknowledged(Acknowledgement { sequence, state, .. })
             | Answer::Sets(SetsAcknowledgement { sequence, state, .. })
-            | Answer::Bans(BansAcknowledgement { sequence, state, .. }) => (*sequence, state),
+            | Answer::Bans(BansAcknowledgement { sequence, state, .. }) => (sequence, state),
             Answer::Text(_) => return Ok(()),
         };
-        if sequence > 0 && State::load(store)?.published >= sequence {
+        let now = State::load(store)?;
+        // There was no policy, and meanwhile there is one that carries it.
+        if *sequence == 0 && now.active > 0 {
+            *sequence = now.sequence;
+        }
+        if *sequence > 0 && now.published >= *sequence {
             *state = PublicationState::Published;
         }
         Ok(())

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::adopt::from_policy_store;
 use super::answer::{Revision, StoredManifest};
 use super::bans::{COLLECT_EVERY, collect};
 use super::mend::{line, mend};
@@ -156,6 +157,7 @@ pub async fn serve(
     if handled.is_change() {
         // The change is stored, and so is the alarm: whatever fails from here
         // on, the answer is that it was accepted.
+        let _ = from_policy_store(store, manifests, clock).await;
         let _ = publish(store, manifests, clock, guard).await;
         let _ = handled.settle(store);
     }

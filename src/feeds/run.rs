@@ -18,6 +18,7 @@ use super::report;
 use super::schedule::{RUN_PREFIXES, RUN_TIME, due, form, gone, is_of};
 use crate::addresses::StoredSets;
 use crate::control::CONTROL_WAIT;
+use crate::control::adopt::from_snapshot;
 use crate::control::change_sets::{Author, NotChanged};
 use crate::control::client;
 use crate::control::feeds::{
@@ -117,10 +118,17 @@ pub async fn conclude(
     }
     let published =
         publish(control, author, known(snapshot), &guard_list(snapshot), &candidates, control.now()).await;
-    let published = match published {
+    let mut published = match published {
         Ok(published) => published,
         Err(why) => return Err((why, results)),
     };
+    let is_changed = published.lists.iter().any(|judged| judged.verdict == Verdict::Changed);
+    if is_changed
+        && published.sequence == 0
+        && let Some(first) = from_snapshot(control, snapshot).await
+    {
+        (published.sequence, published.state) = (first.sequence, first.state);
+    }
     for ((name, feed, validators), judged) in fetched.into_iter().zip(&published.lists) {
         results.push(result(name, feed, outcome(judged, validators)));
     }

@@ -81,6 +81,8 @@ pub struct Snapshot {
     pub bans: Option<Rc<BanSet>>,
     /// What an operator should look at.
     pub alerts: Vec<Alert>,
+    /// The document, where it stands in for a policy because there is none.
+    pub stand_in: Option<Rc<str>>,
 }
 
 impl Snapshot {
@@ -107,6 +109,7 @@ impl Snapshot {
             stored: None,
             bans: None,
             alerts: Vec::new(),
+            stand_in: None,
         }
     }
 }
@@ -361,11 +364,11 @@ impl Holder {
             // Nobody knows more than before. Whoever comes next waits, too:
             // it is no failure after which the source is left alone.
             Outcome::Busy => return None,
-            Outcome::Nothing => self.take_fallback(fallback.variable.as_deref(), fallback.demo),
+            Outcome::Nothing => self.take_fallback(fallback.variable.as_deref(), fallback.demo, true),
         };
         let outcome = match outcome {
             Err((reason, false)) if self.current.is_none() && fallback.variable_on_failure => {
-                let taken = self.take_fallback(fallback.variable.as_deref(), None);
+                let taken = self.take_fallback(fallback.variable.as_deref(), None, false);
                 taken.and_then(|_| Err((format!("{reason}; POLICY is used"), false)))
             }
             outcome => outcome,
@@ -402,7 +405,13 @@ impl Holder {
         }
     }
 
-    fn take_fallback(&mut self, variable: Option<&str>, demo: Option<&str>) -> Result<bool, (String, bool)> {
+    /// `is_none`: it is known that there is no policy.
+    fn take_fallback(
+        &mut self,
+        variable: Option<&str>,
+        demo: Option<&str>,
+        is_none: bool,
+    ) -> Result<bool, (String, bool)> {
         match &self.current {
             // Once a manifest has been seen, nothing is not an answer.
             Some(current) if current.sequence.is_some() => {
@@ -422,7 +431,8 @@ impl Holder {
         };
         let gateway = compile(text)
             .map_err(|error| (format!("the {revision} policy does not compile: {error}"), false))?;
-        self.current = Some(Rc::new(Snapshot::of(Rc::new(gateway), revision)));
+        let stand_in = is_none.then(|| Rc::from(text));
+        self.current = Some(Rc::new(Snapshot { stand_in, ..Snapshot::of(Rc::new(gateway), revision) }));
         Ok(true)
     }
 }

@@ -1,6 +1,7 @@
 //! The control plane: what is refused, what is stored, what is published, and
 //! that none of it is lost.
 
+mod adopt;
 mod bans;
 mod changes;
 mod feeds;

@@ -608,6 +608,7 @@ impl Gate {
                 stored: None,
                 bans: None,
                 alerts: Vec::new(),
+                stand_in: None,
             },
             degraded: false,
             available: true,

@@ -186,6 +186,7 @@ impl Holder {
             sequence: Some(manifest.sequence),
             bans,
             alerts: manifest.beside.alerts.clone(),
+            stand_in: None,
         }));
     }
 

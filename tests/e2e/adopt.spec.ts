@@ -1,0 +1,110 @@
+// The first set or ban of an environment that never pushed a policy: what it acts on becomes the first
+// revision, and what was asked for acts in every isolate.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Admin, TOKENS, type Revision } from "./admin.ts";
+import { eventually } from "./expect.ts";
+import { policy, route, using, type Gateway, type GatewayOptions } from "./mf.ts";
+import { Origin } from "./origin.ts";
+import type { Fields } from "./raw.ts";
+
+const PLAIN: Fields = [["Content-Type", "text/plain"]];
+const LISTED = "198.51.100.9";
+const BANNED = "192.0.2.60";
+
+let origin: Origin;
+before(async () => {
+  origin = await Origin.start();
+});
+after(() => origin.stop());
+
+const document = (): object =>
+  policy(origin.url, [route("all", "/*")], {
+    refresh: { interval: "1s", source: "control" },
+    address_sets: { drop: { stored: true } },
+    ip_filter: {
+      rules: [{ id: "drop", action: "deny", address_sets: ["drop"], on_failure: "open" }],
+    },
+  });
+
+interface Changed {
+  sequence: number;
+  state: string;
+}
+
+const statusOf = async (gateway: Gateway, client: string, isolate: number): Promise<number> =>
+  (await gateway.fetch("/x", { client, isolate })).status;
+
+const everywhere = async (gateway: Gateway, client: string, status: number): Promise<void> => {
+  for (const isolate of [0, 1]) {
+    await eventually(
+      `${client} to get ${status} at isolate ${isolate}`,
+      () => statusOf(gateway, client, isolate),
+      (got) => got === status,
+      20_000,
+    );
+  }
+};
+
+const revisions = async (admin: Admin): Promise<Revision[]> =>
+  ((await admin.get("/policy/history")).json as { revisions: Revision[] }).revisions;
+
+const importDrop = async (admin: Admin): Promise<Changed> => {
+  const body = "198.51.100.0/24\n";
+  const response = await admin.call("PUT", "/address-sets/drop", { body, fields: PLAIN });
+  assert.equal(response.status, 200, response.text);
+  return response.json as Changed;
+};
+
+const banOne = async (admin: Admin): Promise<Changed> => {
+  const response = await admin.post("/bans", { network: BANNED, duration: "1h", reason: "why" });
+  assert.equal(response.status, 200, response.text);
+  return response.json as Changed;
+};
+
+describe("an environment without a revision", () => {
+  const kinds: [string, () => GatewayOptions, string][] = [
+    [
+      "that acts on POLICY",
+      () => ({ vars: { ...TOKENS, POLICY: JSON.stringify(document()) } }),
+      "the variable policy",
+    ],
+    [
+      "whose manifest a deployment wrote",
+      () => ({ env: "staging", vars: TOKENS, policy: document() }),
+      "the policy store",
+    ],
+  ];
+  for (const [name, options, from] of kinds) {
+    for (const [what, change, client] of [
+      ["a set", importDrop, LISTED],
+      ["a ban", banOne, BANNED],
+    ] as const) {
+      test(`${name}: ${what} acts in each isolate`, () =>
+        using({ ...options(), isolates: 2 }, async (gateway) => {
+          const admin = new Admin(gateway);
+          await everywhere(gateway, client, 200);
+          const done = await change(admin);
+          assert.ok(done.sequence > 0, JSON.stringify(done));
+          await everywhere(gateway, client, 403);
+          await everywhere(gateway, "192.0.2.1", 200);
+          const [first, ...more] = await revisions(admin);
+          assert.deepEqual(more, []);
+          assert.equal(first?.author, "edgeweir");
+          assert.match(first.message, new RegExp(`taken over from ${from}`));
+          // What was taken over is a revision as any: the next one is made for it.
+          await admin.pushed(document(), "r1");
+        }));
+    }
+  }
+
+  test("and without a policy has nothing to take over, and keeps what was asked for", () =>
+    using({ env: "staging", vars: TOKENS, isolates: 2 }, async (gateway) => {
+      const admin = new Admin(gateway);
+      assert.deepEqual([(await banOne(admin)).sequence, await revisions(admin)], [0, []]);
+      await admin.pushed(document(), "r0");
+      await everywhere(gateway, "192.0.2.1", 200);
+      await everywhere(gateway, BANNED, 403);
+    }));
+});
