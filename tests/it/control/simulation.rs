@@ -455,6 +455,8 @@ fn run(seed: u64, sum: &mut Sum) {
         let sequence = if random.percent(30) { 1 << 52 } else { random.within(1, 9) };
         let manifest = Manifest::new(sequence, "by-hand", run.document("by-hand"));
         let (value, metadata) = manifest.encode().unwrap();
+        // With the first set it becomes a revision.
+        run.authors.documents.borrow_mut().insert(manifest.policy);
         let at = START;
         world.kv.active.borrow_mut().push(super::world::Written { at, value, metadata });
     }
