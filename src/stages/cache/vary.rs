@@ -1,0 +1,180 @@
+//! What of a request selects among the answers to one URI (RFC 9111, 4.1).
+//!
+//! 1. `*` anywhere selects nothing: such an answer is not stored.
+//! 2. Values are compared in a normal form: lists without optional white
+//!    space; lists with weights in the order of their names, since at one
+//!    weight the order says nothing (RFC 9110, 12.4.2).
+//! 3. An encoded answer is selected by Accept-Encoding whether it says so or
+//!    not: a client that cannot read the coding gets another one.
+//! 4. What a route adds to its keys, fields and cookies, selects like a field
+//!    that Vary names. So one removal of the URI's own entry takes all of
+//!    them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::header::{
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, COOKIE, HeaderName, VARY,
+};
+
+use super::entry::Entry;
+use super::{CacheStage, NotStored, TOLD_BY_US};
+use crate::exchange::{Head, cookie, join_lines, list, trim};
+
+/// The most fields that select an answer.
+const MOST: usize = 16;
+
+/// What selects an answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Selector {
+    /// A request field, by its lower-case name.
+    Field(String),
+    /// A cookie.
+    Cookie(String),
+}
+
+impl Selector {
+    /// A request field.
+    #[must_use]
+    pub fn field(name: &HeaderName) -> Self {
+        Self::Field(name.as_str().to_owned())
+    }
+
+    /// From what [`Display`](fmt::Display) writes; `None` when it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("cookie:") {
+            Some(name) => Some(Self::Cookie(name.to_owned())),
+            None => Some(Self::field(&HeaderName::from_bytes(text.as_bytes()).ok()?)),
+        }
+    }
+
+    /// What the request says there, in normal form.
+    #[must_use]
+    pub fn value(&self, head: &impl Head) -> Option<String> {
+        match self {
+            Self::Field(name) => {
+                let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+                head.field(&name).map(|value| normal(&name, &value))
+            }
+            Self::Cookie(name) => {
+                head.field(&COOKIE).and_then(|field| cookie(&field, name).map(str::to_owned))
+            }
+        }
+    }
+}
+
+/// A colon stands in no field name, so the two cannot be confused.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(name) => f.write_str(name),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+        }
+    }
+}
+
+/// What selects an answer with these fields, each once and in order.
+///
+/// # Errors
+/// It cannot be stored: nothing that a request says selects it for sure.
+pub fn selectors(fields: &[(HeaderName, String)], stage: &CacheStage) -> Result<Vec<Selector>, NotStored> {
+    let vary = join_lines(fields, &VARY).unwrap_or_default();
+    let mut names: Vec<HeaderName> = Vec::new();
+    for name in list(&vary) {
+        // What is no field name, `*` above all, names what we cannot compare.
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| NotStored::Vary)?;
+        if name.as_str() == "*" {
+            return Err(NotStored::Vary);
+        }
+        names.push(name);
+    }
+    names.retain(|name| !stage.ignores(name));
+    // What the origin was told there is ours, not the client's: the stored
+    // answer could not be matched with another request.
+    if names.iter().any(|name| TOLD_BY_US.contains(name)) {
+        return Err(NotStored::Vary);
+    }
+    let coding = join_lines(fields, &CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !trim(&coding).eq_ignore_ascii_case("identity")) {
+        names.push(ACCEPT_ENCODING);
+    }
+    let mut selectors: Vec<Selector> = names.iter().map(Selector::field).collect();
+    selectors.extend(stage.selectors.iter().cloned());
+    selectors.sort_unstable();
+    selectors.dedup();
+    if selectors.len() > MOST { Err(NotStored::Vary) } else { Ok(selectors) }
+}
+
+/// What a request says for each of them.
+///
+/// # Errors
+/// Bytes that are no UTF-8 all reach us as one character: they select nothing
+/// reliably.
+pub fn values(
+    selectors: Vec<Selector>,
+    head: &impl Head,
+) -> Result<Vec<(Selector, Option<String>)>, NotStored> {
+    let values = selectors.into_iter().map(|selector| {
+        let value = selector.value(head);
+        let garbled = value.as_ref().is_some_and(|value| value.contains('\u{fffd}'));
+        if garbled { Err(NotStored::Vary) } else { Ok((selector, value)) }
+    });
+    values.collect()
+}
+
+/// Whether a stored answer is one for this request, as far as fields select.
+/// One that was stored before the route had all of its present keys is not.
+#[must_use]
+pub fn is_selected(entry: &Entry, head: &impl Head, stage: &CacheStage) -> bool {
+    let has = |selector: &Selector| entry.selected_by.iter().any(|(known, _)| known == selector);
+    stage.selectors.iter().all(has)
+        && entry.selected_by.iter().all(|(selector, value)| selector.value(head) == *value)
+}
+
+/// The normal form of a field value: values that mean the same are the same.
+#[must_use]
+pub fn normal(name: &HeaderName, value: &str) -> String {
+    const WEIGHTED: [HeaderName; 4] = [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
+    let weighted = WEIGHTED.contains(name).then(|| by_weight(value)).flatten();
+    weighted.unwrap_or_else(|| value.split(',').map(trim).collect::<Vec<_>>().join(","))
+}
+
+/// A list of members with weights (RFC 9110, 12.4.2): in lower case, in order,
+/// a weight of one left out; `None` when one is malformed.
+fn by_weight(value: &str) -> Option<String> {
+    let mut members = Vec::new();
+    for member in list(value) {
+        // A quoted string may hold what separates, so nothing is changed.
+        if member.contains('"') {
+            return None;
+        }
+        let mut parts = member.split(';').map(trim).map(str::to_ascii_lowercase);
+        let mut normal = parts.next()?;
+        for parameter in parts {
+            let weight = parameter.strip_prefix("q=").map(weight);
+            match weight {
+                None => normal = format!("{normal};{parameter}"),
+                Some(None) => return None,
+                Some(Some(weight)) if weight == "1" => {}
+                Some(Some(weight)) => normal = format!("{normal};q={weight}"),
+            }
+        }
+        members.push(normal);
+    }
+    members.sort_unstable();
+    members.dedup();
+    Some(members.join(","))
+}
+
+/// A qvalue (RFC 9110, 12.4.2) without zeros at its end.
+fn weight(text: &str) -> Option<Cow<'_, str>> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let good = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let fraction = fraction.trim_end_matches('0');
+    match (whole, fraction) {
+        ("0" | "1", "") if good => Some(Cow::Borrowed(whole)),
+        ("0", fraction) if good => Some(Cow::Owned(format!("0.{fraction}"))),
+        _ => None,
+    }
+}
