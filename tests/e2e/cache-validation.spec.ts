@@ -167,12 +167,14 @@ describe("no-cache", () => {
 describe("HEAD", () => {
   const headed = (fields: Fields, news: Fields, code = 200): Answer => {
     return ({ method }, nth) =>
-      method === "HEAD" ? { status: code, fields: news } : { fields, body: `body ${nth}` };
+      method === "HEAD"
+        ? { status: code, fields: news, body: "as long" }
+        : { fields, body: `body ${nth}`.padEnd(7) };
   };
 
   test("brings the stored answer up to date", async () => {
     const path = caching.answer(
-      headed([...BRIEF, ["X-News", "old"]], [...FRESH, ["X-News", "new"], ["Content-Length", "6"]]),
+      headed([...BRIEF, ["X-News", "old"]], [...FRESH, ["X-News", "new"]]),
     );
     const first = await caching.untilStale(path);
     const head = await caching.gateway.fetch(path, { method: "HEAD" });
@@ -187,9 +189,7 @@ describe("HEAD", () => {
   });
 
   test("that tells of another answer makes the stored one void", async () => {
-    const path = caching.answer(
-      headed([...BRIEF, ["ETag", '"v1"']], [...FRESH, ["ETag", '"v2"'], ["Content-Length", "6"]]),
-    );
+    const path = caching.answer(headed([...BRIEF, ["ETag", '"v1"']], [...FRESH, ["ETag", '"v2"']]));
     const first = await caching.untilStale(path);
     await caching.gateway.fetch(path, { method: "HEAD" });
     await sleep(100);
