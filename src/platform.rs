@@ -144,6 +144,8 @@ pub struct Keep<'a> {
     pub size: Option<u64>,
     /// For how many seconds.
     pub retention: u64,
+    /// Whether it takes the place of what this request has just removed.
+    pub replaces: bool,
 }
 
 /// Stored responses. All failures mean: the origin answers.

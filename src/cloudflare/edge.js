@@ -37,6 +37,8 @@ class Exchange {
     // The body that is read piece by piece, and what of it has come too early.
     this.reader = undefined;
     this.rest = undefined;
+    // What it removes from the cache, to be waited for by what takes its place.
+    this.removing = undefined;
     this.answer = undefined;
     this.resolve = undefined;
     this.reject = undefined;
@@ -444,12 +446,18 @@ export function discard(response) {
  * Splits a response between the client, who gets it from its place, and the
  * store. Nothing is stored before the whole body has arrived: a body that
  * breaks off must never be served as whole. `text` is key, primary key and
- * entry, a line each; `size` is below zero where it is not known.
+ * entry, a line each; `size` is below zero where it is not known, and `begun`
+ * where the answer takes the place of what this request has just removed.
  */
 export function keep(response, text, limit, size, lifetime, begun) {
   const [key, primary, entry] = text.split("\n");
   const native = current.held[response];
-  const store = (body) => put(key, primary, entry, lifetime, body, begun);
+  const { removing } = current;
+  const since = begun < 0 ? ++moment : begun;
+  const store = async (body) => {
+    await removing;
+    return put(key, primary, entry, lifetime, body, since);
+  };
   if (native.body === null) return later(store(new Blob()));
   const [toClient, toStore] = native.body.tee();
   const length = native.headers.get("content-length");
@@ -507,7 +515,9 @@ async function put(key, primary, entry, lifetime, body, begun) {
 export function remove(keys) {
   const list = keys.split("\n");
   list.forEach(noteRemoval);
-  later(openCache().then((opened) => Promise.all(list.map((key) => opened.delete(key)))));
+  const removed = openCache().then((opened) => Promise.all(list.map((key) => opened.delete(key))));
+  current.removing = removed.catch(() => {});
+  later(removed);
 }
 
 /** Asks a counter object; resumes with the text of its answer. */

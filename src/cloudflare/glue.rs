@@ -78,7 +78,8 @@ extern "C" {
     ) -> Result<u32, JsValue>;
 
     /// Splits a response between the client and the store. `text` is key,
-    /// primary key and entry, a line each.
+    /// primary key and entry, a line each; `begun` is below zero where it takes
+    /// the place of what has just been removed.
     #[wasm_bindgen(catch)]
     pub fn keep(
         response: u32,

@@ -63,7 +63,7 @@ impl ResponseStore for Edge {
             number(keep.limit),
             keep.size.map_or(NONE, number),
             number(keep.retention),
-            begun,
+            if keep.replaces { NONE } else { begun },
         );
         response
     }

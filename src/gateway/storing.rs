@@ -17,6 +17,7 @@ use crate::stages::cache::judge::stands_in;
 use crate::stages::cache::key::{self, Index};
 use crate::stages::cache::plan::{Credentials, Plan, is_unsafe};
 use crate::stages::cache::staleness::{self, Stale};
+use crate::stages::cache::storability::is_representation;
 use crate::stages::cache::validation::{Learned, confirms, learn};
 use crate::stages::cache::{
     CACHE_STATUS, CacheStage, Forward, NotStored, invalidation, status_field, validation,
@@ -106,8 +107,18 @@ impl<'a, P: Platform> Journey<'a, P> {
                 replaced = Some(stored.key);
             }
         }
+        let represents = miss.plan.represents && self.represents(miss, &response, way.target);
+        miss.plan.store |= represents;
         let response = self.store(miss, response, replaced, sent, before);
         Concluded::Done(Ok(Reply::Native(response, Vec::new())))
+    }
+
+    /// Whether the answer to a POST stands for its URI.
+    fn represents(&self, miss: &Miss<'a, P::Response>, response: &P::Response, target: &Target<'_>) -> bool {
+        let status = self.platform.status(response);
+        let location = self.platform.field(response, &CONTENT_LOCATION);
+        let as_stored = miss.stage.query.apply(target.as_sent);
+        is_representation(target, &as_stored, status, location.as_deref())
     }
 
     /// What is stored, in place of an origin that fails.
@@ -235,7 +246,8 @@ impl<'a, P: Platform> Journey<'a, P> {
                 self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
                 let key = key::place(&miss.primary, miss.index.as_ref(), &entry);
                 let place = Place { key: &key, primary: &miss.primary };
-                let keep = place.keep(&entry, &text, miss.stage);
+                let replaces = miss.plan.represents;
+                let keep = Keep { replaces, ..place.keep(&entry, &text, miss.stage) };
                 let response = self.platform.keep(response, &keep, None);
                 (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
             }
@@ -366,6 +378,7 @@ impl<'a> Place<'a> {
             limit: stage.max_body,
             size: entry.part.map(|part| part.span.size()),
             retention: entry.retention(),
+            replaces: false,
         }
     }
 }

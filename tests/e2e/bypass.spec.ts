@@ -41,7 +41,7 @@ describe("what is not stored", () => {
       { status: 302, fields: [["Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT"]] },
       "no-freshness",
     ],
-    ["a part", { fields: [...FRESH, ["Content-Range", "bytes 0-5/100"]] }, "partial"],
+    ["a part of nobody knows what", { status: 206, fields: FRESH }, "partial"],
     ["too large a body", { fields: FRESH, body: "x".repeat(64 * 1024 + 1) }, "size"],
   ];
   for (const [name, plan, detail] of cases) {

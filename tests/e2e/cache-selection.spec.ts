@@ -281,3 +281,19 @@ test("a change removes what Location and Content-Location name, here alone", asy
   }
   assert.equal((await caching.gateway.fetch(three)).text, before.get(three));
 });
+
+test("the answer to a POST that stands for its URI answers later GETs", async () => {
+  const path = caching.answer(({ method, target }, nth) => ({
+    fields: [...FRESH, ["Content-Location", target]],
+    body: `${method} ${nth}`,
+  }));
+  await caching.untilHit(path);
+  const posted = await caching.gateway.fetch(path, { method: "POST", body: "new" });
+  assert.equal(status(posted), "edgeweir; fwd=method; fwd-status=200; stored");
+  const hit = await eventually(
+    "the posted answer",
+    () => caching.gateway.fetch(path),
+    (response) => isHit(response),
+  );
+  assert.equal(hit.text, posted.text);
+});

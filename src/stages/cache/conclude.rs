@@ -1,7 +1,10 @@
 //! Whether an answer that has just arrived is stored, and as what (RFC 9111,
 //! 3, 4.3.3, 4.3.4).
 
-use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderName, SET_COOKIE};
+use http::Method;
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, DATE, EXPIRES, HeaderName, SET_COOKIE,
+};
 
 use super::age::{age_value, initial_age};
 use super::directives::{Directives, LONGEST, seconds};
@@ -87,19 +90,22 @@ pub fn conclude(
         ..timed(status, fields, &directives, targeted, sent, received, stage)
     };
     is_worth_storing(&entry, &directives)?;
+    // RFC 9110, 9.3.3: an answer to POST needs a lifetime of its own.
+    if head.method() == Method::POST && !is_explicit(&entry, &directives) {
+        return Err(NotStored::Freshness);
+    }
     Ok(entry)
 }
 
-/// 3.3: a part is stored only if it says which one it is.
+/// 3.3: a part is stored only if it says which one it is. On any other answer
+/// Content-Range means nothing (RFC 9110, 14.4).
 fn part(status: u16, fields: &[(HeaderName, String)]) -> Result<Option<Part>, NotStored> {
-    match (status, join_lines(fields, &CONTENT_RANGE)) {
-        (206, Some(range)) => content_range(&range).map(Some).ok_or(NotStored::Partial),
-        // Several ranges at once come without the field.
-        (206, None) => Err(NotStored::Partial),
-        // Of a 416 it says how large the whole is.
-        (416, _) | (_, None) => Ok(None),
-        (_, Some(_)) => Err(NotStored::Partial),
+    if status != 206 {
+        return Ok(None);
     }
+    // Several ranges at once come without the field.
+    let range = join_lines(fields, &CONTENT_RANGE).ok_or(NotStored::Partial)?;
+    content_range(&range).map(Some).ok_or(NotStored::Partial)
 }
 
 /// Everything that directives and dates say.
@@ -132,15 +138,18 @@ fn timed(
     }
 }
 
+/// Whether the origin names a lifetime.
+fn is_explicit(entry: &Entry, directives: &Directives) -> bool {
+    directives.s_maxage.or(directives.max_age).is_some() || entry.field(&EXPIRES).is_some()
+}
+
 /// 3: stored is what can be used again: while it is fresh, after the origin
 /// has confirmed it, or stale.
 fn is_worth_storing(entry: &Entry, directives: &Directives) -> Result<(), NotStored> {
     let lives = entry.lifetime > entry.initial_age && !entry.validate_always;
     // What says nothing about its lifetime is not kept for its validator
     // alone: that would be most of what is made for each request anew.
-    let explicit = directives.s_maxage.or(directives.max_age).is_some()
-        || entry.field(&http::header::EXPIRES).is_some()
-        || directives.no_cache.is_whole();
+    let explicit = is_explicit(entry, directives) || directives.no_cache.is_whole();
     let confirmable = explicit && has_validator(&entry.fields);
     let outlives = !entry.stale.never && (entry.stale.while_revalidate > 0 || entry.stale.if_error.is_some());
     // A part is never asked for again by its validator.

@@ -1,6 +1,8 @@
 //! Which fields are stored (RFC 9111, 3.1), and which a stored answer shows.
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, SET_COOKIE};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, SET_COOKIE, UPGRADE,
+};
 
 use super::directives::Directives;
 use super::entry::Entry;
@@ -12,9 +14,12 @@ use crate::stages::upstream::HOP_BY_HOP;
 /// 7.6.1), what `no-cache` and `private` name (RFC 9111, 5.2.2.4, 5.2.2.7),
 /// and what caches before this one said of themselves.
 pub fn retain_stored(fields: &mut Vec<(HeaderName, String)>, directives: &Directives) {
+    let ends_here = |name: &HeaderName| {
+        HOP_BY_HOP.contains(name) || *name == UPGRADE || name.as_str().starts_with("proxy-")
+    };
     let named = [directives.no_cache.fields(), directives.private.fields()];
     fields.retain(|(name, _)| {
-        !HOP_BY_HOP.contains(name) && *name != CACHE_STATUS && !named.iter().any(|names| names.contains(name))
+        !ends_here(name) && *name != CACHE_STATUS && !named.iter().any(|names| names.contains(name))
     });
 }
 

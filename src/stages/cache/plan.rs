@@ -62,13 +62,16 @@ pub struct Plan {
     pub credentials: Credentials,
     /// Whether it asks for a part.
     pub ranged: bool,
+    /// Whether it is a POST whose answer may stand for its URI (RFC 9110,
+    /// 9.3.3), as far as the request goes.
+    pub represents: bool,
 }
 
 impl Plan {
     /// The same request, kept away from the cache.
     #[must_use]
     pub fn bypassed(self) -> Self {
-        Self { skip: Some(Forward::Bypass), store: false, ..self }
+        Self { skip: Some(Forward::Bypass), store: false, represents: false, ..self }
     }
 }
 
@@ -83,8 +86,19 @@ pub fn is_unsafe(method: &Method) -> bool {
 #[must_use]
 pub fn plan(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) -> Plan {
     let is_get = head.method() == Method::GET;
+    let skip = Some(Forward::Method);
+    if head.method() == Method::POST {
+        let asked = directives(head, stage);
+        let represents = !asked.no_store && !asked.garbled && stage.ignored.is_empty();
+        return Plan {
+            skip,
+            represents,
+            credentials: credentials(head, stage, own_cookie),
+            ..Plan::default()
+        };
+    }
     if !is_get && head.method() != Method::HEAD {
-        return Plan { skip: Some(Forward::Method), ..Plan::default() };
+        return Plan { skip, ..Plan::default() };
     }
     let asked = directives(head, stage);
     let has = |name: &HeaderName| head.field(name).is_some();
@@ -107,6 +121,7 @@ pub fn plan(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) -> P
         max_stale: asked.max_stale,
         credentials: credentials(head, stage, own_cookie),
         ranged: range.is_some(),
+        represents: false,
     };
     if has_body || conditions || unknown_range { plan.bypassed() } else { plan }
 }

@@ -1,7 +1,9 @@
 //! Whether an answer may be stored at all (RFC 9111, 3).
 
 use super::directives::Directives;
+use super::invalidation::related;
 use super::plan::Credentials;
+use crate::stages::target::Target;
 
 /// Statuses that may be stored without the origin's word (RFC 9110, 15.1),
 /// without those of redirects and choices: what they say about a place is
@@ -44,4 +46,19 @@ pub fn is_shared(directives: &Directives, credentials: Credentials) -> bool {
         Credentials::Authorization => said || directives.must_revalidate,
         Credentials::Identity => said,
     }
+}
+
+/// Whether the answer to a POST is what a GET of its URI would get (RFC 9110,
+/// 9.3.3): Content-Location says so. `as_stored` is the target of the URI's
+/// key: where that is another, what the origin saw is not all in the key.
+#[must_use]
+pub fn is_representation(
+    target: &Target<'_>,
+    as_stored: &str,
+    status: u16,
+    content_location: Option<&str>,
+) -> bool {
+    let own = related(target, target.as_sent);
+    let named = content_location.and_then(|reference| related(target, reference));
+    status == 200 && as_stored == target.as_sent && named.is_some() && named == own
 }

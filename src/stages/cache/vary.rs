@@ -6,7 +6,10 @@
 //!    weight the order says nothing (RFC 9110, 12.4.2).
 //! 3. An encoded answer is selected by Accept-Encoding whether it says so or
 //!    not: a client that cannot read the coding gets another one.
-//! 4. What a route adds to its keys, fields and cookies, selects like a field
+//! 4. A client that prefers one language above all gets a stored answer that
+//!    says it is in that language, whatever else it would take: no other can
+//!    suit it better.
+//! 5. What a route adds to its keys, fields and cookies, selects like a field
 //!    that Vary names. So one removal of the URI's own entry takes all of
 //!    them.
 
@@ -14,7 +17,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, COOKIE, HeaderName, VARY,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LANGUAGE, COOKIE,
+    HeaderName, VARY,
 };
 
 use super::entry::Entry;
@@ -129,7 +133,41 @@ pub fn values(
 pub fn is_selected(entry: &Entry, head: &impl Head, stage: &CacheStage) -> bool {
     let has = |selector: &Selector| entry.selected_by.iter().any(|(known, _)| known == selector);
     stage.selectors.iter().all(has)
-        && entry.selected_by.iter().all(|(selector, value)| selector.value(head) == *value)
+        && entry
+            .selected_by
+            .iter()
+            .all(|(selector, value)| selector.value(head) == *value || is_favourite(selector, head, entry))
+}
+
+/// Whether the entry is in the one language that the request prefers above all
+/// others (RFC 9110, 8.5, 12.5.4).
+fn is_favourite(selector: &Selector, head: &impl Head, entry: &Entry) -> bool {
+    if !matches!(selector, Selector::Field(name) if *name == ACCEPT_LANGUAGE.as_str()) {
+        return false;
+    }
+    let Some(language) = entry.field(&CONTENT_LANGUAGE) else { return false };
+    let Some(accepted) = head.field(&ACCEPT_LANGUAGE) else { return false };
+    let mut best: Option<(u16, &str)> = None;
+    let mut tied = false;
+    for member in list(&accepted) {
+        let Some((tag, weight)) = weighed(member) else { return false };
+        match best {
+            Some((most, _)) if weight < most => {}
+            Some((most, other)) if weight == most => tied |= !other.eq_ignore_ascii_case(tag),
+            _ => (best, tied) = (Some((weight, tag)), false),
+        }
+    }
+    best.is_some_and(|(weight, tag)| weight > 0 && !tied && tag.eq_ignore_ascii_case(trim(&language)))
+}
+
+/// A member and its weight in thousandths; `None` when it is malformed.
+fn weighed(member: &str) -> Option<(&str, u16)> {
+    let Some((tag, parameter)) = member.split_once(';') else { return Some((member, 1_000)) };
+    let value = trim(parameter).strip_prefix(['q', 'Q'])?.strip_prefix('=')?;
+    let normal = weight(value)?;
+    let fraction = normal.strip_prefix("0.").unwrap_or_default();
+    let thousandths = if normal == "1" { 1_000 } else { format!("{fraction:0<3}").parse().ok()? };
+    Some((trim(tag), thousandths))
 }
 
 /// The normal form of a field value: values that mean the same are the same.

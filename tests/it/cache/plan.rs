@@ -53,6 +53,22 @@ fn what_is_for_the_origin_alone_goes_past() {
     assert_eq!(planned(&request("HEAD", "/").with("Range", "lines=0-1")).skip, None);
 }
 
+/// RFC 9110, 9.3.3.
+#[test]
+fn the_answer_to_a_post_may_stand_for_its_uri() {
+    let post = || request("POST", "/");
+    assert!(
+        planned(&post()).represents
+            && !planned(&get("/")).represents
+            && !planned(&request("PUT", "/")).represents
+    );
+    assert!(!planned(&post().with("Cache-Control", "no-store")).represents);
+    assert!(!planned(&post()).bypassed().represents);
+    assert_eq!(planned(&post().with("Cookie", "a=1")).credentials, Credentials::Identity);
+    let ignoring = stage(&json!({"vary": {"ignore": ["X-A"]}}));
+    assert!(!plan(&post(), &ignoring, None).represents);
+}
+
 /// RFC 9111, 3.5.
 #[test]
 fn credentials_are_told_apart() {

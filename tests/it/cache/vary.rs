@@ -79,6 +79,37 @@ fn section_4_1_absent_and_empty_differ() {
     assert!(is_selected(&entry(&get("/").with("Foo", "1, 2")), &two, &stage));
 }
 
+/// RFC 9110, 8.5, 12.5.4: no other answer can suit the client better.
+#[test]
+fn section_12_5_4_the_favourite_language_is_selected() {
+    let selected_by = vec![(Selector::Field("accept-language".to_owned()), Some("de,en".to_owned()))];
+    let entry =
+        |fields| Entry { selected_by: selected_by.clone(), fields: lines(fields), ..Entry::default() };
+    let german = entry(&[("Content-Language", "de")]);
+    for (accepted, expected) in [
+        ("fr;q=0.5, de;q=1.0", true),
+        ("DE", true),
+        ("de, fr;q=0.999, *;q=0.1", true),
+        ("de;q=0.01, fr;q=0.001", true),
+        ("fr, de", false),
+        ("fr, de;q=0.5", false),
+        ("de;q=0", false),
+        ("de-AT", false),
+        ("de;q=x", false),
+        ("de;level=1", false),
+        ("*", false),
+        ("", false),
+    ] {
+        let head = get("/").with("Accept-Language", accepted);
+        assert_eq!(is_selected(&german, &head, &CacheStage::default()), expected, "{accepted}");
+    }
+    let head = get("/").with("Accept-Language", "de");
+    for fields in [&[][..], &[("Content-Language", "de, en")], &[("Content-Language", "")]] {
+        assert!(!is_selected(&entry(fields), &head, &CacheStage::default()), "{fields:?}");
+    }
+    assert!(!is_selected(&german, &get("/"), &CacheStage::default()));
+}
+
 /// Bytes that are no UTF-8 all reach us as one character.
 #[test]
 fn a_garbled_value_selects_nothing() {

@@ -309,6 +309,42 @@ fn a_change_removes_what_its_answer_names() {
     assert!(status(&gate, &get("/c")).contains("hit"));
 }
 
+/// RFC 9110, 9.3.3: Content-Location says what the answer to a POST is.
+#[test]
+fn the_answer_to_a_post_answers_later_gets() {
+    let post = || request("POST", "/a?b");
+    let answering = |location: &'static str, control: &'static str, status: u16| {
+        cached(&json!({"key": {"query": {"exclude": ["utm_source"]}}}), move |sent| {
+            let answer = Response::new(if sent.method == "POST" { status } else { 200 });
+            answer
+                .with("Cache-Control", control)
+                .with("Content-Location", location)
+                .body(sent.method.as_str())
+        })
+    };
+    for location in ["/a?b", "https://app.example/a?b", "?b", "a?b"] {
+        let gate = answering(location, "max-age=60", 200);
+        gate.send(&get("/a?b"));
+        assert_eq!(status(&gate, &post()), "edgeweir; fwd=method; fwd-status=200; stored", "{location}");
+        let (hit, record) = gate.send(&get("/a?b"));
+        assert_eq!((hit.body.as_str(), record.cache), ("POST", Some("hit")), "{location}");
+    }
+    for (location, control, code, head) in [
+        ("/a", "max-age=60", 200, post()),
+        ("https://other.example/a?b", "max-age=60", 200, post()),
+        ("/a?b", "no-store", 200, post()),
+        ("/a?b", "public", 200, post()),
+        ("/a?b", "max-age=60", 201, post()),
+        ("/a?b", "max-age=60", 200, post().with("Cookie", "a=1")),
+        ("/a?b", "max-age=60", 200, post().with("Cache-Control", "no-store")),
+        ("/a?b&utm_source=x", "max-age=60", 200, request("POST", "/a?b&utm_source=x")),
+    ] {
+        let gate = answering(location, control, code);
+        gate.send(&head);
+        assert!(gate.platform.stored.borrow().is_empty(), "{location} {control} {code}");
+    }
+}
+
 #[test]
 fn parts_are_stored_beside_the_whole() {
     let gate = cached(&json!({}), |sent| {
