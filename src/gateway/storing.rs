@@ -67,8 +67,11 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) -> Answered<P::Response> {
         let mut edits = miss.stage.removals(&miss.plan, self.head);
         edits.extend(miss.stored.iter().flat_map(|stored| validation::conditions(&stored.entry)));
-        let target =
-            Target { as_sent: &miss.stage.target(&miss.plan, way.target.as_sent), ..way.target.clone() };
+        let as_sent = miss.stage.target(&miss.plan, way.target.as_sent);
+        if as_sent == way.target.as_sent {
+            return self.forward(way.upstream, way.target, way.identity, edits).await;
+        }
+        let target = Target { as_sent: &as_sent, ..way.target.clone() };
         self.forward(way.upstream, &target, way.identity, edits).await
     }
 
@@ -294,9 +297,9 @@ impl<'a, P: Platform> Journey<'a, P> {
         // others are worth reading the whole head for.
         let control = self.platform.field(response, &CACHE_CONTROL);
         let control = control.map(|field| Directives::parse(&field)).unwrap_or_default();
-        let is_lifted = control.must_understand
+        let is_targeted =
             || miss.stage.targets.iter().any(|name| self.platform.field(response, name).is_some());
-        if control.no_store && !is_lifted {
+        if control.no_store && !control.must_understand && !is_targeted() {
             return Err(NotStored::Directive);
         }
         let news = self.news(response, sent, before);

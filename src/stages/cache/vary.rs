@@ -23,7 +23,10 @@ use http::header::{
 
 use super::entry::Entry;
 use super::{CacheStage, NotStored, TOLD_BY_US};
-use crate::exchange::{Head, cookie, join_lines, list, trim};
+use crate::exchange::{Head, join_lines, list, trim};
+
+/// What bytes that are no UTF-8 reach us as.
+const GARBLED: char = char::REPLACEMENT_CHARACTER;
 
 /// The most fields that select an answer.
 const MOST: usize = 16;
@@ -61,11 +64,20 @@ impl Selector {
                 let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
                 head.field(&name).map(|value| normal(&name, &value))
             }
-            Self::Cookie(name) => {
-                head.field(&COOKIE).and_then(|field| cookie(&field, name).map(str::to_owned))
-            }
+            Self::Cookie(name) => cookie_value(&head.field(&COOKIE)?, name),
         }
     }
+}
+
+/// The value of a cookie as it stands there. Of two with one name some origins
+/// take the first and some the last, so nothing is selected by them: what
+/// stands for them is refused as garbled.
+fn cookie_value(field: &str, name: &str) -> Option<String> {
+    let pairs = field.split([';', ',']).map(trim);
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut values = pairs.filter(|(known, _)| *known == name).map(|(_, value)| value);
+    let first = values.next()?;
+    Some(if values.next().is_some() { GARBLED.to_string() } else { first.to_owned() })
 }
 
 /// A colon stands in no field name, so the two cannot be confused.
@@ -121,7 +133,7 @@ pub fn values(
 ) -> Result<Vec<(Selector, Option<String>)>, NotStored> {
     let values = selectors.into_iter().map(|selector| {
         let value = selector.value(head);
-        let garbled = value.as_ref().is_some_and(|value| value.contains('\u{fffd}'));
+        let garbled = value.as_ref().is_some_and(|value| value.contains(GARBLED));
         if garbled { Err(NotStored::Vary) } else { Ok((selector, value)) }
     });
     values.collect()

@@ -117,6 +117,23 @@ fn a_garbled_value_selects_nothing() {
     assert_eq!(values(vec![Selector::Field("foo".to_owned())], &head), Err(NotStored::Vary));
 }
 
+/// Of two cookies with one name, some origins take the first and some the last.
+#[test]
+fn a_cookie_that_stands_there_twice_selects_nothing() {
+    let by = |cookies: &str| {
+        let head = get("/").with("Cookie", cookies);
+        values(vec![Selector::Cookie("sid".to_owned())], &head).map(|values| values[0].1.clone())
+    };
+    let some = |value: &str| Ok(Some(value.to_owned()));
+    assert_eq!(
+        (by("sid=a"), by("x=1; sid=\"a\""), by("sid"), by("x=1")),
+        (some("a"), some("\"a\""), some(""), Ok(None))
+    );
+    for twice in ["sid=a; sid=b", "sid=a, sid=a", "sid; sid=a"] {
+        assert_eq!(by(twice), Err(NotStored::Vary), "{twice}");
+    }
+}
+
 /// An entry from before the route had all of its keys serves nobody.
 #[test]
 fn an_entry_without_the_route_s_keys_is_not_selected() {

@@ -290,6 +290,50 @@ fn cookies_of_the_key_tell_answers_apart() {
     assert_eq!(gate.send(&get("/")).0.body, "");
 }
 
+/// Cache poisoning by a second cookie: what one client says must not be stored
+/// for another.
+#[test]
+fn a_second_cookie_of_one_name_poisons_no_entry() {
+    let gate = cached(&json!({"key": {"cookies": ["sid"]}}), |sent| {
+        let cookie = sent.field("cookie").unwrap_or_default();
+        let last = cookie.rsplit('=').next().unwrap().to_owned();
+        Response::new(200).with("Cache-Control", "public, max-age=60").body(&last)
+    });
+    gate.send(&get("/").with("Cookie", "sid=victim; sid=evil"));
+    assert_eq!(gate.send(&get("/").with("Cookie", "sid=victim")).0.body, "victim");
+    let (other, _) = gate.send(&get("/").with("Cookie", "sid=victim; sid=evil"));
+    assert_eq!((other.body.as_str(), gate.sent_count()), ("evil", 3));
+}
+
+/// Cache deception: a private page under a name that looks static stays
+/// private, and no spelling of it leads to another's entry.
+#[test]
+fn a_name_that_looks_static_stores_no_private_page() {
+    let gate = cached(&json!({}), |sent| {
+        let who = sent.field("cookie").unwrap_or_else(|| "nobody".to_owned());
+        Response::new(200).with("Cache-Control", "max-age=60").body(&who)
+    });
+    for target in
+        ["/me/x.css", "/me;x.css", "/me%0Ax.css", "/me%3Fx.css", "/me?x.css", "/me/.css", "/me%23x.css"]
+    {
+        gate.send(&get(target).with("Cookie", "session=victim"));
+        assert_eq!(gate.send(&get(target)).0.body, "nobody", "{target}");
+    }
+}
+
+/// Parameter cloaking: what some origins take for a second parameter goes with
+/// the one that is left out.
+#[test]
+fn a_parameter_inside_another_reaches_no_origin() {
+    let gate = cached(&json!({"key": {"query": {"preset": "tracking"}}}), |sent| {
+        Response::new(200).with("Cache-Control", "max-age=60").body(&sent.url)
+    });
+    gate.send(&get("/?a=1&utm_content=x;a=evil"));
+    assert_eq!(gate.send(&get("/?a=1")).0.body, "http://app.internal/?a=1");
+    gate.send(&get("/?a=1;utm_content=evil"));
+    assert_eq!(gate.send(&get("/?a=1")).0.body, "http://app.internal/?a=1");
+}
+
 #[test]
 fn a_change_removes_what_its_answer_names() {
     let gate = cached(&json!({}), |sent| {
