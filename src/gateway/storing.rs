@@ -422,7 +422,7 @@ pub(super) fn kept(
     if varying.any(|(_, names)| list(names).any(changed)) {
         return Err(NotStored::Vary);
     }
-    let entry = conclude(head, plan, stage, answer, index.map(|index| index.since))?;
+    let entry = conclude(head, plan, stage, answer, index)?;
     let text = entry.encode().ok_or(NotStored::Head)?;
     Ok((entry, text))
 }

@@ -177,6 +177,8 @@ describe("a compressed answer", () => {
     await caching.untilHit(path, gzip);
     const plain = await caching.untilHit(path);
     assert.deepEqual([plain.field("content-encoding"), plain.text], [undefined, body]);
+    const again = await caching.gateway.fetch(path, gzip);
+    assert.deepEqual([isHit(again), again.field("content-encoding")], [true, "gzip"]);
   });
 });
 

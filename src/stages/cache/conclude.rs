@@ -10,6 +10,7 @@ use super::age::{age_value, initial_age};
 use super::directives::{Directives, LONGEST, seconds};
 use super::entry::Entry;
 use super::freshness::lifetime;
+use super::key::Index;
 use super::plan::{Credentials, Plan};
 use super::range::{Part, content_range};
 use super::staleness::Allowance;
@@ -44,8 +45,8 @@ fn directives(fields: &[(HeaderName, String)], stage: &CacheStage) -> (Directive
     }
 }
 
-/// What is stored of an answer. `since` is the generation of the URI's
-/// entries, where there is one.
+/// What is stored of an answer. `index` is about the URI's entries, where there
+/// are some.
 ///
 /// # Errors
 /// Says why nothing is.
@@ -54,7 +55,7 @@ pub fn conclude(
     plan: &Plan,
     stage: &CacheStage,
     answer: Answer,
-    since: Option<Timestamp>,
+    index: Option<&Index>,
 ) -> Result<Entry, NotStored> {
     // 3: the request's method and its directives allow it.
     if !plan.store {
@@ -77,7 +78,7 @@ pub fn conclude(
         return Err(NotStored::SetCookie);
     }
     let part = part(status, &fields)?;
-    let selected_by = vary::values(vary::selectors(&fields, stage)?, head)?;
+    let selected_by = vary::values(vary::selectors(&fields, stage, index)?, head)?;
     let length = join_lines(&fields, &CONTENT_LENGTH);
     if length.is_some_and(|length| seconds(trim(&length)).is_none_or(|size| size > stage.max_body)) {
         return Err(NotStored::Size);
@@ -86,7 +87,7 @@ pub fn conclude(
         status,
         selected_by,
         part,
-        since: since.unwrap_or(received),
+        since: index.map_or(received, |index| index.since),
         ..timed(status, fields, &directives, targeted, sent, received, stage)
     };
     is_worth_storing(&entry, &directives)?;

@@ -21,6 +21,10 @@ const TEXT_LIMIT: usize = 16 * 1024;
 /// past its lifetime, in seconds, where nothing asks for longer.
 const RETENTION: u64 = 86_400;
 
+/// The longest that anything is kept, in seconds: more than a store promises,
+/// and less than any number that it might not read.
+const LONGEST_RETENTION: u64 = 366 * 86_400;
+
 /// The head of a stored response. Times are in seconds unless they are a
 /// [`Timestamp`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,7 +112,8 @@ impl Entry {
     #[must_use]
     pub fn retention(&self) -> u64 {
         let stale = self.stale.while_revalidate.max(self.stale.if_error.unwrap_or_default());
-        self.lifetime.saturating_sub(self.initial_age).saturating_add(stale.max(RETENTION))
+        let fresh = self.lifetime.saturating_sub(self.initial_age);
+        fresh.saturating_add(stale.max(RETENTION)).min(LONGEST_RETENTION)
     }
 
     /// The text that is stored; `None` when it is too long.

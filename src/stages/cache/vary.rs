@@ -5,7 +5,9 @@
 //!    space; lists with weights in the order of their names, since at one
 //!    weight the order says nothing (RFC 9110, 12.4.2).
 //! 3. An encoded answer is selected by Accept-Encoding whether it says so or
-//!    not: a client that cannot read the coding gets another one.
+//!    not: a client that cannot read the coding gets another one. And where
+//!    encoded ones are stored, so is one that is not: origins forget to say so
+//!    of those.
 //! 4. A client that prefers one language above all gets a stored answer that
 //!    says it is in that language, whatever else it would take: no other can
 //!    suit it better.
@@ -22,6 +24,7 @@ use http::header::{
 };
 
 use super::entry::Entry;
+use super::key::Index;
 use super::{CacheStage, NotStored, TOLD_BY_US};
 use crate::exchange::{Head, join_lines, list, trim};
 
@@ -90,11 +93,16 @@ impl fmt::Display for Selector {
     }
 }
 
-/// What selects an answer with these fields, each once and in order.
+/// What selects an answer with these fields, each once and in order. `index`
+/// is about those that are stored for its URI.
 ///
 /// # Errors
 /// It cannot be stored: nothing that a request says selects it for sure.
-pub fn selectors(fields: &[(HeaderName, String)], stage: &CacheStage) -> Result<Vec<Selector>, NotStored> {
+pub fn selectors(
+    fields: &[(HeaderName, String)],
+    stage: &CacheStage,
+    index: Option<&Index>,
+) -> Result<Vec<Selector>, NotStored> {
     let vary = join_lines(fields, &VARY).unwrap_or_default();
     let mut names: Vec<HeaderName> = Vec::new();
     for name in list(&vary) {
@@ -112,7 +120,9 @@ pub fn selectors(fields: &[(HeaderName, String)], stage: &CacheStage) -> Result<
         return Err(NotStored::Vary);
     }
     let coding = join_lines(fields, &CONTENT_ENCODING);
-    if coding.is_some_and(|coding| !trim(&coding).eq_ignore_ascii_case("identity")) {
+    let encoding = Selector::field(&ACCEPT_ENCODING);
+    let beside_encoded = index.is_some_and(|index| index.selectors.contains(&encoding));
+    if beside_encoded || coding.is_some_and(|coding| !trim(&coding).eq_ignore_ascii_case("identity")) {
         names.push(ACCEPT_ENCODING);
     }
     let mut selectors: Vec<Selector> = names.iter().map(Selector::field).collect();

@@ -3,6 +3,7 @@
 use edgeweir::exchange::PlainHead;
 use edgeweir::stages::cache::conclude::{Answer, conclude};
 use edgeweir::stages::cache::entry::Entry;
+use edgeweir::stages::cache::key::Index;
 use edgeweir::stages::cache::range::{Part, Span};
 use edgeweir::stages::cache::staleness::Allowance;
 use edgeweir::stages::cache::vary::Selector;
@@ -229,8 +230,9 @@ fn a_body_that_is_too_large_is_not_kept() {
 fn a_generation_goes_on_where_there_is_one() {
     let answer = || Answer { status: 200, fields: lines(&[FRESH]), sent: at(5), received: at(6) };
     let stage = CacheStage::default();
-    let entry = |since| conclude(&get("/"), &planned(&get("/")), &stage, answer(), since).unwrap();
-    assert_eq!((entry(None).since, entry(Some(at(1))).since), (at(6), at(1)));
+    let entry = |index| conclude(&get("/"), &planned(&get("/")), &stage, answer(), index).unwrap();
+    let index = Index::of(&Entry { since: at(1), ..Entry::default() });
+    assert_eq!((entry(None).since, entry(Some(&index)).since), (at(6), at(1)));
 }
 
 /// Whatever an origin says, what is kept can be used again.

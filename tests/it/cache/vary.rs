@@ -1,6 +1,7 @@
 //! What selects among the answers to one URI (RFC 9111, 4.1).
 
 use edgeweir::stages::cache::entry::Entry;
+use edgeweir::stages::cache::key::Index;
 use edgeweir::stages::cache::vary::{Selector, is_selected, normal, selectors, values};
 use edgeweir::stages::cache::{CacheStage, NotStored};
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use super::{Fields, lines, stage};
 use crate::fake::{With, check, get};
 
 fn names(stage: &CacheStage, fields: Fields<'_>) -> Result<Vec<String>, NotStored> {
-    Ok(selectors(&lines(fields), stage)?.iter().map(ToString::to_string).collect())
+    Ok(selectors(&lines(fields), stage, None)?.iter().map(ToString::to_string).collect())
 }
 
 #[test]
@@ -31,6 +32,10 @@ fn an_encoded_answer_is_selected_by_accept_encoding() {
     let stage = CacheStage::default();
     assert_eq!(names(&stage, &[("Content-Encoding", "gzip")]).unwrap(), ["accept-encoding"]);
     assert_eq!(names(&stage, &[("Content-Encoding", " Identity ")]).unwrap(), [""; 0]);
+    // Beside it, one that is not encoded is selected so as well.
+    let by = vec![(Selector::Field("accept-encoding".to_owned()), None)];
+    let index = Index::of(&Entry { selected_by: by, ..Entry::default() });
+    assert_eq!(selectors(&[], &stage, Some(&index)).unwrap(), index.selectors);
 }
 
 #[test]
