@@ -23,7 +23,7 @@ use self::explanation::{Asked, Explanation, Outcome, Stage};
 pub use self::request::ExplainRequest;
 use crate::control;
 use crate::error::{Dependency, PlatformError, Reject};
-use crate::exchange::{Head, PlainHead};
+use crate::exchange::{Edit, Head, PlainHead};
 use crate::gateway::Isolate;
 use crate::platform::{Clock, CounterPeek};
 use crate::policy::Gateway;
@@ -110,7 +110,14 @@ pub async fn explain<P: Clock + CounterPeek>(
         upstream: None,
         stages: Vec::with_capacity(STAGES.len()),
     };
-    let mut walk = Walk { context: *context, platform, head: &head, tags: Vec::new(), explanation };
+    let mut walk = Walk {
+        context: *context,
+        platform,
+        head: &head,
+        tags: Vec::new(),
+        shape: Shape::default(),
+        explanation,
+    };
     let result = walk.travel().await;
     walk.conclude(result)
 }
@@ -122,7 +129,16 @@ struct Walk<'a, P> {
     head: &'a PlainHead,
     /// The labels that `ip_filter` gave.
     tags: Vec<String>,
+    /// How the cache shapes what the origin gets.
+    shape: Shape,
     explanation: Explanation,
+}
+
+/// What the origin gets so that its answer can be stored.
+#[derive(Default)]
+struct Shape {
+    target: Option<String>,
+    removals: Vec<Edit>,
 }
 
 impl<P: Clock + CounterPeek> Walk<'_, P> {

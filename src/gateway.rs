@@ -8,11 +8,15 @@ pub mod bans;
 mod limits;
 mod peek;
 mod rate;
+pub mod revalidation;
 pub mod settle;
+mod storing;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 
-use self::answers::CacheState;
+use self::answers::{CacheState, Way};
+use self::revalidation::Revalidation;
 use self::settle::{Charged, Overload, Settlements};
 use http::header::HeaderName;
 
@@ -43,6 +47,10 @@ use crate::time::{Timestamp, millis_of};
 /// How many clients of `/_weir/` are counted.
 const CONTROL_CAPACITY: usize = 5_000;
 
+/// For how long nobody else asks the origin about a stored answer, in
+/// milliseconds.
+const REVALIDATION: u64 = 10_000;
+
 /// What an isolate keeps between requests, all of it bounded.
 #[derive(Debug)]
 pub struct Isolate {
@@ -50,6 +58,10 @@ pub struct Isolate {
     /// For `/_weir/`, apart: a flood of keys must not shut an operator out.
     control_counters: RefCell<CounterTable>,
     unstorable: RefCell<HitForMiss>,
+    /// Stored answers about which somebody has begun to ask the origin.
+    revalidated: RefCell<HitForMiss>,
+    /// Those that are to be asked about after the response.
+    revalidations: RefCell<VecDeque<Revalidation>>,
     /// Bans that came about since the last manifest.
     bans: RefCell<BanTable>,
     /// What triggers of bans count.
@@ -80,6 +92,8 @@ impl Isolate {
             counters: RefCell::new(CounterTable::default()),
             control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
+            revalidated: RefCell::new(HitForMiss::with_lifetime(seed, REVALIDATION)),
+            revalidations: RefCell::default(),
             bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
             offences: RefCell::new(Offences::new(offences::CAPACITY, seed)),
             holder: RefCell::new(Holder::new(seed)),
@@ -314,23 +328,16 @@ impl<P: Platform> Journey<'_, P> {
 
         // 12 cache: after every check, so that a stored answer is no way
         // around one.
-        let lookup = match &route.cache {
-            Some(stage) => self.lookup(stage, route, upstream, variant, &target, &identity).await?,
+        let way = Way { route, upstream, variant, target: &target, identity: &identity };
+        let state = match &route.cache {
+            Some(stage) => self.lookup(stage, &way).await?,
             None => CacheState::Off,
         };
-        let state = match lookup {
-            CacheState::Hit(reply) => return Ok(reply),
-            state => state,
-        };
 
-        // 13 upstream: nothing is left to ask but the origin.
-        let (response, sent) = self.forward(upstream, &target, &identity).await?;
-
-        // 14 cache: what may be kept is kept, and a change undoes what was.
-        let response = self.store(state, &target, response, sent);
-
+        // 13 upstream, 14 cache: nothing is left to ask but the origin; what
+        // may be kept of what it says is kept, and a change undoes what was.
         // 15 respond: the head of the answer, see `respond`.
-        Ok(Reply::Native(response, Vec::new()))
+        self.ask_origin(state, &way).await
     }
 
     /// 2 control: what lies under `/_weir/`.
@@ -438,11 +445,13 @@ impl<P: Platform> Journey<'_, P> {
         upstream: usize,
         target: &Target<'_>,
         identity: &Identity,
+        edits: Vec<Edit>,
     ) -> Result<(P::Response, Timestamp), Reject> {
         // A checked policy has no index that leads nowhere.
         let upstream = self.gateway.upstreams.get(upstream).ok_or_else(|| Reject::new(Reason::NoRoute))?;
         self.record.upstream = Some(upstream.name.clone());
-        let request = upstream.request(self.head, target, identity, &self.gateway.identity);
+        let mut request = upstream.request(self.head, target, identity, &self.gateway.identity);
+        request.edits.extend(edits);
         let sent = self.platform.now();
         let answer = self.platform.fetch(self.head, &request).await;
         self.record.upstream_ms = Some(millis_of(self.platform.now().since(sent)));

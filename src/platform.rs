@@ -11,6 +11,7 @@ use http::header::HeaderName;
 
 use crate::error::PlatformError;
 use crate::exchange::{Edit, Head};
+use crate::stages::cache::fields::Made;
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::rate_limit::CounterKey;
 use crate::stages::rate_limit::message::Taken;
@@ -116,28 +117,58 @@ pub trait Origin {
     fn fields(&self, response: &Self::Response) -> Vec<(HeaderName, String)>;
 }
 
+/// A stored response.
+#[derive(Debug)]
+pub struct Found<R> {
+    /// The text of its head, see [`crate::stages::cache::entry`].
+    pub entry: String,
+    /// How many bytes its body has, where that is known.
+    pub size: Option<u64>,
+    /// Its body, as a native response.
+    pub response: R,
+}
+
+/// What is stored, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep<'a> {
+    /// Under what.
+    pub key: &'a str,
+    /// The primary key of its URI: where that has been removed since the
+    /// answer was asked for, nothing is stored.
+    pub primary: &'a str,
+    /// The text of its head.
+    pub entry: &'a str,
+    /// The largest body that is stored, in bytes.
+    pub limit: u64,
+    /// How many bytes the body must have, where that is known.
+    pub size: Option<u64>,
+    /// For how many seconds.
+    pub retention: u64,
+    /// Whether it takes the place of what this request has just removed.
+    pub replaces: bool,
+}
+
 /// Stored responses. All failures mean: the origin answers.
 pub trait ResponseStore: Origin {
-    /// What is stored under the key: the text of its head, and its body as a
-    /// native response.
-    fn lookup(
-        &self,
-        key: &str,
-    ) -> impl Future<Output = Result<Option<(String, Self::Response)>, PlatformError>>;
+    /// What is stored under the key.
+    fn lookup(&self, key: &str)
+    -> impl Future<Output = Result<Option<Found<Self::Response>>, PlatformError>>;
 
-    /// A response with a stored body (or none) under a head of ours.
-    fn revive(
-        &self,
-        stored: Self::Response,
-        status: u16,
-        fields: &[(HeaderName, String)],
-        with_body: bool,
-    ) -> Self::Response;
+    /// A response of a stored body, or of some of it, under a head of ours.
+    fn revive(&self, stored: Self::Response, made: &Made) -> Self::Response;
 
     /// Keeps a response: it streams to the client, and is stored behind its
-    /// back once it is known to be whole and at most `limit` bytes. `head` are
-    /// the response's own changes for the client.
-    fn keep(&self, response: Self::Response, key: &str, entry: &str, limit: u64) -> Self::Response;
+    /// back once it is known to be whole and not too large. `confirmed_by` is
+    /// the answer by which the origin has just confirmed a stored one.
+    fn keep(
+        &self,
+        response: Self::Response,
+        keep: &Keep<'_>,
+        confirmed_by: Option<&Self::Response>,
+    ) -> Self::Response;
+
+    /// Lets go of a response that nobody gets.
+    fn discard(&self, response: Self::Response);
 
     /// Removes what is stored under the keys, after the response.
     fn remove(&self, keys: Vec<String>);

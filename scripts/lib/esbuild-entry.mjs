@@ -16,6 +16,7 @@ const OBJECT_ENTRY = `const edgeweir = {
   beginScheduled: exports.beginScheduled,
   beginReports: exports.beginReports,
   beginSettling: exports.beginSettling,
+  beginRevalidation: exports.beginRevalidation,
   resume: exports.resume,
   trapped: handleMaybeCritical,
 };
@@ -45,6 +46,7 @@ const KNOWN = [
   "begin",
   "beginRefresh",
   "beginReports",
+  "beginRevalidation",
   "beginScheduled",
   "beginSettling",
   "resume",

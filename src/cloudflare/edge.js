@@ -10,6 +10,7 @@
 
 const CACHE_NAME = "edgeweir";
 const ENTRY_FIELD = "weir-entry";
+const SIZE_FIELD = "weir-size";
 
 // What `cache: "no-store"` comes down to: the platform's own cache is out of
 // the way. Said with `cache`, the runtime would also add Cache-Control and
@@ -36,6 +37,8 @@ class Exchange {
     // The body that is read piece by piece, and what of it has come too early.
     this.reader = undefined;
     this.rest = undefined;
+    // What it removes from the cache, to be waited for by what takes its place.
+    this.removing = undefined;
     this.answer = undefined;
     this.resolve = undefined;
     this.reject = undefined;
@@ -107,6 +110,11 @@ export function refreshLater() {
 /** Reports offences beside the current exchange. */
 export function reportLater() {
   beside("beginReports");
+}
+
+/** Asks the origin about a stored answer beside the current exchange. */
+export function revalidateLater() {
+  beside("beginRevalidation");
 }
 
 /** Settles charges beside the current exchange. */
@@ -367,11 +375,12 @@ async function openCache() {
   return (cache ??= await caches.open(CACHE_NAME));
 }
 
-/** Resumes with the place of what is stored under the key, and its entry. */
+/** Resumes with the place of what is stored under the key, its size and its entry. */
 export function lookup(key, deadline) {
   wait(match(key), deadline, (stored, { held }) => {
     if (stored === undefined) return undefined;
-    return `${held.push(stored) - 1}\n${stored.headers.get(ENTRY_FIELD)}`;
+    const { headers } = stored;
+    return `${held.push(stored) - 1}\n${headers.get(SIZE_FIELD) ?? ""}\n${headers.get(ENTRY_FIELD)}`;
   });
 }
 
@@ -382,30 +391,81 @@ async function match(key) {
   return undefined;
 }
 
-/** A response of a stored body, or none, under a head of ours; its place. */
-export function revive(stored, status, edits, withBody) {
+/**
+ * A response of a stored body, of its bytes from `first` to `last` where they
+ * are not below zero, or of none, under a head of ours; its place.
+ */
+export function revive(stored, status, edits, withBody, first, last) {
   const headers = new Headers();
   applyEdits(headers, edits, 0);
-  const nullBody = status === 204 || status === 304;
-  const body = withBody && !nullBody ? current.held[stored].body : null;
+  const nullBody = status === 204 || status === 205 || status === 304;
+  let { body } = current.held[stored];
+  if (!withBody || nullBody) {
+    discard(stored);
+    body = null;
+  } else if (first >= 0 && body !== null) {
+    body = slice(body, first, last);
+  }
   // The body is as it came, in whatever encoding the head says.
   const response = new Response(body, { status, headers, encodeBody: "manual" });
   return hold(response);
 }
 
+/** The bytes of a stream from `first` to `last`. */
+function slice(body, first, last) {
+  const { readable, writable } = new FixedLengthStream(last - first + 1);
+  // A client that goes away ends it; nobody has to know.
+  current.context.waitUntil(copy(body.getReader(), writable.getWriter(), first, last));
+  return readable;
+}
+
+async function copy(reader, writer, first, last) {
+  try {
+    for (let at = 0; at <= last;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      const from = Math.max(first - at, 0);
+      const to = Math.min(last + 1 - at, value.byteLength);
+      if (from < to) await writer.write(value.subarray(from, to));
+      at += value.byteLength;
+    }
+    // Too few bytes are an error there, so none pass for the whole part.
+    await writer.close();
+  } catch (error) {
+    await writer.abort(error).catch(() => {});
+  }
+  await reader.cancel().catch(() => {});
+}
+
+/** Lets go of the body of a response that nobody gets. */
+export function discard(response) {
+  current.held[response].body?.cancel().catch(() => {});
+}
+
 /**
  * Splits a response between the client, who gets it from its place, and the
  * store. Nothing is stored before the whole body has arrived: a body that
- * breaks off must never be served as whole.
+ * breaks off must never be served as whole. `text` is key, primary key and
+ * entry, a line each; `size` is below zero where it is not known, and `begun`
+ * where the answer takes the place of what this request has just removed.
  */
-export function keep(response, key, entry, limit, lifetime, begun) {
+export function keep(response, text, limit, size, lifetime, begun) {
+  const [key, primary, entry] = text.split("\n");
   const native = current.held[response];
-  if (native.body === null) return later(put(key, entry, lifetime, null, begun));
+  const { removing } = current;
+  const since = begun < 0 ? ++moment : begun;
+  const store = async (body) => {
+    await removing;
+    return put(key, primary, entry, lifetime, body, since);
+  };
+  if (native.body === null) return later(store(new Blob()));
   const [toClient, toStore] = native.body.tee();
   const length = native.headers.get("content-length");
   const storing = collect(toStore, limit).then((body) => {
-    const whole = body !== null && (length === null || body.size === Number(length));
-    return whole ? put(key, entry, lifetime, body, begun) : undefined;
+    const fits = (expected) => body.size === expected;
+    const whole =
+      body !== null && (length === null || fits(Number(length))) && (size < 0 || fits(size));
+    return whole ? store(body) : undefined;
   });
   current.held[response] = new Response(toClient, native);
   later(storing);
@@ -438,20 +498,26 @@ async function collect(stream, limit) {
   }
 }
 
-async function put(key, entry, lifetime, body, begun) {
+async function put(key, primary, entry, lifetime, body, begun) {
   const cache = await openCache();
-  if (isOvertaken(key, begun)) return;
-  const headers = { "cache-control": `max-age=${lifetime}`, [ENTRY_FIELD]: entry };
+  if (isOvertaken(primary, begun)) return;
+  const headers = {
+    "cache-control": `max-age=${lifetime}`,
+    [ENTRY_FIELD]: entry,
+    [SIZE_FIELD]: String(body.size),
+  };
   await cache.put(key, new Response(body, { headers }));
   // Removed while it was being written: it must not stay.
-  if (isOvertaken(key, begun)) await cache.delete(key);
+  if (isOvertaken(primary, begun)) await cache.delete(key);
 }
 
 /** Removes what is stored under the keys, one a line. */
 export function remove(keys) {
   const list = keys.split("\n");
   list.forEach(noteRemoval);
-  later(openCache().then((opened) => Promise.all(list.map((key) => opened.delete(key)))));
+  const removed = openCache().then((opened) => Promise.all(list.map((key) => opened.delete(key))));
+  current.removing = removed.catch(() => {});
+  later(removed);
 }
 
 /** Asks a counter object; resumes with the text of its answer. */

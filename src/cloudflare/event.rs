@@ -22,6 +22,7 @@ use crate::error::{Dependency, Reason, Reject};
 use crate::exchange::{Answer, Edit, Head, Reply};
 use crate::feeds::run;
 use crate::gateway::bans::report_offences;
+use crate::gateway::revalidation::revalidate;
 use crate::gateway::settle::settle_all;
 use crate::gateway::{self, Acting};
 use crate::observe::record::{Record, Verdict};
@@ -96,6 +97,30 @@ pub fn begin_reports(id: u32) -> bool {
     )
 }
 
+/// Begins to ask the origin about a stored answer that was served stale;
+/// `true` when it is over.
+#[wasm_bindgen(js_name = beginRevalidation)]
+#[must_use]
+pub fn begin_revalidation(id: u32) -> bool {
+    let state = IsolateState::of();
+    // Taken at once: `edge.js` begins them in the order in which they came.
+    let asked = state.isolate.next_revalidation();
+    let snapshot = state.holder.borrow().current();
+    task::run(
+        id,
+        Box::pin(async move {
+            let (Some(asked), Some(snapshot)) = (asked, snapshot) else { return };
+            let head = EdgeHead::read(state.wanted(&snapshot));
+            let asked = revalidate(&snapshot.gateway, &state.isolate, &Edge, &head, asked).await;
+            if let Err(error) = asked {
+                let time = now().to_string();
+                let line = serde_json::json!({ "schema": 1, "event": "revalidation", "time": time, "error": error.to_string() });
+                glue::warn(&line.to_string());
+            }
+        }),
+    )
+}
+
 /// Begins to settle charges; `true` when it is over.
 #[wasm_bindgen(js_name = beginSettling)]
 #[must_use]
@@ -140,6 +165,9 @@ async fn answer() {
     }
     state.isolate.notes.take().iter().for_each(|note| glue::warn(note));
     // Only after the response: none of these may hold it up.
+    if state.isolate.has_revalidations() {
+        glue::revalidate_later();
+    }
     if state.isolate.takes_on_reports(now()) {
         glue::report_later();
     }

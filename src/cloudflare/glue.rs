@@ -66,20 +66,33 @@ extern "C" {
     #[wasm_bindgen]
     pub fn lookup(key: &str, deadline: u32);
 
-    /// A response of a stored body.
+    /// A response of a stored body, or of the bytes from `first` to `last`.
     #[wasm_bindgen(catch)]
-    pub fn revive(stored: u32, status: u16, edits: &str, with_body: bool) -> Result<u32, JsValue>;
+    pub fn revive(
+        stored: u32,
+        status: u16,
+        edits: &str,
+        with_body: bool,
+        first: f64,
+        last: f64,
+    ) -> Result<u32, JsValue>;
 
-    /// Splits a response between the client and the store.
+    /// Splits a response between the client and the store. `text` is key,
+    /// primary key and entry, a line each; `begun` is below zero where it takes
+    /// the place of what has just been removed.
     #[wasm_bindgen(catch)]
     pub fn keep(
         response: u32,
-        key: &str,
-        entry: &str,
+        text: &str,
         limit: f64,
+        size: f64,
         lifetime: f64,
         begun: f64,
     ) -> Result<(), JsValue>;
+
+    /// Lets go of a response.
+    #[wasm_bindgen]
+    pub fn discard(response: u32);
 
     /// Removes what is stored.
     #[wasm_bindgen]
@@ -156,6 +169,10 @@ extern "C" {
     /// Starts a refresh of the policy beside the exchange.
     #[wasm_bindgen(js_name = refreshLater)]
     pub fn refresh_later();
+
+    /// Starts to ask the origin about a stored answer beside the exchange.
+    #[wasm_bindgen(js_name = revalidateLater)]
+    pub fn revalidate_later();
 
     /// Starts to settle charges beside the exchange.
     #[wasm_bindgen(js_name = settleLater)]

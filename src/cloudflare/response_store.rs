@@ -5,60 +5,85 @@
 
 use std::time::Duration;
 
-use http::header::HeaderName;
-
 use super::binding::timer;
 use super::glue;
 use super::origin::{Edge, EdgeResponse};
 use super::task::wait;
 use crate::error::{Dependency, PlatformError};
 use crate::exchange::Edit;
-use crate::platform::{ResponseStore, edits_text};
-use crate::stages::cache::entry::Entry;
+use crate::platform::{Found, Keep, ResponseStore, edits_text};
+use crate::stages::cache::fields::{Body, Made};
 
 /// How long the store may take; then the origin answers.
 const LOOKUP_WAIT: Duration = Duration::from_secs(2);
 
+/// Stands for no number where one crosses.
+const NONE: f64 = -1.0;
+
+/// Sizes and seconds, all far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "they are far below 2^53")]
+const fn number(value: u64) -> f64 {
+    value as f64
+}
+
 impl ResponseStore for Edge {
-    async fn lookup(&self, key: &str) -> Result<Option<(String, EdgeResponse)>, PlatformError> {
+    async fn lookup(&self, key: &str) -> Result<Option<Found<EdgeResponse>>, PlatformError> {
         glue::lookup(key, timer(LOOKUP_WAIT));
-        let Some(text) = wait().await.of(Dependency::ResponseStore)? else {
-            return Ok(None);
-        };
-        let found = text.split_once('\n');
-        Ok(found.and_then(|(place, entry)| {
-            Some((entry.to_owned(), EdgeResponse::made(place.parse().ok()?, 200)))
-        }))
+        let text = wait().await.of(Dependency::ResponseStore)?;
+        Ok(text.as_deref().and_then(found))
     }
 
-    fn revive(
-        &self,
-        stored: EdgeResponse,
-        status: u16,
-        fields: &[(HeaderName, String)],
-        with_body: bool,
-    ) -> EdgeResponse {
+    fn revive(&self, stored: EdgeResponse, made: &Made) -> EdgeResponse {
         let edits: Vec<Edit> =
-            fields.iter().map(|(name, value)| Edit::Append(name.clone(), value.clone())).collect();
+            made.fields.iter().map(|(name, value)| Edit::Append(name.clone(), value.clone())).collect();
+        let (with_body, first, last) = match made.body {
+            Body::None => (false, NONE, NONE),
+            Body::Whole => (true, NONE, NONE),
+            Body::Bytes(span) => (true, number(span.first), number(span.last)),
+        };
         // A head that was stored was a head, so it can be one again; if not,
         // the client gets the stored bytes without it, and status 200.
-        match glue::revive(stored.place, status, &edits_text(&edits), with_body) {
-            Ok(place) => EdgeResponse::made(place, status),
+        match glue::revive(stored.place, made.status, &edits_text(&edits), with_body, first, last) {
+            Ok(place) => EdgeResponse::made(place, made.status),
             Err(_) => stored,
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "both are far below 2^53")]
-    fn keep(&self, response: EdgeResponse, key: &str, entry: &str, limit: u64) -> EdgeResponse {
-        let lifetime = Entry::decode(entry).map(|entry| entry.lifetime.saturating_sub(entry.initial_age));
-        if let Some(lifetime) = lifetime {
-            // What cannot be kept is answered all the same.
-            let _ = glue::keep(response.place, key, entry, limit as f64, lifetime as f64, response.begun);
-        }
+    fn keep(
+        &self,
+        response: EdgeResponse,
+        keep: &Keep<'_>,
+        confirmed_by: Option<&EdgeResponse>,
+    ) -> EdgeResponse {
+        let begun = confirmed_by.map_or(response.begun, |confirmed_by| confirmed_by.begun);
+        // What cannot be kept is answered all the same.
+        let _ = glue::keep(
+            response.place,
+            &[keep.key, keep.primary, keep.entry].join("\n"),
+            number(keep.limit),
+            keep.size.map_or(NONE, number),
+            number(keep.retention),
+            if keep.replaces { NONE } else { begun },
+        );
         response
+    }
+
+    fn discard(&self, response: EdgeResponse) {
+        glue::discard(response.place);
     }
 
     fn remove(&self, keys: Vec<String>) {
         glue::remove(&keys.join("\n"));
     }
+}
+
+/// From what `lookup` resumes with.
+fn found(text: &str) -> Option<Found<EdgeResponse>> {
+    let mut parts = text.splitn(3, '\n');
+    let (place, size, entry) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(Found {
+        entry: entry.to_owned(),
+        size: size.parse().ok(),
+        response: EdgeResponse::made(place.parse().ok()?, 200),
+    })
 }

@@ -10,7 +10,8 @@ use crate::exchange::{Edit, Head, PlainHead};
 use crate::policy::Gateway;
 use crate::stages::Mode;
 use crate::stages::cache::ask::Ask;
-use crate::stages::cache::{CacheStage, REQUEST_FIELDS, plan};
+use crate::stages::cache::plan::{Credentials, plan};
+use crate::stages::cache::{CacheStage, REQUEST_FIELDS};
 use crate::stages::canary::{self, CanaryStage};
 use crate::stages::identity::{ChainState, Identity, IdentityStage, parse_node};
 use crate::stages::ip_filter::{IpDecision, IpFilterStage, IpVerdict, Sets};
@@ -238,7 +239,7 @@ pub(super) fn stored(
     let alone = |name: &HeaderName| {
         let lines = head.fields.iter().filter(|(field, _)| field == name).cloned().collect::<Vec<_>>();
         let alone = PlainHead { fields: lines, ..PlainHead::default() };
-        plan(&alone, own_cookie).skip.is_some()
+        plan(&alone, stage, own_cookie).skip.is_some()
     };
     let mut fields: Vec<String> =
         REQUEST_FIELDS.iter().filter(|name| alone(name)).map(HeaderName::to_string).collect();
@@ -253,6 +254,7 @@ pub(super) fn stored(
         because,
         fields: if ask.plan.skip.is_some() { fields } else { Vec::new() },
         may_store: ask.plan.store,
+        only_shared: ask.plan.credentials != Credentials::None,
         only_if_cached: ask.plan.only_if_cached,
         max_body: stage.max_body,
     }

@@ -387,6 +387,10 @@ pub struct Stored {
     pub fields: Vec<String>,
     /// Whether the answer may be kept, as far as the request goes.
     pub may_store: bool,
+    /// Whether the request shows credentials, so that only an answer that says
+    /// that it is shared serves it, or is kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub only_shared: bool,
     /// Whether the client wants no answer but a stored one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub only_if_cached: bool,

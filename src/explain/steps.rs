@@ -327,11 +327,14 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         };
         let gateway = self.context.gateway;
         let own_cookie = route.canary.as_ref().and_then(|canary| canary.cookie_name());
-        let ask = ask(self.head, target, identity, &gateway.identity, own_cookie);
+        let ask = ask(self.head, target, identity, &gateway.identity, config, own_cookie);
         let name = gateway.upstreams.get(upstream).map_or("", |upstream| upstream.name.as_str());
-        let url = (ask.scheme, &*target.authority(), target.as_sent);
+        let as_stored = config.target(&ask.plan, target.as_sent);
+        self.shape.target = Some(as_stored.to_string());
+        self.shape.removals = config.removals(&ask.plan, self.head);
+        let url = (ask.scheme, &*target.authority(), &*as_stored);
         let environment = &self.context.isolate.environment;
-        let key = cache::key(environment, &route.id, name, variant.unwrap_or_default(), url);
+        let key = cache::key::primary(environment, &route.id, name, variant.unwrap_or_default(), url);
         let is_unstorable = self.context.isolate.is_unstorable(&key, self.platform.now());
         let facts = describe::stored(&ask, self.head, own_cookie, key, is_unstorable, config);
         let is_asked = facts.because.is_none();
@@ -361,7 +364,10 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         let Some(upstream) = gateway.upstreams.get(upstream) else {
             return Err(self.refuse(stage, Reject::new(Reason::NoRoute)));
         };
-        let request = upstream.request(self.head, target, identity, &gateway.identity);
+        let as_sent = self.shape.target.as_deref().unwrap_or(target.as_sent);
+        let target = Target { as_sent, ..target.clone() };
+        let mut request = upstream.request(self.head, &target, identity, &gateway.identity);
+        request.edits.append(&mut self.shape.removals);
         self.explanation.upstream = Some(upstream.name.clone());
         self.push(Stage { upstream: Some(describe::sent(&upstream.name, &request)), ..stage });
         Ok(())

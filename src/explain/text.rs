@@ -167,7 +167,11 @@ fn cache(stored: &Stored) -> String {
         Some(because) => format!("{because} ({}), ", stored.fields.join(", ")),
         None => String::new(),
     };
-    let keeps = if stored.may_store { "may be kept" } else { "is not kept" };
+    let keeps = match (stored.may_store, stored.only_shared) {
+        (true, false) => "may be kept",
+        (true, true) => "may be kept if it says that it is shared",
+        (false, _) => "is not kept",
+    };
     let _ = write!(text, "the answer {keeps}, key {}", stored.key);
     text
 }

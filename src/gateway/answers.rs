@@ -1,94 +1,310 @@
-//! Stored answers: the steps of the journey that read and write the cache.
+//! 12 cache: do we have the answer? What is stored is looked up, judged, and
+//! served where it may be.
+
+use std::collections::VecDeque;
 
 use http::Method;
-use http::header::HeaderName;
 
-use super::Journey;
+use super::revalidation::Revalidation;
+use super::{Isolate, Journey};
 use crate::error::{PlatformError, Reason, Reject};
-use crate::exchange::{Edit, Head, Reply, list};
+use crate::exchange::{Edit, Head, Reply};
 use crate::observe::record::{StageRecord, Verdict};
-use crate::platform::Platform;
+use crate::platform::{Found, Platform};
 use crate::policy::Route;
 use crate::stages::cache::ask::ask;
-use crate::stages::cache::{self, CACHE_STATUS, CacheStage, Forward, Lookup, NotStored, Plan};
+use crate::stages::cache::entry::Entry;
+use crate::stages::cache::judge::{Lookup, judge};
+use crate::stages::cache::key::{self, Index};
+use crate::stages::cache::plan::Plan;
+use crate::stages::cache::range::{Ranged, ranged};
+use crate::stages::cache::staleness::Stale;
+use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, fields, status_field, validation, vary};
 use crate::stages::identity::Identity;
 use crate::stages::target::Target;
-use crate::stages::upstream;
-use crate::time::Timestamp;
 
-impl<P: Platform> Journey<'_, P> {
+/// The most stored answers that wait to be asked about after the response of
+/// the request at hand.
+const LATER: usize = 256;
+
+/// Where a request goes if there is no answer for it.
+pub(super) struct Way<'a, 't> {
+    pub(super) route: &'a Route,
+    pub(super) upstream: usize,
+    pub(super) variant: Option<&'a str>,
+    pub(super) target: &'t Target<'t>,
+    pub(super) identity: &'t Identity,
+}
+
+/// What the cache had.
+pub(super) enum CacheState<'a, R> {
+    /// The route has no cache.
+    Off,
+    /// The answer.
+    Hit(Reply<R>),
+    /// Not the answer.
+    Miss(Box<Miss<'a, R>>),
+}
+
+/// A request that the cache did not answer.
+pub(super) struct Miss<'a, R> {
+    pub(super) stage: &'a CacheStage,
+    pub(super) plan: Plan,
+    pub(super) forward: Forward,
+    /// The primary key of what it asks for.
+    pub(super) primary: String,
+    /// The entry under the primary key, if there is one.
+    pub(super) index: Option<Index>,
+    /// What the origin is asked about, and what stands in where it fails.
+    pub(super) stored: Option<Candidate<R>>,
+}
+
+/// A stored answer to the request's URI that other fields select for it, too.
+pub(super) struct Candidate<R> {
+    pub(super) key: String,
+    pub(super) entry: Entry,
+    pub(super) size: Option<u64>,
+    pub(super) response: R,
+}
+
+/// What is stored for a request.
+struct Search<R> {
+    index: Option<Index>,
+    candidate: Option<Candidate<R>>,
+    /// Why there is no candidate.
+    forward: Forward,
+}
+
+impl<R> Search<R> {
+    const fn nothing(forward: Forward) -> Self {
+        Self { index: None, candidate: None, forward }
+    }
+}
+
+impl<'a, P: Platform> Journey<'a, P> {
     pub(super) fn key(
         &self,
         route: &Route,
         upstream: usize,
         variant: Option<&str>,
         scheme: &str,
-        target: &Target<'_>,
+        authority: &str,
+        target: &str,
     ) -> String {
         let upstream = self.gateway.upstreams.get(upstream).map_or("", |upstream| upstream.name.as_str());
-        let url = (scheme, &*target.authority(), target.as_sent);
-        cache::key(&self.isolate.environment, &route.id, upstream, variant.unwrap_or_default(), url)
+        let url = (scheme, authority, target);
+        key::primary(&self.isolate.environment, &route.id, upstream, variant.unwrap_or_default(), url)
     }
 
     pub(super) async fn lookup(
         &mut self,
-        stage: &CacheStage,
-        route: &Route,
-        upstream: usize,
-        variant: Option<&str>,
-        target: &Target<'_>,
-        identity: &Identity,
-    ) -> Result<CacheState<P::Response>, Reject> {
-        let own_cookie = route.canary.as_ref().and_then(|canary| canary.cookie_name());
-        let ask = ask(self.head, target, identity, &self.gateway.identity, own_cookie);
+        stage: &'a CacheStage,
+        way: &Way<'a, '_>,
+    ) -> Result<CacheState<'a, P::Response>, Reject> {
+        let own_cookie = way.route.canary.as_ref().and_then(|canary| canary.cookie_name());
+        let ask = ask(self.head, way.target, way.identity, &self.gateway.identity, stage, own_cookie);
         let plan = ask.plan;
-        let key = self.key(route, upstream, variant, ask.scheme, target);
-        let forward = match plan.skip {
-            Some(skip) => skip,
-            None if self.isolate.unstorable.borrow().is_marked(&key, self.platform.now()) => Forward::UriMiss,
-            None => match self.platform.lookup(&key).await {
-                Ok(Some((text, stored))) => match self.serve(&plan, &text, stored) {
-                    Ok(reply) => return Ok(CacheState::Hit(reply)),
-                    Err(forward) => forward,
-                },
-                Ok(None) => Forward::UriMiss,
+        let target = stage.target(&plan, way.target.as_sent);
+        let authority = way.target.authority();
+        let primary = self.key(way.route, way.upstream, way.variant, ask.scheme, &authority, &target);
+        let now = self.platform.now();
+        let found = match plan.skip {
+            Some(skip) => Search::nothing(skip),
+            None if self.isolate.unstorable.borrow().is_marked(&primary, now) => {
+                Search::nothing(Forward::UriMiss)
+            }
+            None => match self.search(&plan, stage, &primary).await {
+                Ok(found) => found,
                 // The store is a help, not a protection: without it the
                 // origin answers.
                 Err(error) => {
                     self.note_store_failure(&error);
-                    Forward::Bypass
+                    Search::nothing(Forward::Bypass)
                 }
             },
         };
+        let Search { index, candidate, forward } = found;
+        let mut miss = Miss { stage, plan, forward, primary, index, stored: None };
+        if let Some(candidate) = candidate
+            && let Some(reply) = self.use_stored(&mut miss, candidate, way)
+        {
+            return Ok(CacheState::Hit(reply));
+        }
         if plan.only_if_cached {
-            self.record.cache = Some(forward.as_str());
+            self.record.cache = Some(miss.forward.as_str());
             return Err(Reject::new(Reason::NotCached));
         }
-        Ok(CacheState::Miss { plan, key, forward, stage: *stage })
+        Ok(CacheState::Miss(Box::new(miss)))
     }
 
-    /// An answer from what is stored, if it serves.
+    /// Looks for an entry: under the primary key, and where other values
+    /// select that one, under the key that the request's own make.
+    async fn search(
+        &self,
+        plan: &Plan,
+        stage: &CacheStage,
+        primary: &str,
+    ) -> Result<Search<P::Response>, PlatformError> {
+        let Some(first) = self.fetch_entry(primary.to_owned()).await? else {
+            return self.search_part(plan, stage, primary).await;
+        };
+        if vary::is_selected(&first.entry, self.head, stage) {
+            // Most hits end here, and need no index.
+            return Ok(Search { index: None, candidate: Some(first), forward: Forward::Stale });
+        }
+        let index = Index::of(&first.entry);
+        self.platform.discard(first.response);
+        // Stored before the route had all of its keys: it leads nowhere.
+        if !index.covers(stage) {
+            return Ok(Search::nothing(Forward::UriMiss));
+        }
+        let mut candidate = None;
+        if let Ok(values) = vary::values(index.selectors.clone(), self.head) {
+            let key = key::secondary(primary, index.since, &values);
+            candidate = self.fetch_entry(key).await?;
+        }
+        let candidate = candidate.filter(|found| {
+            found.entry.since == index.since && vary::is_selected(&found.entry, self.head, stage)
+        });
+        Ok(Search { index: Some(index), candidate, forward: Forward::VaryMiss })
+    }
+
+    /// A part of the answer has a key of its own (RFC 9111, 3.3).
+    async fn search_part(
+        &self,
+        plan: &Plan,
+        stage: &CacheStage,
+        primary: &str,
+    ) -> Result<Search<P::Response>, PlatformError> {
+        if !plan.ranged {
+            return Ok(Search::nothing(Forward::UriMiss));
+        }
+        let part = self.fetch_entry(key::part(primary)).await?;
+        let candidate = part.filter(|part| vary::is_selected(&part.entry, self.head, stage));
+        Ok(Search { index: None, candidate, forward: Forward::UriMiss })
+    }
+
+    async fn fetch_entry(&self, key: String) -> Result<Option<Candidate<P::Response>>, PlatformError> {
+        let Some(Found { entry, size, response }) = self.platform.lookup(&key).await? else {
+            return Ok(None);
+        };
+        match Entry::decode(&entry) {
+            Some(entry) => Ok(Some(Candidate { key, entry, size, response })),
+            None => {
+                self.platform.discard(response);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Serves a candidate where it may be; else notes why not, and what the
+    /// origin can be asked about it.
+    fn use_stored(
+        &mut self,
+        miss: &mut Miss<'a, P::Response>,
+        candidate: Candidate<P::Response>,
+        way: &Way<'a, '_>,
+    ) -> Option<Reply<P::Response>> {
+        let now = self.platform.now();
+        let is_part = candidate.entry.part.is_some();
+        let judged = judge(&miss.plan, self.head, &candidate.entry, miss.stage, now);
+        if !matches!(judged, Lookup::Fresh { .. }) && candidate.key == miss.primary {
+            miss.index = Some(Index::of(&candidate.entry));
+        }
+        let (forward, stored) = match judged {
+            Lookup::Fresh { age, ttl } => {
+                if self.covers(&candidate) {
+                    let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
+                    return Some(self.serve(miss.stage, candidate, age, ttl, None));
+                }
+                (Forward::Partial, None)
+            }
+            Lookup::Stale { age, staleness, why } if !is_part => {
+                if why == Stale::WhileRevalidate && !miss.plan.only_if_cached {
+                    self.revalidate_later(miss, &candidate, way);
+                }
+                return Some(self.serve(miss.stage, candidate, age, below_zero(staleness), Some(why)));
+            }
+            Lookup::Stale { .. } => (Forward::Stale, None),
+            Lookup::Revalidate(forward) => (forward, Some(candidate).filter(|_| !is_part)),
+            Lookup::Miss(forward) => (forward, None),
+        };
+        miss.forward = forward;
+        miss.stored = stored;
+        None
+    }
+
+    /// Whether an entry has all the bytes that the request asks for.
+    fn covers(&self, candidate: &Candidate<P::Response>) -> bool {
+        let now = self.platform.now();
+        ranged(self.head, &candidate.entry, candidate.size, now) != Ranged::NotStored
+    }
+
+    /// An answer from what is stored.
     pub(super) fn serve(
         &mut self,
-        plan: &Plan,
-        text: &str,
-        stored: P::Response,
-    ) -> Result<Reply<P::Response>, Forward> {
-        let entry = cache::entry::Entry::decode(text).ok_or(Forward::UriMiss)?;
-        let (age, ttl, not_modified) = match cache::judge(plan, self.head, &entry, self.platform.now()) {
-            Lookup::Fresh { age, ttl, not_modified } => (age, ttl, not_modified),
-            Lookup::Miss(forward) => return Err(forward),
-        };
-        let fields = cache::hit_fields(&entry, age, not_modified);
-        let status = if not_modified { 304 } else { entry.status };
-        let with_body = !not_modified && self.head.method() != Method::HEAD;
+        stage: &CacheStage,
+        candidate: Candidate<P::Response>,
+        age: u64,
+        ttl: i64,
+        stale: Option<Stale>,
+    ) -> Reply<P::Response> {
         self.record.verdict = Verdict::Cached;
-        self.record.cache = Some("hit");
-        let response = self.platform.revive(stored, status, &fields, with_body);
-        Ok(Reply::Native(response, vec![Edit::Set(CACHE_STATUS, cache::hit_status(ttl))]))
+        self.record.cache = Some(if stale.is_some() { "hit-stale" } else { "hit" });
+        let response = self.revive(stage, candidate, age);
+        Reply::Native(response, vec![Edit::Set(CACHE_STATUS, status_field::hit(ttl, stale))])
     }
 
-    pub(super) fn note_store_failure(&mut self, error: &PlatformError) {
+    /// A response made of what is stored.
+    pub(super) fn revive(
+        &self,
+        stage: &CacheStage,
+        candidate: Candidate<P::Response>,
+        age: u64,
+    ) -> P::Response {
+        let Candidate { entry, size, response, .. } = candidate;
+        let now = self.platform.now();
+        let not_modified = validation::not_modified(self.head, &entry, now);
+        let is_head = self.head.method() == Method::HEAD;
+        let ranged = ranged(self.head, &entry, size, now);
+        let mut made = fields::made(&entry, stage, not_modified, is_head, ranged, size);
+        made.fields.push((http::header::AGE, age.to_string()));
+        self.platform.revive(response, &made)
+    }
+
+    /// Has the origin asked about an entry after the response (RFC 5861, 3),
+    /// by one request at a time.
+    fn revalidate_later(
+        &self,
+        miss: &Miss<'a, P::Response>,
+        candidate: &Candidate<P::Response>,
+        way: &Way<'a, '_>,
+    ) {
+        let now = self.platform.now();
+        let Some(upstream) = self.gateway.upstreams.get(way.upstream) else { return };
+        if self.head.method() != Method::GET || self.isolate.is_revalidated(&candidate.key, now) {
+            return;
+        }
+        let target =
+            Target { as_sent: &miss.stage.target(&miss.plan, way.target.as_sent), ..way.target.clone() };
+        let mut request = upstream.request(self.head, &target, way.identity, &self.gateway.identity);
+        request.edits.extend(miss.stage.removals(&miss.plan, self.head));
+        request.edits.extend(validation::conditions(&candidate.entry));
+        // It is asked for as a whole.
+        request.edits.push(Edit::Remove(http::header::RANGE));
+        self.isolate.later(Revalidation {
+            request,
+            stage: miss.stage.clone(),
+            plan: miss.plan,
+            primary: miss.primary.clone(),
+            key: candidate.key.clone(),
+            entry: candidate.entry.clone(),
+            index: miss.index.clone(),
+            ended_here: self.cost_fields(),
+        });
+    }
+
+    fn note_store_failure(&mut self, error: &PlatformError) {
         self.record.stages.push(StageRecord {
             stage: "cache",
             verdict: "bypass",
@@ -98,116 +314,28 @@ impl<P: Platform> Journey<'_, P> {
             error: Some(error.to_string()),
         });
     }
-
-    pub(super) fn store(
-        &mut self,
-        state: CacheState<P::Response>,
-        target: &Target<'_>,
-        response: P::Response,
-        sent: Timestamp,
-    ) -> P::Response {
-        let status = self.platform.status(&response);
-        if cache::is_unsafe(self.head.method()) && (200..400).contains(&status) {
-            self.invalidate(target);
-        }
-        let CacheState::Miss { plan, key, forward, stage } = state else {
-            return response;
-        };
-        self.record.cache = Some(forward.as_str());
-        let now = self.platform.now();
-        let entry = if plan.store {
-            self.entry(&stage, &response, status, sent, now)
-        } else {
-            Err(NotStored::Request)
-        };
-        let (response, outcome) = match entry {
-            Ok(entry) => {
-                self.isolate.unstorable.borrow_mut().unmark(&key);
-                (self.platform.keep(response, &key, &entry, stage.max_body), Ok(()))
-            }
-            Err(reason) => {
-                // Only what the origin said counts: what the request did not
-                // allow says nothing about the next one. Nor does a 304, which
-                // answers a condition; and what is stored may serve others.
-                if plan.store && status != 304 && forward == Forward::UriMiss {
-                    self.isolate.unstorable.borrow_mut().mark(&key, now);
-                }
-                (response, Err(reason))
-            }
-        };
-        self.edits.push(Edit::Set(CACHE_STATUS, cache::forward_status(forward, status, outcome)));
-        response
-    }
-
-    /// The text of the entry, if the answer may be kept.
-    pub(super) fn entry(
-        &self,
-        stage: &CacheStage,
-        response: &P::Response,
-        status: u16,
-        sent: Timestamp,
-        received: Timestamp,
-    ) -> Result<String, NotStored> {
-        // Most answers that may not be kept say so in this one field; the
-        // others are worth reading the whole head for.
-        let control = self.platform.field(response, &http::header::CACHE_CONTROL);
-        if control.is_some_and(|field| cache::control::CacheControl::parse(&field).no_store) {
-            return Err(NotStored::Directive);
-        }
-        let mut fields = self.platform.fields(response);
-        // What selects an answer has to be what the client sent, not what the
-        // origin got from us instead, or did not get.
-        let identity = &self.gateway.identity;
-        let changed = |name: &str| {
-            identity.request_id_field.as_str().eq_ignore_ascii_case(name)
-                || identity.never_forwarded.iter().any(|field| field.as_str().eq_ignore_ascii_case(name))
-        };
-        let mut varying = fields.iter().filter(|(name, _)| *name == http::header::VARY);
-        if varying.any(|(_, names)| list(names).any(changed)) {
-            return Err(NotStored::Vary);
-        }
-        let gone: Vec<HeaderName> = self
-            .edits
-            .iter()
-            .filter_map(|edit| if let Edit::Remove(name) = edit { Some(name.clone()) } else { None })
-            .collect();
-        fields.retain(|(name, _)| {
-            !upstream::HOP_BY_HOP.contains(name) && !gone.contains(name) && *name != CACHE_STATUS
-        });
-        let entry = cache::conclude(self.head, status, fields, sent, received, stage)?;
-        entry.encode().ok_or(NotStored::Head)
-    }
-
-    /// A change of a resource makes stored answers for it void (RFC 9111,
-    /// 4.4), whichever route and variant they came by.
-    pub(super) fn invalidate(&self, target: &Target<'_>) {
-        if !self.gateway.has_cache {
-            return;
-        }
-        let mut keys = Vec::new();
-        for index in self.gateway.router.readers(target) {
-            let Some(route) = self.gateway.routes.get(index).filter(|route| route.cache.is_some()) else {
-                continue;
-            };
-            for scheme in ["http", "https"] {
-                keys.push(self.key(route, route.upstream, None, scheme, target));
-                for variant in route.canary.iter().flat_map(|canary| &canary.variants) {
-                    keys.push(self.key(route, variant.upstream, Some(&variant.name), scheme, target));
-                }
-            }
-        }
-        if !keys.is_empty() {
-            self.platform.remove(keys);
-        }
-    }
 }
 
-/// What the cache had.
-pub(super) enum CacheState<R> {
-    /// The route has no cache.
-    Off,
-    /// The answer.
-    Hit(Reply<R>),
-    /// Not the answer.
-    Miss { plan: Plan, key: String, forward: Forward, stage: CacheStage },
+/// A time to live that is over.
+pub(super) fn below_zero(staleness: u64) -> i64 {
+    i64::try_from(staleness).unwrap_or(i64::MAX).saturating_neg()
+}
+
+impl Isolate {
+    /// Whether somebody has just begun to ask the origin about this key.
+    fn is_revalidated(&self, key: &str, now: crate::time::Timestamp) -> bool {
+        let mut revalidated = self.revalidated.borrow_mut();
+        let is_marked = revalidated.is_marked(key, now);
+        if !is_marked {
+            revalidated.mark(key, now);
+        }
+        is_marked
+    }
+
+    fn later(&self, revalidation: Revalidation) {
+        let mut waiting: std::cell::RefMut<'_, VecDeque<Revalidation>> = self.revalidations.borrow_mut();
+        if waiting.len() < LATER {
+            waiting.push_back(revalidation);
+        }
+    }
 }

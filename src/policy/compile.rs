@@ -467,7 +467,8 @@ fn wanted_fields(gateway: &Gateway) -> Vec<HeaderName> {
         .collect();
     let limits = gateway.routes.iter().flat_map(|route| route.rate_limit.wanted_fields());
     let written = gateway.router.wanted_fields().cloned();
-    let written = written.chain(gateway.entry_rate_limit.wanted_fields()).chain(limits);
+    let caches = gateway.routes.iter().flat_map(|route| &route.cache).flat_map(CacheStage::wanted_fields);
+    let written = written.chain(gateway.entry_rate_limit.wanted_fields()).chain(limits).chain(caches);
     let mut known = HashSet::new();
     let mut fields = Vec::new();
     for name in own.into_iter().chain(written) {

@@ -20,7 +20,7 @@ use crate::error::{Problem, clip};
 
 /// Names that the design reserves. They are refused like any unknown name,
 /// but the message says why.
-const RESERVED: [&str; 29] = [
+const RESERVED: [&str; 28] = [
     "api_key",
     "asn",
     "auth",
@@ -49,7 +49,6 @@ const RESERVED: [&str; 29] = [
     "tags",
     "targets",
     "validate",
-    "vary",
 ];
 
 /// The longest value that a problem repeats, in bytes.

@@ -168,10 +168,17 @@ describe("a compressed answer", () => {
     );
   });
 
-  test("that does not vary is not stored", async () => {
-    const path = caching.serve({ fields: FRESH, body, encoding: "gzip" });
-    const [first] = await caching.neverHit(path, { fields: [["Accept-Encoding", "gzip"]] });
-    assert.match(status(first as RawResponse), /; detail=vary$/);
+  test("that does not say what it varies by is for who asked for that coding", async () => {
+    const path = caching.answer(({ field }) => {
+      const coding = field("accept-encoding") === "gzip" ? "gzip" : undefined;
+      return { fields: FRESH, body, ...(coding === undefined ? {} : { encoding: coding }) };
+    });
+    const gzip: FetchOptions = { fields: [["Accept-Encoding", "gzip"]] };
+    await caching.untilHit(path, gzip);
+    const plain = await caching.untilHit(path);
+    assert.deepEqual([plain.field("content-encoding"), plain.text], [undefined, body]);
+    const again = await caching.gateway.fetch(path, gzip);
+    assert.deepEqual([isHit(again), again.field("content-encoding")], [true, "gzip"]);
   });
 });
 

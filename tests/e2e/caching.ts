@@ -22,7 +22,8 @@ export class Caching {
     this.gateway = gateway;
   }
 
-  static async start(): Promise<Caching> {
+  /** Starts with these routes besides. */
+  static async start(...more: ReturnType<typeof route>[]): Promise<Caching> {
     const origin = await Origin.start();
     const gateway = await Gateway.start({
       isolates: 2,
@@ -43,6 +44,7 @@ export class Caching {
           cache: {},
           ip_filter: { rules: [{ id: "out", action: "deny", prefixes: ["203.0.113.0/24"] }] },
         }),
+        ...more,
       ]),
     });
     return new Caching(origin, gateway);
@@ -69,6 +71,13 @@ export class Caching {
   /** Asks until the cache answers: storing goes on after the response. */
   untilHit(target: string, options: FetchOptions = {}): Promise<RawResponse> {
     return eventually(`a hit for ${target}`, () => this.gateway.fetch(target, options), isHit);
+  }
+
+  /** Has an answer that is fresh for two seconds stored, and waits until it is stale. */
+  async untilStale(target: string, options: FetchOptions = {}): Promise<RawResponse> {
+    const hit = await this.untilHit(target, options);
+    await sleep(2_050);
+    return hit;
   }
 
   /** Asks four times, with time between for what would be stored; nothing may be a hit. */

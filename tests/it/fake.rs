@@ -15,18 +15,21 @@ use std::time::Duration;
 
 use edgeweir::error::{Dependency, PlatformError};
 use edgeweir::exchange::{Edit, PlainHead, Reply, join_lines};
+use edgeweir::gateway::revalidation::revalidate;
 use edgeweir::gateway::settle::settle;
 use edgeweir::gateway::{Acting, Isolate, handle};
 use edgeweir::observe::record::Record;
 use edgeweir::platform::{
-    AdminPlatform, BodyError, Clock, ControlClient, CounterPeek, Counters, LimiterClient, Origin, PartRead,
-    Pause, PolicyStore, ResponseStore,
+    AdminPlatform, BodyError, Clock, ControlClient, CounterPeek, Counters, Found, Keep, LimiterClient,
+    Origin, PartRead, Pause, PolicyStore, ResponseStore,
 };
 use edgeweir::policy::compile;
 use edgeweir::policy::manifest::sha256_hex;
 use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::bans::BanSet;
 use edgeweir::stages::bans::set::{Entry, encode};
+use edgeweir::stages::cache::fields::{Body, Made};
+use edgeweir::stages::cache::range::Span;
 use edgeweir::stages::ip_filter::prefix::Prefix;
 use edgeweir::stages::rate_limit::message::count::{Answer, Look, Message};
 use edgeweir::stages::rate_limit::message::{Take, Taken};
@@ -493,33 +496,40 @@ impl Origin for FakePlatform {
 }
 
 impl ResponseStore for FakePlatform {
-    async fn lookup(&self, key: &str) -> Result<Option<(String, Response)>, PlatformError> {
+    async fn lookup(&self, key: &str) -> Result<Option<Found<Response>>, PlatformError> {
         Turn(false).await;
         self.store_events.borrow_mut().push(StoreEvent::Lookup(key.to_owned()));
         if let Some(fault) = self.store_fault.get() {
             return Err(fault.error(Dependency::ResponseStore));
         }
-        Ok(self.stored.borrow().get(key).map(|(entry, body)| (entry.clone(), Response::new(200).body(body))))
+        let stored = self.stored.borrow();
+        Ok(stored.get(key).map(|(entry, body)| Found {
+            entry: entry.clone(),
+            size: Some(body.len() as u64),
+            response: Response::new(200).body(body),
+        }))
     }
 
-    fn revive(
-        &self,
-        stored: Response,
-        status: u16,
-        fields: &[(HeaderName, String)],
-        with_body: bool,
-    ) -> Response {
-        let body = if with_body { stored.body } else { String::new() };
-        Response { status, fields: fields.to_vec(), body }
+    fn revive(&self, stored: Response, made: &Made) -> Response {
+        let body = match made.body {
+            Body::None => String::new(),
+            Body::Whole => stored.body,
+            Body::Bytes(Span { first, last }) => stored.body[first as usize..=last as usize].to_owned(),
+        };
+        Response { status: made.status, fields: made.fields.clone(), body }
     }
 
-    fn keep(&self, response: Response, key: &str, entry: &str, limit: u64) -> Response {
+    fn keep(&self, response: Response, keep: &Keep<'_>, _: Option<&Response>) -> Response {
+        let Keep { key, entry, limit, size, .. } = *keep;
         self.store_events.borrow_mut().push(StoreEvent::Keep { key: key.to_owned(), limit });
-        if response.body.len() as u64 <= limit && self.store_fault.get().is_none() {
+        let length = response.body.len() as u64;
+        if length <= limit && size.is_none_or(|size| size == length) && self.store_fault.get().is_none() {
             self.stored.borrow_mut().insert(key.to_owned(), (entry.to_owned(), response.body.clone()));
         }
         response
     }
+
+    fn discard(&self, _: Response) {}
 
     fn remove(&self, keys: Vec<String>) {
         for key in &keys {
@@ -644,6 +654,10 @@ impl Gate {
         let (reply, record) = handle(&acting, &self.isolate, &self.platform, head, fresh).await;
         if self.isolate.takes_on_settling(self.platform.now()) {
             let _ = settle(&self.isolate, &self.platform).await;
+        }
+        while let Some(asked) = self.isolate.next_revalidation() {
+            let gateway = &self.snapshot.gateway;
+            let _ = revalidate(gateway, &self.isolate, &self.platform, head, asked).await;
         }
         let response = match reply {
             Reply::Answer(answer) => {

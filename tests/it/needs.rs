@@ -58,6 +58,12 @@ fn first() -> Value {
         "status",
         "x_ratelimit",
     ];
+    for index in 0..3 {
+        let cache = document.pointer_mut(&format!("/routes/{index}/cache"));
+        if let Some(cache) = cache.and_then(Value::as_object_mut) {
+            cache.retain(|name, _| ["mode", "tiers", "max_body"].contains(&name.as_str()));
+        }
+    }
     let routes = (0..3).map(|index| format!("/routes/{index}/rate_limit/rules"));
     for pointer in routes.chain(["/rate_limit/rules".to_owned()]) {
         for rule in document.pointer_mut(&pointer).unwrap().as_array_mut().unwrap() {

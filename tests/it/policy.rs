@@ -36,7 +36,12 @@ pub fn whole() -> Value {
             "ip_filter": stages("enforce")["ip_filter"], "rate_limit": stages("enforce")["rate_limit"],
             "canary": {"mode": "enforce", "sticky": {"cookie": "w", "max_age": "1d"}, "variants": [
                 {"name": "one", "upstream": "a", "weight": 50}, {"name": "two", "upstream": "b", "weight": 30}, {"name": "three", "upstream": "b", "weight": 20}]},
-            "cache": {"mode": "enforce", "tiers": ["location"], "max_body": "1MiB"},
+            "cache": {"mode": "enforce", "tiers": ["location"], "max_body": "1MiB", "heuristic": {"percent": 20, "limit": "1h"},
+                "ignore_client_directives": true, "targets": ["X-Edge-Cache-Control", "CDN-Cache-Control"], "stale_if_error": "2h",
+                "stale_while_revalidate": "1m", "allow_set_cookie": true, "vary": {"ignore": ["User-Agent"]},
+                "key": {"query": {"include": ["a", "b*"], "exclude": ["c"], "preset": "tracking", "sort": true},
+                    "headers": ["X-Shop"], "cookies": ["shop"]},
+                "credentials": {"headers": ["X-Api-Key"], "cookies": ["sid"]}},
         })
     };
     json!({
@@ -212,7 +217,7 @@ fn defaults_are_merged_into_each_route() {
         let verdict = route.ip_filter.as_ref().unwrap().decide(&subject, &sets).verdict;
         (verdict.action.as_str(), verdict.rule.map(str::to_owned))
     };
-    assert_eq!(plain.cache.unwrap().max_body, 2 << 20);
+    assert_eq!(plain.cache.as_ref().unwrap().max_body, 2 << 20);
     assert_eq!(rule(plain), ("allow", Some("d".to_owned())));
     // Objects deeply, lists replace.
     assert!(deep.cache.is_none());

@@ -193,7 +193,7 @@ fn a_revived_response_has_the_stored_body_under_our_head() {
     let revive = |status, with_body| {
         exchange(&request("GET", "http://a.test/", &[]));
         let stored = hold(&Response::new_with_opt_str(Some("kept")).unwrap());
-        let place = glue::revive(stored, status, &edits, with_body).unwrap();
+        let place = glue::revive(stored, status, &edits, with_body, -1.0, -1.0).unwrap();
         glue::finish(place, "").unwrap();
         answered()
     };

@@ -110,8 +110,31 @@ const CANARY: Shape = Shape::Object(&[
     ),
 ]);
 
-const CACHE: Shape =
-    Shape::Object(&[("tiers", Shape::Set(Form::Text)), ("max_body", Shape::Scalar(Form::Size))]);
+const CACHE: Shape = Shape::Object(&[
+    ("tiers", Shape::Set(Form::Text)),
+    ("max_body", Shape::Scalar(Form::Size)),
+    ("heuristic", Shape::Object(&[("limit", Shape::Scalar(Form::Span))])),
+    // The first valid one counts.
+    ("targets", Shape::Plain),
+    ("stale_if_error", Shape::Scalar(Form::Span)),
+    ("stale_while_revalidate", Shape::Scalar(Form::Span)),
+    ("vary", Shape::Object(&[("ignore", Shape::Set(Form::FieldName))])),
+    (
+        "key",
+        Shape::Object(&[
+            (
+                "query",
+                Shape::Object(&[("include", Shape::Set(Form::Text)), ("exclude", Shape::Set(Form::Text))]),
+            ),
+            ("headers", Shape::Set(Form::FieldName)),
+            ("cookies", Shape::Set(Form::Text)),
+        ]),
+    ),
+    (
+        "credentials",
+        Shape::Object(&[("headers", Shape::Set(Form::FieldName)), ("cookies", Shape::Set(Form::Text))]),
+    ),
+]);
 
 const MATCH: Shape = Shape::Object(&[
     ("hosts", Shape::Set(Form::Host)),

@@ -3,7 +3,8 @@
 
 use http::header::CONNECTION;
 
-use super::{Plan, plan};
+use super::CacheStage;
+use super::plan::{Plan, plan};
 use crate::exchange::Head;
 use crate::stages::identity::{Identity, IdentityStage};
 use crate::stages::target::Target;
@@ -31,9 +32,10 @@ pub fn ask<'a>(
     target: &Target<'a>,
     identity: &Identity,
     stage: &IdentityStage,
+    cache: &CacheStage,
     own_cookie: Option<&str>,
 ) -> Ask<'a> {
-    let plan = plan(head, own_cookie);
+    let plan = plan(head, cache, own_cookie);
     // What the origin is told about host and scheme may stand in its answer,
     // so it is part of the key, or the answer is nobody else's.
     let told = told_scheme(head, target, identity);

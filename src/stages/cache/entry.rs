@@ -5,31 +5,57 @@ use std::borrow::Cow;
 use http::header::{AGE, HeaderName};
 use serde::{Deserialize, Serialize};
 
+use super::range::Part;
+use super::staleness::Allowance;
+use super::vary::Selector;
 use crate::exchange::join_lines;
 use crate::time::Timestamp;
 
 /// The version of the stored form; entries of another are misses.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The longest stored head, as text.
 const TEXT_LIMIT: usize = 16 * 1024;
 
-/// The head of a stored response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How long a stored answer that may be validated, or served stale, is kept
+/// past its lifetime, in seconds, where nothing asks for longer.
+const RETENTION: u64 = 86_400;
+
+/// The longest that anything is kept, in seconds: more than a store promises,
+/// and less than any number that it might not read.
+const LONGEST_RETENTION: u64 = 366 * 86_400;
+
+/// The head of a stored response. Times are in seconds unless they are a
+/// [`Timestamp`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// Its status.
     pub status: u16,
     /// Its fields, without those that are not stored.
     pub fields: Vec<(HeaderName, String)>,
-    /// What the request that it answered said in the fields that `Vary`
-    /// names.
-    pub selected_by: Vec<(HeaderName, Option<String>)>,
-    /// When it arrived.
+    /// What the request that it answered said, as far as that selects it.
+    pub selected_by: Vec<(Selector, Option<String>)>,
+    /// When it arrived, or was last confirmed.
     pub received: Timestamp,
-    /// How old it was when it arrived, in seconds (RFC 9111, 4.2.3).
+    /// How old it was then (RFC 9111, 4.2.3).
     pub initial_age: u64,
-    /// How long it is fresh, in seconds (RFC 9111, 4.2.1).
+    /// How long it is fresh (RFC 9111, 4.2.1).
     pub lifetime: u64,
+    /// The generation of the URI's entries that it belongs to: those of
+    /// another are void.
+    pub since: Timestamp,
+    /// Whether the origin has to confirm every use (`no-cache`).
+    pub validate_always: bool,
+    /// What may be served stale.
+    pub stale: Allowance,
+    /// Whether it does not change while it is fresh (RFC 8246).
+    pub immutable: bool,
+    /// Whether it serves requests with Authorization (RFC 9111, 3.5).
+    pub authorized: bool,
+    /// Whether it serves requests with other credentials.
+    pub shared: bool,
+    /// Which part it is, of something larger.
+    pub part: Option<Part>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,16 +64,37 @@ struct Text<'a> {
     status: u16,
     #[serde(borrow)]
     fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    #[serde(borrow)]
-    selected_by: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    by: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
     received: u64,
-    initial_age: u64,
+    age: u64,
     lifetime: u64,
+    since: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    validate: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    never_stale: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    swr: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    sie: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    immutable: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    authorized: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    shared: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    part: Option<Part>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Entry {
-    /// How old it is now, in seconds (RFC 9111, 4.2.3); `None` when the clock
-    /// says that it has not arrived yet, and nothing is known.
+    /// How old it is now (RFC 9111, 4.2.3); `None` when the clock says that it
+    /// has not arrived yet, and nothing is known.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Option<u64> {
         (now >= self.received).then(|| self.initial_age.saturating_add(now.since(self.received).as_secs()))
@@ -59,10 +106,20 @@ impl Entry {
         join_lines(&self.fields, name)
     }
 
-    /// The text that is stored; `None` when it is too long, or cannot stand
-    /// in a header field.
+    /// For how many seconds it is worth keeping: past its lifetime it can
+    /// still be confirmed, stand in for an origin that fails, and say what
+    /// selects among the answers to its URI.
+    #[must_use]
+    pub fn retention(&self) -> u64 {
+        let stale = self.stale.while_revalidate.max(self.stale.if_error.unwrap_or_default());
+        let fresh = self.lifetime.saturating_sub(self.initial_age);
+        fresh.saturating_add(stale.max(RETENTION)).min(LONGEST_RETENTION)
+    }
+
+    /// The text that is stored; `None` when it is too long.
     #[must_use]
     pub fn encode(&self) -> Option<String> {
+        let Allowance { never, while_revalidate, if_error } = self.stale;
         let text = Text {
             v: VERSION,
             status: self.status,
@@ -73,14 +130,25 @@ impl Entry {
                 .filter(|(name, _)| *name != AGE)
                 .map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value.as_str())))
                 .collect(),
-            selected_by: self
+            by: self
                 .selected_by
                 .iter()
-                .map(|(name, value)| (Cow::Borrowed(name.as_str()), value.as_deref().map(Cow::Borrowed)))
+                .map(|(selector, value)| {
+                    (Cow::Owned(selector.to_string()), value.as_deref().map(Cow::Borrowed))
+                })
                 .collect(),
             received: self.received.millis(),
-            initial_age: self.initial_age,
+            age: self.initial_age,
             lifetime: self.lifetime,
+            since: self.since.millis(),
+            validate: self.validate_always,
+            never_stale: never,
+            swr: while_revalidate,
+            sie: if_error,
+            immutable: self.immutable,
+            authorized: self.authorized,
+            shared: self.shared,
+            part: self.part,
         };
         let text = serde_json::to_string(&text).ok()?;
         // It travels in a header field, which holds ASCII safely.
@@ -92,7 +160,8 @@ impl Entry {
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
         let text: Text<'_> = serde_json::from_str(text).ok()?;
-        if text.v != VERSION || !(200..=599).contains(&text.status) {
+        let fits = |part: Part| part.span.first <= part.span.last;
+        if text.v != VERSION || !(200..=599).contains(&text.status) || !text.part.is_none_or(fits) {
             return None;
         }
         let name = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok();
@@ -100,19 +169,24 @@ impl Entry {
             status: text.status,
             fields: text
                 .fields
-                .iter()
-                .map(|(field, value)| Some((name(field)?, value.clone().into_owned())))
+                .into_iter()
+                .map(|(field, value)| Some((name(&field)?, value.into_owned())))
                 .collect::<Option<_>>()?,
             selected_by: text
-                .selected_by
-                .iter()
-                .map(|(field, value)| {
-                    Some((name(field)?, value.as_ref().map(|value| value.clone().into_owned())))
-                })
+                .by
+                .into_iter()
+                .map(|(selector, value)| Some((Selector::parse(&selector)?, value.map(Cow::into_owned))))
                 .collect::<Option<_>>()?,
             received: Timestamp::from_millis(text.received),
-            initial_age: text.initial_age,
+            initial_age: text.age,
             lifetime: text.lifetime,
+            since: Timestamp::from_millis(text.since),
+            validate_always: text.validate,
+            stale: Allowance { never: text.never_stale, while_revalidate: text.swr, if_error: text.sie },
+            immutable: text.immutable,
+            authorized: text.authorized,
+            shared: text.shared,
+            part: text.part,
         })
     }
 }

@@ -20,6 +20,7 @@ const LIFETIME: u64 = 60_000;
 #[derive(Debug)]
 pub struct HitForMiss {
     seed: u64,
+    lifetime: u64,
     marks: HashMap<u64, Timestamp>,
 }
 
@@ -27,7 +28,13 @@ impl HitForMiss {
     /// `seed` is random, so that nobody can make two keys collide on purpose.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, marks: HashMap::new() }
+        Self::with_lifetime(seed, LIFETIME)
+    }
+
+    /// One whose marks last so many milliseconds.
+    #[must_use]
+    pub fn with_lifetime(seed: u64, lifetime: u64) -> Self {
+        Self { seed, lifetime, marks: HashMap::new() }
     }
 
     fn hash(&self, key: &str) -> u64 {
@@ -37,9 +44,9 @@ impl HitForMiss {
     /// Whether the key is marked.
     #[must_use]
     pub fn is_marked(&self, key: &str, now: Timestamp) -> bool {
-        self.marks
-            .get(&self.hash(key))
-            .is_some_and(|marked| now >= *marked && now.since(*marked).as_millis() < u128::from(LIFETIME))
+        self.marks.get(&self.hash(key)).is_some_and(|marked| {
+            now >= *marked && now.since(*marked).as_millis() < u128::from(self.lifetime)
+        })
     }
 
     /// Marks a key. A full set is emptied: marks are cheap to win back.

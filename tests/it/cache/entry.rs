@@ -1,6 +1,9 @@
 //! Stored heads.
 
 use edgeweir::stages::cache::entry::Entry;
+use edgeweir::stages::cache::range::{Part, Span};
+use edgeweir::stages::cache::staleness::Allowance;
+use edgeweir::stages::cache::vary::Selector;
 use edgeweir::time::Timestamp;
 use http::header::{AGE, ETAG, HeaderName, VARY};
 use proptest::prelude::*;
@@ -21,17 +24,38 @@ fn values() -> impl Strategy<Value = String> {
     prop_oneof![3 => "[ -~]{0,20}", 1 => "[\t !-~\u{80}-\u{ffff}]{0,10}", 1 => "[가-힣😀\"\\\\]{0,6}"]
 }
 
+fn selectors() -> impl Strategy<Value = Selector> {
+    prop_oneof![names().prop_map(|name| Selector::field(&name)), "[a-z_-]{1,5}".prop_map(Selector::Cookie)]
+}
+
+fn parts() -> impl Strategy<Value = Option<Part>> {
+    let part = (any::<u32>(), any::<u32>(), any::<Option<u64>>()).prop_map(|(first, length, complete)| {
+        Part { span: Span { first: first.into(), last: u64::from(first) + u64::from(length) }, complete }
+    });
+    prop::option::of(part)
+}
+
 pub fn entries() -> impl Strategy<Value = Entry> {
     let fields = prop::collection::vec((names(), values()), 0..6);
-    let selected = prop::collection::vec((names(), prop::option::of(values())), 0..4);
-    (200_u16..=599, fields, selected, any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
-        |(status, fields, selected_by, received, initial_age, lifetime)| Entry {
+    let selected = prop::collection::vec((selectors(), prop::option::of(values())), 0..4);
+    let times = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    let stale = (any::<bool>(), any::<u64>(), any::<Option<u64>>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (200_u16..=599, fields, selected, times, stale, flags, parts()).prop_map(
+        |(status, fields, selected_by, times, (never, while_revalidate, if_error), flags, part)| Entry {
             status,
             fields,
             selected_by,
-            received: Timestamp::from_millis(received),
-            initial_age,
-            lifetime,
+            received: Timestamp::from_millis(times.0),
+            initial_age: times.1,
+            lifetime: times.2,
+            since: Timestamp::from_millis(times.3),
+            validate_always: flags.0,
+            stale: Allowance { never, while_revalidate, if_error },
+            immutable: flags.1,
+            authorized: flags.2,
+            shared: flags.3,
+            part,
         },
     )
 }
@@ -61,10 +85,8 @@ fn a_head_that_is_too_large_is_not_stored() {
     let entry = |length: usize| Entry {
         status: 200,
         fields: vec![(ETAG, "a".repeat(length))],
-        selected_by: Vec::new(),
-        received: Timestamp::default(),
-        initial_age: 0,
         lifetime: 1,
+        ..Entry::default()
     };
     assert!(entry(16_000).encode().is_some_and(|text| text.len() <= 16_384));
     assert_eq!(entry(16_384).encode(), None);
@@ -72,10 +94,10 @@ fn a_head_that_is_too_large_is_not_stored() {
 
 #[test]
 fn what_this_module_did_not_write_is_a_miss() {
-    let good = r#"{"v":1,"status":200,"fields":[["etag","a"]],"selected_by":[["x",null]],"received":1,"initial_age":0,"lifetime":1}"#;
+    let good = r#"{"v":2,"status":200,"fields":[["etag","a"]],"by":[["x",null]],"received":1,"age":0,"lifetime":1,"since":1,"part":{"span":{"first":1,"last":2},"complete":null}}"#;
     assert!(Entry::decode(good).is_some());
     for (part, instead) in [
-        ("\"v\":1", "\"v\":2"),
+        ("\"v\":2", "\"v\":1"),
         ("\"status\":200", "\"status\":199"),
         ("\"status\":200", "\"status\":600"),
         ("\"status\":200", "\"status\":101"),
@@ -86,6 +108,7 @@ fn what_this_module_did_not_write_is_a_miss() {
         ("[[\"x\",null]]", "null"),
         (",\"lifetime\":1", ""),
         ("\"received\":1", "\"received\":-1"),
+        ("\"first\":1", "\"first\":3"),
         ("}", ""),
     ] {
         assert_eq!(Entry::decode(&good.replace(part, instead)), None, "{instead}");
@@ -107,6 +130,18 @@ fn age_never_decreases_as_time_goes_on() {
         if let Some(age) = before {
             prop_assert!(age >= entry.initial_age);
         }
+        Ok(())
+    });
+}
+
+/// What may be confirmed, or stand in, is kept past its lifetime.
+#[test]
+fn an_entry_is_kept_longer_than_it_is_fresh() {
+    check(1_000, entries(), |entry| {
+        let year = 366 * 86_400;
+        let fresh = entry.lifetime.saturating_sub(entry.initial_age);
+        let stale = entry.stale.while_revalidate.max(86_400);
+        prop_assert!(entry.retention() >= fresh.saturating_add(stale).min(year) && entry.retention() <= year);
         Ok(())
     });
 }

@@ -192,7 +192,10 @@ fn the_journey_does_what_the_explanation_says() {
                 .collect();
             match with_cache {
                 Some(stored) if stored.because.is_none() => {
-                    prop_assert_eq!(keys, vec![&stored.key], "{}", at)
+                    // Behind the primary key a part or another variant may
+                    // have been looked for.
+                    let primary = keys.first().copied();
+                    prop_assert!(primary == Some(&stored.key) && keys.len() <= 2, "{}", at);
                 }
                 Some(stored) => {
                     let label = if stored.because == Some("hit-for-miss") {
@@ -209,7 +212,9 @@ fn the_journey_does_what_the_explanation_says() {
             for event in &events {
                 if let StoreEvent::Keep { key, .. } = event {
                     let stored = with_cache.unwrap();
-                    prop_assert!(stored.may_store && *key == stored.key, "{}", at);
+                    // A secondary key is the primary one with a mark in it.
+                    let place = stored.key.strip_prefix("https://cache.edgeweir.invalid/").unwrap();
+                    prop_assert!(stored.may_store && key.ends_with(place), "{}", at);
                 }
             }
 

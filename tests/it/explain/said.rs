@@ -122,7 +122,7 @@ fn credentials_are_not_repeated() {
     assert!(!explanation.text().contains("hunter2"));
     let stored = stage(&explanation, "cache").cache.as_ref().unwrap();
     assert_eq!((stored.because, stored.may_store), (Some("bypass"), false));
-    assert_eq!(stored.fields, ["authorization", "cookie", "connection"]);
+    assert_eq!((stored.only_shared, &stored.fields), (true, &vec!["connection".to_owned()]));
 }
 
 #[test]

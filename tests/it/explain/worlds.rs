@@ -139,6 +139,11 @@ fn stages(dice: &mut Dice, object: &mut Value, of: u64) {
     }
     if dice.chance(of) {
         object["cache"] = json!({"mode": dice.pick(&["enforce", "enforce", "enforce", "off"])});
+        if dice.chance(3) {
+            object["cache"]["key"] =
+                json!({"query": {"preset": "tracking", "sort": true}, "headers": ["X-Beta"]});
+            object["cache"]["vary"] = json!({"ignore": ["Accept-Language"]});
+        }
     }
 }
 

@@ -159,7 +159,7 @@ fn cookies_go_past_except_the_sticky_one() {
     gate.platform.origin(fresh);
     assert_eq!(status(&gate, &get("/").with("Cookie", "w=00000001")), MISS);
     assert!(status(&gate, &get("/").with("Cookie", "w=00000002")).contains("hit"));
-    let past = "edgeweir; fwd=bypass; fwd-status=200; detail=request";
+    let past = "edgeweir; fwd=bypass; fwd-status=200; detail=credentials";
     assert_eq!(status(&gate, &get("/").with("Cookie", "w=00000001; session=1")), past);
     assert_eq!(status(&gate, &get("/").with("Authorization", "x")), past);
     // A hit sets the cookie for a client that has none, and does not store it.

@@ -1,0 +1,136 @@
+//! What `stale-while-revalidate` promises (RFC 5861, 3): after an answer that
+//! was stale, the origin is asked whether it still holds.
+
+use http::header::{CONNECTION, HeaderName};
+
+use super::storing::{Place, arrival, kept};
+use super::{Isolate, Journey};
+use crate::error::PlatformError;
+use crate::exchange::Edit;
+use crate::platform::{Clock, Found, Platform, ResponseStore};
+use crate::policy::Gateway;
+use crate::stages::cache::CacheStage;
+use crate::stages::cache::conclude::freshen;
+use crate::stages::cache::entry::Entry;
+use crate::stages::cache::key::{self, Index};
+use crate::stages::cache::plan::Plan;
+use crate::stages::cache::staleness::is_failure;
+use crate::stages::cache::validation::{confirms, has_validator};
+use crate::stages::respond;
+use crate::stages::upstream::UpstreamRequest;
+
+/// A stored answer about which the origin is asked.
+#[derive(Clone, Debug)]
+pub struct Revalidation {
+    /// What the origin gets.
+    pub request: UpstreamRequest,
+    /// The stage by which it is stored.
+    pub stage: CacheStage,
+    /// What the request allowed that got the stale answer.
+    pub plan: Plan,
+    /// The primary key of its URI.
+    pub primary: String,
+    /// Its key.
+    pub key: String,
+    /// Its head.
+    pub entry: Entry,
+    /// The entry under the primary key.
+    pub index: Option<Index>,
+    /// Fields of the origin's that are for this gateway alone.
+    pub ended_here: Vec<HeaderName>,
+}
+
+impl Isolate {
+    /// Whether there is something to ask about after the response.
+    #[must_use]
+    pub fn has_revalidations(&self) -> bool {
+        !self.revalidations.borrow().is_empty()
+    }
+
+    /// What is to be asked about next; whoever takes it calls [`revalidate`].
+    #[must_use]
+    pub fn next_revalidation(&self) -> Option<Revalidation> {
+        self.revalidations.borrow_mut().pop_front()
+    }
+}
+
+impl<P: Platform> Journey<'_, P> {
+    /// The fields by which an origin says what a request has cost.
+    pub(super) fn cost_fields(&self) -> Vec<HeaderName> {
+        let stages = [Some(&self.gateway.entry_rate_limit), self.route_limits];
+        let rules = stages.into_iter().flatten().flat_map(|stage| &stage.rules);
+        rules.filter_map(|rule| rule.cost_header.clone()).collect()
+    }
+}
+
+/// Asks the origin about a stored answer, and keeps what it says. `head` is
+/// the request that got the stale answer.
+///
+/// # Errors
+/// The origin or the store failed: what is stored stays, and is asked about
+/// again later.
+pub async fn revalidate<P: Clock + ResponseStore>(
+    gateway: &Gateway,
+    isolate: &Isolate,
+    platform: &P,
+    head: &P::Request,
+    asked: Revalidation,
+) -> Result<(), PlatformError> {
+    let sent = platform.now();
+    let response = platform.fetch(head, &asked.request).await?;
+    let received = platform.now();
+    let status = platform.status(&response);
+    // What fails now may be asked again in a while; until then the stale
+    // answer serves as long as its window is open.
+    if is_failure(status) || !(200..=599).contains(&status) {
+        platform.discard(response);
+        return Ok(());
+    }
+    let mut edits = Vec::new();
+    let connection = platform.field(&response, &CONNECTION);
+    respond::hop_by_hop(connection.as_deref(), &gateway.identity.request_id_field, &mut edits);
+    let mut gone = asked.ended_here.clone();
+    gone.extend(
+        edits.into_iter().filter_map(|edit| if let Edit::Remove(name) = edit { Some(name) } else { None }),
+    );
+    let news = arrival(platform, &response, &gone, sent, received);
+    let confirmed = status == 304 && has_validator(&asked.entry.fields);
+    if confirmed {
+        // Only what was asked about is confirmed: another isolate may have
+        // replaced it by now.
+        let found = platform.lookup(&asked.key).await?;
+        if let Some(Found { entry, response: stored, .. }) = found {
+            let same =
+                Entry::decode(&entry).as_ref() == Some(&asked.entry) && confirms(&news.fields, &asked.entry);
+            let fresh = if same { freshen(&asked.entry, news, &asked.stage).ok() } else { None };
+            let text = fresh.as_ref().and_then(Entry::encode);
+            let stored = match (fresh, text) {
+                (Some(entry), Some(text)) => {
+                    let place = Place { key: &asked.key, primary: &asked.primary };
+                    platform.keep(stored, &place.keep(&entry, &text, &asked.stage), Some(&response))
+                }
+                _ => stored,
+            };
+            platform.discard(stored);
+        }
+        platform.discard(response);
+    } else {
+        let entry = kept(head, &gateway.identity, &asked.stage, &asked.plan, news, asked.index.as_ref());
+        let response = match entry {
+            Ok((entry, text)) => {
+                let key = key::place(&asked.primary, asked.index.as_ref(), &entry);
+                let place = Place { key: &key, primary: &asked.primary };
+                platform.keep(response, &place.keep(&entry, &text, &asked.stage), None)
+            }
+            // The origin has another answer by now, which is not to be kept:
+            // the old one is none any more (RFC 9111, 4.3.3).
+            Err(_) => {
+                platform.remove(vec![asked.key.clone()]);
+                response
+            }
+        };
+        platform.discard(response);
+    }
+    isolate.revalidated.borrow_mut().unmark(&asked.key);
+    Ok(())
+}

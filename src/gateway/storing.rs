@@ -1,0 +1,428 @@
+//! 14 cache: may we keep the answer? What the origin answers confirms what is
+//! stored, replaces it, or makes it void; and where it fails, what is stored
+//! stands in.
+
+use http::Method;
+use http::header::{CACHE_CONTROL, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
+
+use super::Journey;
+use super::answers::{CacheState, Candidate, Miss, Way, below_zero};
+use crate::error::Reject;
+use crate::exchange::{Edit, Head, Reply, list};
+use crate::platform::{Keep, Origin, Platform};
+use crate::stages::cache::conclude::{Answer, conclude, freshen};
+use crate::stages::cache::directives::Directives;
+use crate::stages::cache::entry::Entry;
+use crate::stages::cache::judge::stands_in;
+use crate::stages::cache::key::{self, Index};
+use crate::stages::cache::plan::{Credentials, Plan, is_unsafe};
+use crate::stages::cache::staleness::{self, Stale};
+use crate::stages::cache::storability::is_representation;
+use crate::stages::cache::validation::{Learned, confirms, learn};
+use crate::stages::cache::{
+    CACHE_STATUS, CacheStage, Forward, NotStored, invalidation, status_field, validation,
+};
+use crate::stages::identity::IdentityStage;
+use crate::stages::target::{Target, parse};
+use crate::time::Timestamp;
+
+/// What the origin answered, and when its request was sent.
+pub(super) type Answered<R> = Result<(R, Timestamp), Reject>;
+
+impl<'a, P: Platform> Journey<'a, P> {
+    /// From the state of the cache to the reply: the origin is asked, and what
+    /// it says is stored or not.
+    pub(super) async fn ask_origin(
+        &mut self,
+        state: CacheState<'a, P::Response>,
+        way: &Way<'a, '_>,
+    ) -> Result<Reply<P::Response>, Reject> {
+        let mut miss = match state {
+            CacheState::Hit(reply) => return Ok(reply),
+            CacheState::Off => {
+                let (response, _) = self.forward(way.upstream, way.target, way.identity, Vec::new()).await?;
+                self.note_change(&response, way.target);
+                return Ok(Reply::Native(response, Vec::new()));
+            }
+            CacheState::Miss(miss) => miss,
+        };
+        self.record.cache = Some(miss.forward.as_str());
+        // What the answer's own head brings about must not change another's.
+        let before = self.edits.len();
+        loop {
+            let answered = self.forward_miss(&miss, way).await;
+            match self.settle_answer(&mut miss, answered, before, way) {
+                Concluded::Done(reply) => return reply,
+                // It confirmed what we did not ask about (RFC 9111, 4.3.4):
+                // once more, without a condition of ours.
+                Concluded::Again => self.edits.truncate(before),
+            }
+        }
+    }
+
+    async fn forward_miss(
+        &mut self,
+        miss: &Miss<'a, P::Response>,
+        way: &Way<'a, '_>,
+    ) -> Answered<P::Response> {
+        let mut edits = miss.stage.removals(&miss.plan, self.head);
+        edits.extend(miss.stored.iter().flat_map(|stored| validation::conditions(&stored.entry)));
+        let as_sent = miss.stage.target(&miss.plan, way.target.as_sent);
+        if as_sent == way.target.as_sent {
+            return self.forward(way.upstream, way.target, way.identity, edits).await;
+        }
+        let target = Target { as_sent: &as_sent, ..way.target.clone() };
+        self.forward(way.upstream, &target, way.identity, edits).await
+    }
+
+    fn settle_answer(
+        &mut self,
+        miss: &mut Miss<'a, P::Response>,
+        answered: Answered<P::Response>,
+        before: usize,
+        way: &Way<'a, '_>,
+    ) -> Concluded<P::Response> {
+        let status = answered.as_ref().ok().map(|(response, _)| self.platform.status(response));
+        if status.is_none_or(staleness::is_failure)
+            && let Some(reply) = self.stand_in(miss, &answered, status, before)
+        {
+            if let Ok((response, _)) = answered {
+                self.platform.discard(response);
+            }
+            return Concluded::Done(Ok(reply));
+        }
+        let (response, sent) = match answered {
+            Ok(answered) => answered,
+            Err(reject) => return Concluded::Done(Err(reject)),
+        };
+        self.note_change(&response, way.target);
+        let status = self.platform.status(&response);
+        let mut replaced = None;
+        if let Some(stored) = miss.stored.take() {
+            let is_ours = validation::has_validator(&stored.entry.fields);
+            if status == 304 && is_ours {
+                return self.confirm(miss, stored, response, sent, before);
+            }
+            if self.head.method() == Method::HEAD {
+                self.learn(miss, stored, &response, sent, before);
+            } else {
+                self.platform.discard(stored.response);
+                replaced = Some(stored.key);
+            }
+        }
+        let represents = miss.plan.represents && self.represents(miss, &response, way.target);
+        miss.plan.store |= represents;
+        let response = self.store(miss, response, replaced, sent, before);
+        Concluded::Done(Ok(Reply::Native(response, Vec::new())))
+    }
+
+    /// Whether the answer to a POST stands for its URI.
+    fn represents(&self, miss: &Miss<'a, P::Response>, response: &P::Response, target: &Target<'_>) -> bool {
+        let status = self.platform.status(response);
+        let location = self.platform.field(response, &CONTENT_LOCATION);
+        let as_stored = miss.stage.query.apply(target.as_sent);
+        is_representation(target, &as_stored, status, location.as_deref())
+    }
+
+    /// What is stored, in place of an origin that fails.
+    fn stand_in(
+        &mut self,
+        miss: &mut Miss<'a, P::Response>,
+        answered: &Answered<P::Response>,
+        status: Option<u16>,
+        before: usize,
+    ) -> Option<Reply<P::Response>> {
+        let now = self.platform.now();
+        let entry = &miss.stored.as_ref()?.entry;
+        let (age, staleness) = stands_in(&miss.plan, entry, miss.stage, now)?;
+        let stored = miss.stored.take()?;
+        self.edits.truncate(before);
+        if let Err(reject) = answered {
+            self.record.error.clone_from(&reject.cause);
+        }
+        let mut reply = self.serve(miss.stage, stored, age, below_zero(staleness), Some(Stale::IfError));
+        let detail = Err(Stale::IfError.as_str());
+        let said = status_field::forwarded(miss.forward, status, detail);
+        if let Reply::Native(_, edits) = &mut reply {
+            *edits = vec![Edit::Set(CACHE_STATUS, said)];
+        }
+        Some(reply)
+    }
+
+    /// The origin has confirmed what is stored: it is brought up to date, kept
+    /// and served (RFC 9111, 4.3.4).
+    fn confirm(
+        &mut self,
+        miss: &Miss<'a, P::Response>,
+        stored: Candidate<P::Response>,
+        response: P::Response,
+        sent: Timestamp,
+        before: usize,
+    ) -> Concluded<P::Response> {
+        let news = self.news(&response, sent, before);
+        if !confirms(&news.fields, &stored.entry) {
+            self.platform.discard(response);
+            self.platform.discard(stored.response);
+            return Concluded::Again;
+        }
+        self.edits.truncate(before);
+        let received = news.received;
+        let (stored, outcome) = self.renew(miss, stored, news, Some(&response));
+        self.platform.discard(response);
+        self.record.cache = Some("revalidated");
+        let said = match outcome {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(reason.as_str()),
+        };
+        let said = status_field::forwarded(miss.forward, Some(304), said);
+        let age = stored.entry.age(received).unwrap_or_default();
+        let response = self.revive(miss.stage, stored, age);
+        Concluded::Done(Ok(Reply::Native(response, vec![Edit::Set(CACHE_STATUS, said)])))
+    }
+
+    /// Brings an entry up to date, and keeps it so. What must not be kept any
+    /// more is served this once, and removed.
+    fn renew(
+        &self,
+        miss: &Miss<'a, P::Response>,
+        stored: Candidate<P::Response>,
+        news: Answer,
+        confirmed_by: Option<&P::Response>,
+    ) -> (Candidate<P::Response>, Result<(), NotStored>) {
+        let fresh = freshen(&stored.entry, news, miss.stage);
+        let text =
+            fresh.as_ref().map_err(|reason| *reason).and_then(|entry| entry.encode().ok_or(NotStored::Head));
+        match (fresh, text) {
+            (Ok(entry), Ok(text)) if miss.plan.skip.is_none() => {
+                let place = Place { key: &stored.key, primary: &miss.primary };
+                let keep = place.keep(&entry, &text, miss.stage);
+                let response = self.platform.keep(stored.response, &keep, confirmed_by);
+                (Candidate { entry, response, ..stored }, Ok(()))
+            }
+            (Ok(entry), Err(reason)) => (Candidate { entry, ..stored }, Err(reason)),
+            (Ok(entry), Ok(_)) => (Candidate { entry, ..stored }, Err(NotStored::Request)),
+            (Err(reason), _) => {
+                self.platform.remove(vec![stored.key.clone()]);
+                (stored, Err(reason))
+            }
+        }
+    }
+
+    /// What a HEAD got says something about the stored answer to GET (4.3.5).
+    fn learn(
+        &self,
+        miss: &Miss<'a, P::Response>,
+        stored: Candidate<P::Response>,
+        response: &P::Response,
+        sent: Timestamp,
+        before: usize,
+    ) {
+        let news = self.news(response, sent, before);
+        match learn(&stored.entry, news.status, &news.fields) {
+            Learned::Same => {
+                let (stored, _) = self.renew(miss, stored, news, Some(response));
+                self.platform.discard(stored.response);
+            }
+            Learned::Other => {
+                self.platform.remove(vec![stored.key]);
+                self.platform.discard(stored.response);
+            }
+            Learned::Nothing => self.platform.discard(stored.response),
+        }
+    }
+
+    /// Keeps a whole answer where it may be kept.
+    fn store(
+        &mut self,
+        miss: &Miss<'a, P::Response>,
+        response: P::Response,
+        replaced: Option<String>,
+        sent: Timestamp,
+        before: usize,
+    ) -> P::Response {
+        let status = self.platform.status(&response);
+        let entry = self.entry(miss, &response, sent, before);
+        let consumed = miss.stage.consumed.iter().cloned().map(Edit::Remove);
+        let now = self.platform.now();
+        let (response, said) = match entry {
+            Ok((entry, text)) => {
+                self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
+                let key = key::place(&miss.primary, miss.index.as_ref(), &entry);
+                let place = Place { key: &key, primary: &miss.primary };
+                let replaces = miss.plan.represents;
+                let keep = Keep { replaces, ..place.keep(&entry, &text, miss.stage) };
+                let response = self.platform.keep(response, &keep, None);
+                (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
+            }
+            Err(reason) => {
+                self.note_unstorable(miss, status, now);
+                // 4.3.3: what the origin was asked about is replaced by what
+                // it answered, be that stored or not.
+                let is_answer = miss.plan.store && status < 500 && status != 304;
+                if let Some(key) = replaced.filter(|_| is_answer) {
+                    self.platform.remove(vec![key]);
+                }
+                (response, status_field::not_stored(miss.forward, status, reason))
+            }
+        };
+        self.edits.extend(consumed);
+        self.edits.push(Edit::Set(CACHE_STATUS, said));
+        response
+    }
+
+    /// Only what the origin said counts: what the request did not allow says
+    /// nothing about the next one, nor does the answer to somebody with
+    /// credentials, to a condition or to a range; and what is stored may serve
+    /// others.
+    fn note_unstorable(&self, miss: &Miss<'a, P::Response>, status: u16, now: Timestamp) {
+        let Plan { store, ranged, credentials, .. } = miss.plan;
+        let is_plain = store && !ranged && credentials == Credentials::None;
+        if is_plain && status != 304 && miss.forward == Forward::UriMiss {
+            self.isolate.unstorable.borrow_mut().mark(&miss.primary, now);
+        }
+    }
+
+    /// The entry, and its text, if the answer may be kept.
+    fn entry(
+        &self,
+        miss: &Miss<'a, P::Response>,
+        response: &P::Response,
+        sent: Timestamp,
+        before: usize,
+    ) -> Result<(Entry, String), NotStored> {
+        if !miss.plan.store {
+            return Err(NotStored::Request);
+        }
+        // Most answers that may not be kept say so in this one field; the
+        // others are worth reading the whole head for.
+        let control = self.platform.field(response, &CACHE_CONTROL);
+        let control = control.map(|field| Directives::parse(&field)).unwrap_or_default();
+        let is_targeted =
+            || miss.stage.targets.iter().any(|name| self.platform.field(response, name).is_some());
+        if control.no_store && !control.must_understand && !is_targeted() {
+            return Err(NotStored::Directive);
+        }
+        let news = self.news(response, sent, before);
+        kept(self.head, &self.gateway.identity, miss.stage, &miss.plan, news, miss.index.as_ref())
+    }
+
+    /// The origin's answer, without the fields that end here.
+    fn news(&self, response: &P::Response, sent: Timestamp, before: usize) -> Answer {
+        let gone: Vec<HeaderName> = self.edits.iter().skip(before).filter_map(removed).collect();
+        let received = self.platform.now();
+        arrival(self.platform, response, &gone, sent, received)
+    }
+
+    /// A change of a resource makes stored answers for it void (RFC 9111,
+    /// 4.4), whichever route and variant they came by.
+    fn note_change(&self, response: &P::Response, target: &Target<'_>) {
+        let status = self.platform.status(response);
+        if !self.gateway.has_cache || !is_unsafe(self.head.method()) || !invalidation::is_change(status) {
+            return;
+        }
+        let mut keys = Vec::new();
+        self.void(target, &mut keys);
+        for name in [LOCATION, CONTENT_LOCATION] {
+            let related = self
+                .platform
+                .field(response, &name)
+                .and_then(|reference| invalidation::related(target, &reference));
+            if let Some(target) = related.as_deref().and_then(|url| parse(url, None).ok()) {
+                self.void(&target, &mut keys);
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        if !keys.is_empty() {
+            self.platform.remove(keys);
+        }
+    }
+
+    /// The keys of what is stored for a target.
+    fn void(&self, target: &Target<'_>, keys: &mut Vec<String>) {
+        let authority = target.authority();
+        for index in self.gateway.router.readers(target) {
+            let Some(route) = self.gateway.routes.get(index) else { continue };
+            let Some(stage) = &route.cache else { continue };
+            let as_stored = stage.query.apply(target.as_sent);
+            for scheme in ["http", "https"] {
+                let mut push = |upstream, variant| {
+                    let key = self.key(route, upstream, variant, scheme, &authority, &as_stored);
+                    keys.push(key::part(&key));
+                    keys.push(key);
+                };
+                push(route.upstream, None);
+                for variant in route.canary.iter().flat_map(|canary| &canary.variants) {
+                    push(variant.upstream, Some(&variant.name));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the origin has to be asked once more.
+enum Concluded<R> {
+    Done(Result<Reply<R>, Reject>),
+    Again,
+}
+
+/// Where an entry is stored.
+pub(super) struct Place<'a> {
+    pub(super) key: &'a str,
+    pub(super) primary: &'a str,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn keep(&self, entry: &Entry, text: &'a str, stage: &CacheStage) -> Keep<'a> {
+        Keep {
+            key: self.key,
+            primary: self.primary,
+            entry: text,
+            limit: stage.max_body,
+            size: entry.part.map(|part| part.span.size()),
+            retention: entry.retention(),
+            replaces: false,
+        }
+    }
+}
+
+fn removed(edit: &Edit) -> Option<HeaderName> {
+    if let Edit::Remove(name) = edit { Some(name.clone()) } else { None }
+}
+
+/// An answer as it is stored: without the fields in `gone`.
+pub(super) fn arrival<O: Origin>(
+    platform: &O,
+    response: &O::Response,
+    gone: &[HeaderName],
+    sent: Timestamp,
+    received: Timestamp,
+) -> Answer {
+    let mut fields = platform.fields(response);
+    fields.retain(|(name, _)| !gone.contains(name));
+    Answer { status: platform.status(response), fields, sent, received }
+}
+
+/// The entry of an answer, and its text.
+pub(super) fn kept(
+    head: &impl Head,
+    identity: &IdentityStage,
+    stage: &CacheStage,
+    plan: &Plan,
+    answer: Answer,
+    index: Option<&Index>,
+) -> Result<(Entry, String), NotStored> {
+    // What selects an answer has to be what the client sent, not what the
+    // origin got from us instead, or did not get.
+    let changed = |name: &str| {
+        identity.request_id_field.as_str().eq_ignore_ascii_case(name)
+            || identity.never_forwarded.iter().any(|field| field.as_str().eq_ignore_ascii_case(name))
+    };
+    let mut varying = answer.fields.iter().filter(|(name, _)| *name == VARY);
+    if varying.any(|(_, names)| list(names).any(changed)) {
+        return Err(NotStored::Vary);
+    }
+    let entry = conclude(head, plan, stage, answer, index)?;
+    let text = entry.encode().ok_or(NotStored::Head)?;
+    Ok((entry, text))
+}

@@ -1,0 +1,189 @@
+//! Whether an answer that has just arrived is stored, and as what (RFC 9111,
+//! 3, 4.3.3, 4.3.4).
+
+use http::Method;
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, DATE, EXPIRES, HeaderName, SET_COOKIE,
+};
+
+use super::age::{age_value, initial_age};
+use super::directives::{Directives, LONGEST, seconds};
+use super::entry::Entry;
+use super::freshness::lifetime;
+use super::key::Index;
+use super::plan::{Credentials, Plan};
+use super::range::{Part, content_range};
+use super::staleness::Allowance;
+use super::storability::{forbids_storing, is_shared};
+use super::validation::has_validator;
+use super::{CacheStage, NotStored, date, fields, targeted, vary};
+use crate::exchange::{Head, join_lines, trim};
+use crate::time::Timestamp;
+
+/// An answer of the origin.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its fields, without those that ended with the connection.
+    pub fields: Vec<(HeaderName, String)>,
+    /// When its request was sent.
+    pub sent: Timestamp,
+    /// When its head arrived.
+    pub received: Timestamp,
+}
+
+/// Which directives count, and whether they come from a targeted field.
+fn directives(fields: &[(HeaderName, String)], stage: &CacheStage) -> (Directives, bool) {
+    let mut targets = stage.targets.iter().filter_map(|name| join_lines(fields, name));
+    match targets.find_map(|field| targeted::parse(&field)) {
+        Some(directives) => (directives, true),
+        None => {
+            let field = join_lines(fields, &CACHE_CONTROL);
+            (field.as_deref().map(Directives::parse).unwrap_or_default(), false)
+        }
+    }
+}
+
+/// What is stored of an answer. `index` is about the URI's entries, where there
+/// are some.
+///
+/// # Errors
+/// Says why nothing is.
+pub fn conclude(
+    head: &impl Head,
+    plan: &Plan,
+    stage: &CacheStage,
+    answer: Answer,
+    index: Option<&Index>,
+) -> Result<Entry, NotStored> {
+    // 3: the request's method and its directives allow it.
+    if !plan.store {
+        return Err(NotStored::Request);
+    }
+    let Answer { status, mut fields, sent, received } = answer;
+    // 304 answers a condition; what is no final status is no answer.
+    if !(200..=599).contains(&status) || status == 304 {
+        return Err(NotStored::Status);
+    }
+    let (directives, targeted) = directives(&fields, stage);
+    if forbids_storing(&directives, status) {
+        return Err(NotStored::Directive);
+    }
+    if !is_shared(&directives, plan.credentials) {
+        return Err(NotStored::Credentials);
+    }
+    fields::retain_stored(&mut fields, &directives);
+    if !stage.allow_set_cookie && join_lines(&fields, &SET_COOKIE).is_some() {
+        return Err(NotStored::SetCookie);
+    }
+    let part = part(status, &fields)?;
+    let selected_by = vary::values(vary::selectors(&fields, stage, index)?, head)?;
+    let length = join_lines(&fields, &CONTENT_LENGTH);
+    if length.is_some_and(|length| seconds(trim(&length)).is_none_or(|size| size > stage.max_body)) {
+        return Err(NotStored::Size);
+    }
+    let entry = Entry {
+        status,
+        selected_by,
+        part,
+        since: index.map_or(received, |index| index.since),
+        ..timed(status, fields, &directives, targeted, sent, received, stage)
+    };
+    is_worth_storing(&entry, &directives)?;
+    // RFC 9110, 9.3.3: an answer to POST needs a lifetime of its own.
+    if head.method() == Method::POST && !is_explicit(&entry, &directives) {
+        return Err(NotStored::Freshness);
+    }
+    Ok(entry)
+}
+
+/// 3.3: a part is stored only if it says which one it is. On any other answer
+/// Content-Range means nothing (RFC 9110, 14.4).
+fn part(status: u16, fields: &[(HeaderName, String)]) -> Result<Option<Part>, NotStored> {
+    if status != 206 {
+        return Ok(None);
+    }
+    // Several ranges at once come without the field.
+    let range = join_lines(fields, &CONTENT_RANGE).ok_or(NotStored::Partial)?;
+    content_range(&range).map(Some).ok_or(NotStored::Partial)
+}
+
+/// Everything that directives and dates say.
+fn timed(
+    status: u16,
+    fields: Vec<(HeaderName, String)>,
+    directives: &Directives,
+    targeted: bool,
+    sent: Timestamp,
+    received: Timestamp,
+    stage: &CacheStage,
+) -> Entry {
+    // RFC 9110, 6.6.1: without a Date that is one, the time of arrival is it.
+    let date = join_lines(&fields, &DATE).and_then(|text| date::parse(trim(&text), received));
+    let age = age_value(join_lines(&fields, &AGE).as_deref());
+    let lifetime = lifetime(status, &fields, directives, targeted, date, received, stage.heuristic);
+    Entry {
+        status,
+        received,
+        initial_age: initial_age(age, date, sent, received),
+        // 1.2.2: an age of 2^31 and more is stale, whatever the lifetime.
+        lifetime: lifetime.seconds().min(LONGEST),
+        validate_always: directives.no_cache.is_whole(),
+        stale: Allowance::of(directives),
+        immutable: directives.immutable,
+        authorized: is_shared(directives, Credentials::Authorization),
+        shared: is_shared(directives, Credentials::Identity),
+        fields,
+        ..Entry::default()
+    }
+}
+
+/// Whether the origin names a lifetime.
+fn is_explicit(entry: &Entry, directives: &Directives) -> bool {
+    directives.s_maxage.or(directives.max_age).is_some() || entry.field(&EXPIRES).is_some()
+}
+
+/// 3: stored is what can be used again: while it is fresh, after the origin
+/// has confirmed it, or stale.
+fn is_worth_storing(entry: &Entry, directives: &Directives) -> Result<(), NotStored> {
+    let lives = entry.lifetime > entry.initial_age && !entry.validate_always;
+    // What says nothing about its lifetime is not kept for its validator
+    // alone: that would be most of what is made for each request anew.
+    let explicit = is_explicit(entry, directives) || directives.no_cache.is_whole();
+    let confirmable = explicit && has_validator(&entry.fields);
+    let outlives = !entry.stale.never && (entry.stale.while_revalidate > 0 || entry.stale.if_error.is_some());
+    // A part is never asked for again by its validator.
+    let reusable = if entry.part.is_some() { lives } else { lives || confirmable || (explicit && outlives) };
+    if reusable { Ok(()) } else { Err(NotStored::Freshness) }
+}
+
+/// A stored answer after the origin has confirmed it by the fields of a 304,
+/// or of the answer to a HEAD (3.2, 4.3.4).
+///
+/// # Errors
+/// By what it says now it is not stored any more.
+pub fn freshen(entry: &Entry, news: Answer, stage: &CacheStage) -> Result<Entry, NotStored> {
+    let Answer { fields: news, sent, received, .. } = news;
+    let mut fields = super::validation::updated(&entry.fields, &news);
+    let (directives, targeted) = directives(&fields, stage);
+    if forbids_storing(&directives, entry.status) {
+        return Err(NotStored::Directive);
+    }
+    fields::retain_stored(&mut fields, &directives);
+    if !stage.allow_set_cookie && join_lines(&fields, &SET_COOKIE).is_some() {
+        return Err(NotStored::SetCookie);
+    }
+    // A Vary that has changed is about the next whole answer: what selected
+    // this one, selected it.
+    let timed = timed(entry.status, fields, &directives, targeted, sent, received, stage);
+    Ok(Entry {
+        selected_by: entry.selected_by.clone(),
+        since: entry.since,
+        part: entry.part,
+        // Nobody becomes an owner of it by a confirmation.
+        authorized: timed.authorized && entry.authorized,
+        shared: timed.shared && entry.shared,
+        ..timed
+    })
+}

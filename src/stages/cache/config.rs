@@ -1,0 +1,303 @@
+//! `cache` as it stands in the policy.
+
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName};
+use serde::Deserialize;
+
+use super::freshness::Heuristic;
+use super::key::{Preset, QueryRules};
+use super::staleness::Bounds;
+use super::vary::Selector;
+use super::{CacheStage, TOLD_BY_US};
+use crate::policy::decode::{Problems, Trail};
+use crate::policy::units::{FieldName, Name, Size, Span};
+use crate::stages::Mode;
+use crate::stages::upstream::HOP_BY_HOP;
+
+/// `routes[].cache` in the policy.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// `enforce` or `off`. Default `enforce`.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::cache_mode", extend("default" = "enforce")))]
+    pub mode: Mode,
+    /// Where answers are kept. Default `["location"]`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1), extend("default" = ["location"])))]
+    pub tiers: Vec<Tier>,
+    /// The largest body that is kept, 1B to 25MiB. Default 1MiB.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::size::<1, 26_214_400>", extend("default" = "1MiB")))]
+    pub max_body: Size,
+    /// How long answers are fresh that do not say so themselves.
+    pub heuristic: HeuristicConfig,
+    /// Whether the client's `Cache-Control` and `Pragma` say nothing. Default
+    /// `false`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub ignore_client_directives: bool,
+    /// Fields of targeted cache control (RFC 9213), the first valid one
+    /// counts. At most 4. A field other than `CDN-Cache-Control` does not
+    /// reach the client. Default `["CDN-Cache-Control"]`.
+    #[cfg_attr(feature = "schema", schemars(length(max = 4), extend("default" = ["CDN-Cache-Control"])))]
+    pub targets: Vec<FieldName>,
+    /// How long past its lifetime an answer may stand in for an origin that
+    /// fails, 0s to 30d; the origin's `stale-if-error` can shorten it.
+    /// Default 1h.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::span::<0, 2_592_000_000>", extend("default" = "1h")))]
+    pub stale_if_error: Span,
+    /// The longest `stale-while-revalidate` of an origin that is followed, 0s
+    /// to 30d. Default 1d.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::span::<0, 2_592_000_000>", extend("default" = "1d")))]
+    pub stale_while_revalidate: Span,
+    /// Whether answers that set a cookie are kept, the cookie with them.
+    /// Default `false`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub allow_set_cookie: bool,
+    /// What `Vary` means.
+    pub vary: VaryConfig,
+    /// What tells answers apart besides the target.
+    pub key: KeyConfig,
+    /// Which requests show who sent them.
+    pub credentials: CredentialsConfig,
+}
+
+/// `cache.heuristic`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct HeuristicConfig {
+    /// Percent of the time since `Last-Modified`, 0 to 100; 0 assumes
+    /// nothing. Default 10.
+    #[cfg_attr(feature = "schema", schemars(range(max = 100), extend("default" = 10)))]
+    pub percent: u8,
+    /// The longest lifetime that is assumed, 1s to 30d. Default 1d.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::span::<1_000, 2_592_000_000>", extend("default" = "1d")))]
+    pub limit: Span,
+}
+
+/// `cache.vary`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct VaryConfig {
+    /// Request fields that select no answer, whatever `Vary` says. The origin
+    /// does not get them either. At most 16.
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub ignore: Vec<FieldName>,
+}
+
+/// `cache.key`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyConfig {
+    /// What of the query counts.
+    pub query: QueryConfig,
+    /// Request fields that count. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub headers: Vec<FieldName>,
+    /// Cookies that count. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub cookies: Vec<Name>,
+}
+
+/// `cache.key.query`. What does not count does not reach the origin either.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryConfig {
+    /// The only parameters that count; a `*` at the end stands for anything.
+    /// At most 64. Default: all.
+    #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
+    pub include: Option<Vec<ParameterName>>,
+    /// Parameters that do not count; a `*` at the end stands for anything. At
+    /// most 64.
+    #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
+    pub exclude: Vec<ParameterName>,
+    /// A list that is left out besides: `tracking`, the parameters of
+    /// campaigns and clicks.
+    pub preset: Option<Preset>,
+    /// Whether parameters are sorted by name. Default `false`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub sort: bool,
+}
+
+/// The name of a parameter of a query: 1 to 128 bytes, decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
+#[serde(transparent)]
+pub struct ParameterName(#[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128)))] pub String);
+
+/// `cache.credentials`. `Authorization` always is one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct CredentialsConfig {
+    /// Request fields that are credentials, such as `X-Api-Key`. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub headers: Vec<FieldName>,
+    /// The cookies that are credentials. At most 32. Default: every cookie
+    /// but the route's own sticky one.
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
+    pub cookies: Option<Vec<Name>>,
+}
+
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+
+impl Default for HeuristicConfig {
+    fn default() -> Self {
+        Self { percent: 10, limit: Span(std::time::Duration::from_secs(86_400)) }
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            tiers: vec![Tier::Location],
+            max_body: Size(1 << 20),
+            heuristic: HeuristicConfig::default(),
+            ignore_client_directives: false,
+            targets: vec![FieldName(CDN_CACHE_CONTROL)],
+            stale_if_error: Span(std::time::Duration::from_secs(3_600)),
+            stale_while_revalidate: Span(std::time::Duration::from_secs(86_400)),
+            allow_set_cookie: false,
+            vary: VaryConfig::default(),
+            key: KeyConfig::default(),
+            credentials: CredentialsConfig::default(),
+        }
+    }
+}
+
+/// Where answers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// The Cache API of the edge location.
+    Location,
+}
+
+impl CacheConfig {
+    /// Checks and compiles; `None` when it is off.
+    pub fn compile(&self, path: &Trail<'_>, problems: &mut Problems) -> Option<CacheStage> {
+        if self.mode == Mode::Shadow {
+            problems.add(path.entry("mode"), "\"shadow\"", "expected \"enforce\" or \"off\"");
+        }
+        if self.tiers != [Tier::Location] {
+            let expected = "expected [\"location\"], the one tier there is";
+            problems.add(path.entry("tiers"), format!("{} tiers", self.tiers.len()), expected);
+        }
+        if !(1..=25 << 20).contains(&self.max_body.0) {
+            problems.add(
+                path.entry("max_body"),
+                format!("{}B", self.max_body.0),
+                "expected \"1B\" to \"25MiB\"",
+            );
+        }
+        self.check_times(path, problems);
+        self.check_lists(path, problems);
+        (self.mode == Mode::Enforce).then(|| self.stage())
+    }
+
+    fn check_times(&self, path: &Trail<'_>, problems: &mut Problems) {
+        let month = std::time::Duration::from_secs(30 * 86_400);
+        let heuristic = path.entry("heuristic");
+        if self.heuristic.percent > 100 {
+            problems.add(heuristic.entry("percent"), self.heuristic.percent.to_string(), "expected 0 to 100");
+        }
+        let limit = self.heuristic.limit;
+        if limit.0 < std::time::Duration::from_secs(1) || limit.0 > month {
+            problems.add(heuristic.entry("limit"), format!("\"{limit}\""), "expected \"1s\" to \"30d\"");
+        }
+        for (name, span) in
+            [("stale_if_error", self.stale_if_error), ("stale_while_revalidate", self.stale_while_revalidate)]
+        {
+            if span.0 > month {
+                problems.add(path.entry(name), format!("\"{span}\""), "expected \"0s\" to \"30d\"");
+            }
+        }
+    }
+
+    fn check_lists(&self, path: &Trail<'_>, problems: &mut Problems) {
+        let (vary, key, credentials) = (path.entry("vary"), path.entry("key"), path.entry("credentials"));
+        let query = key.entry("query");
+        let parameters = |names: Option<&Vec<ParameterName>>| names.map_or(0, Vec::len);
+        for (at, count, most) in [
+            (path.entry("targets"), self.targets.len(), 4),
+            (vary.entry("ignore"), self.vary.ignore.len(), 16),
+            (key.entry("headers"), self.key.headers.len(), 8),
+            (key.entry("cookies"), self.key.cookies.len(), 8),
+            (query.entry("include"), parameters(self.key.query.include.as_ref()), 64),
+            (query.entry("exclude"), self.key.query.exclude.len(), 64),
+            (credentials.entry("headers"), self.credentials.headers.len(), 8),
+            (credentials.entry("cookies"), self.credentials.cookies.as_ref().map_or(0, Vec::len), 32),
+        ] {
+            if count > most {
+                problems.add(at, format!("{count} names"), format!("expected at most {most}"));
+            }
+        }
+        let parameters =
+            [("include", self.key.query.include.as_deref()), ("exclude", Some(&self.key.query.exclude))];
+        for (list, names) in parameters {
+            for (index, name) in names.unwrap_or_default().iter().enumerate() {
+                if !(1..=128).contains(&name.0.len()) {
+                    let at = query.entry(list);
+                    problems.add(
+                        at.item(index),
+                        format!("{} bytes", name.0.len()),
+                        "expected 1 to 128 bytes",
+                    );
+                }
+            }
+        }
+        // What a hop or this gateway changes selects nothing reliably, and
+        // what keys an answer must reach the origin.
+        for (index, name) in self.key.headers.iter().enumerate() {
+            let is_ours = HOP_BY_HOP.contains(&name.0) || TOLD_BY_US.contains(&name.0) || name.0 == HOST;
+            if is_ours || self.vary.ignore.contains(name) {
+                let expected = "expected a field that the client sends and the origin gets";
+                problems.add(key.entry("headers").item(index), format!("\"{}\"", name.0), expected);
+            }
+        }
+        for (index, name) in self.vary.ignore.iter().enumerate() {
+            if [AUTHORIZATION, COOKIE, HOST].contains(&name.0) {
+                let expected = "expected another field than Authorization, Cookie and Host";
+                problems.add(vary.entry("ignore").item(index), format!("\"{}\"", name.0), expected);
+            }
+        }
+    }
+
+    pub(super) fn stage(&self) -> CacheStage {
+        let names = |list: &[FieldName]| list.iter().map(|name| name.0.clone()).collect::<Vec<_>>();
+        let texts = |list: &[Name]| list.iter().map(|name| name.0.clone()).collect::<Vec<_>>();
+        let parameters = |list: &[ParameterName]| list.iter().map(|name| name.0.clone()).collect::<Vec<_>>();
+        let fields = self.key.headers.iter().map(|name| Selector::field(&name.0));
+        let cookies = self.key.cookies.iter().map(|name| Selector::Cookie(name.0.clone()));
+        let mut selectors: Vec<Selector> = fields.chain(cookies).collect();
+        selectors.sort_unstable();
+        selectors.dedup();
+        let query = &self.key.query;
+        CacheStage {
+            max_body: self.max_body.0,
+            heuristic: Heuristic { percent: self.heuristic.percent, limit: self.heuristic.limit.0.as_secs() },
+            ignore_client_directives: self.ignore_client_directives,
+            consumed: names(&self.targets).into_iter().filter(|name| *name != CDN_CACHE_CONTROL).collect(),
+            targets: names(&self.targets),
+            bounds: Bounds {
+                while_revalidate: self.stale_while_revalidate.0.as_secs(),
+                if_error: self.stale_if_error.0.as_secs(),
+            },
+            allow_set_cookie: self.allow_set_cookie,
+            ignored: names(&self.vary.ignore),
+            query: QueryRules {
+                include: query.include.as_deref().map(parameters),
+                exclude: parameters(&query.exclude),
+                without_tracking: query.preset == Some(Preset::Tracking),
+                sort: query.sort,
+            },
+            selectors,
+            credential_fields: names(&self.credentials.headers),
+            credential_cookies: self.credentials.cookies.as_deref().map(texts),
+        }
+    }
+}
