@@ -8,6 +8,7 @@ mod log;
 mod order;
 mod origin;
 mod rates;
+mod rates_attacks;
 
 use edgeweir::observe::record::Record;
 use serde_json::{Value, json};
