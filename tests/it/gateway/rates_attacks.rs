@@ -1,10 +1,20 @@
 //! Limits under clients who look for a way around them.
 
+use std::cell::Cell;
+use std::time::Duration;
+
+use edgeweir::error::{Dependency, PlatformError};
 use edgeweir::exchange::PlainHead;
+use edgeweir::gateway::settle::settle;
+use edgeweir::gateway::{Acting, handle};
+use edgeweir::platform::{Clock, Counters};
+use edgeweir::stages::rate_limit::message::count::{Answer, Message};
+use edgeweir::stages::rate_limit::{CounterKey, shard_of};
+use edgeweir::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::{gate, label, route};
-use crate::fake::{Gate, With, get};
+use crate::fake::{FakePlatform, Gate, With, block_on, get};
 
 fn one(path: &str, more: &Value) -> Gate {
     let mut rule = json!({"id": "l", "max": 2, "window": "10m", "counting": "local"});
@@ -98,4 +108,65 @@ fn many_that_pass_do_not_keep_a_later_refusal_from_being_given_back() {
         assert_eq!((sent("a", 100), sent("a", 50)), (100, 0));
         assert_eq!(sent("b", 100), 50, "{algorithm}");
     }
+}
+
+/// One object that hangs.
+struct OneHangs<'a>(&'a FakePlatform, u128, Cell<u32>);
+
+impl Clock for OneHangs<'_> {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+impl Counters for OneHangs<'_> {
+    async fn count(
+        &self,
+        shard: u128,
+        message: &Message,
+        deadline: Duration,
+    ) -> Result<Answer, PlatformError> {
+        if shard == self.1 {
+            self.2.set(self.2.get() + 1);
+            self.0.advance(u64::try_from(deadline.as_millis()).unwrap());
+            return Err(PlatformError::failed(Dependency::Counter, "it hangs"));
+        }
+        self.0.count(shard, message, deadline).await
+    }
+
+    async fn count_everywhere(&self, _: &Message, _: Duration) -> Vec<Result<Answer, PlatformError>> {
+        Vec::new()
+    }
+
+    async fn platform_limit(&self, _: &str, _: CounterKey, _: Duration) -> Result<bool, PlatformError> {
+        Ok(true)
+    }
+}
+
+/// What waits for an object that hangs must not keep back what others are to
+/// hear in time.
+#[test]
+fn an_object_that_hangs_keeps_nobody_from_being_given_back() {
+    let gate = one("/*", &json!({"counting": "exact", "max": 1_000, "count_status": [401]}));
+    let shard = |address: &str| shard_of(format!("{address}/32").parse().unwrap());
+    let (hanging, other) = ("192.0.2.2", "192.0.2.1");
+    assert!(shard(hanging) < shard(other), "the first to be sent hangs");
+    let send = |address: &str, times: usize| {
+        for _ in 0..times {
+            let acting = Acting { snapshot: &gate.snapshot, available: true, degraded: None };
+            let head = get("/").from(address);
+            let handled = handle(&acting, &gate.isolate, &gate.platform, &head, gate.fresh());
+            assert_eq!(block_on(handled).1.status, 200);
+        }
+    };
+    send(hanging, 700);
+    send(other, 20);
+    let told = gate.platform.messages.borrow().len();
+    let platform = OneHangs(&gate.platform, shard(hanging), Cell::new(0));
+    assert!(block_on(settle(&gate.isolate, &platform)).is_some(), "it is said that something failed");
+    assert_eq!((platform.2.get(), gate.platform.messages.borrow().len() - told), (1, 1));
+    // The next one tries again.
+    assert!(gate.isolate.takes_on_settling(gate.platform.now()));
+    assert!(block_on(settle(&gate.isolate, &gate.platform)).is_none());
+    assert!(!gate.isolate.takes_on_settling(gate.platform.now()));
 }
