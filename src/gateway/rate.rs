@@ -212,8 +212,11 @@ impl<'a, P: Platform> Journey<'a, P> {
             let decision = counters.take(key, &rule.quota, cost, now);
             if !decision.allowed && rule.penalty > 0 {
                 counters.charge(key, &rule.quota, rule.penalty, now);
+                // The client is told what it has to wait from here on.
+                counters.peek(key, &rule.quota, cost, now)
+            } else {
+                decision
             }
-            decision
         };
         self.conclude(name, rule, Some(decision), failure)?;
         charged.extend(decision.allowed.then(|| self.charge(rule, key, cost, How::Local)));

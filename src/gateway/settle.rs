@@ -107,16 +107,15 @@ impl Settlements {
         has_room
     }
 
-    /// The next message, and to which object.
-    fn next(&mut self) -> Option<(u128, Count)> {
-        let mut entry = self.queue.first_entry()?;
-        let shard = *entry.key();
-        let all = entry.get_mut();
+    /// The next message, and to which object: none of those.
+    fn next(&mut self, failing: &[u128]) -> Option<(u128, Count)> {
+        let shard = *self.queue.keys().find(|shard| !failing.contains(shard))?;
+        let all = self.queue.get_mut(&shard)?;
         let settle = all.settle.split_off(all.settle.len().saturating_sub(BATCH));
         let charge = all.charge.split_off(all.charge.len().saturating_sub(BATCH));
         self.waiting = self.waiting.saturating_sub(settle.len()).saturating_sub(charge.len());
         if all.settle.is_empty() && all.charge.is_empty() {
-            entry.remove();
+            self.queue.remove(&shard);
         }
         Some((shard, Count { settle, charge, ..Count::default() }))
     }
@@ -247,16 +246,22 @@ pub async fn settle_all<P: Clock + Counters + Pause>(
     failure
 }
 
-/// Sends what waits for `Limiter` objects. Gives what failed first.
+/// Sends what waits for `Limiter` objects. What waits for one that fails is
+/// left for the next time: it must not keep others waiting. Gives what failed
+/// first.
 pub async fn settle<P: Clock + Counters>(isolate: &Isolate, platform: &P) -> Option<PlatformError> {
     let begun = platform.now();
     let mut failure = None;
+    let mut failing = Vec::new();
     while platform.now().since(begun) < RUN {
-        let next = isolate.settlements.borrow_mut().next();
+        let next = isolate.settlements.borrow_mut().next(&failing);
         let Some((shard, count)) = next else { break };
         // Said once: an answer that is lost says nothing about the message.
         let sent = platform.count(shard, &Message::Count(count), WAIT).await;
-        failure = failure.or(sent.err());
+        if let Err(error) = sent {
+            failing.push(shard);
+            failure.get_or_insert(error);
+        }
     }
     isolate.settlements.borrow_mut().sending = None;
     failure

@@ -37,7 +37,8 @@ pub const LEASE: Duration = Duration::from_secs(5);
 /// The shortest lease that is worth a report.
 const SHORTEST_LEASE: Duration = Duration::from_millis(200);
 
-/// The most holds of a counter; beyond it nothing is lent, and what is
+/// The most holds of a counter. Beyond it the reservation that ends first is
+/// spent and makes room; where all are leases, nothing is lent, and what is
 /// reserved is spent at once.
 pub const HOLDS_LIMIT: usize = 64;
 
@@ -164,7 +165,7 @@ impl Account {
         }
         let share = u32::try_from(self.holders_with(wanted.holder).saturating_mul(2)).unwrap_or(u32::MAX);
         let amount = wanted.amount.min(decision.remaining.checked_div(share).unwrap_or_default());
-        if amount == 0 || ttl < SHORTEST_LEASE || self.holds.len() >= HOLDS_LIMIT {
+        if amount == 0 || ttl < SHORTEST_LEASE || self.leases().count() >= HOLDS_LIMIT {
             return (decision, None);
         }
         let after = self.spend(&quota, amount, now);
@@ -286,7 +287,17 @@ impl Account {
     }
 
     fn hold(&mut self, hold: Hold) {
-        if hold.amount > 0 && self.holds.len() < HOLDS_LIMIT {
+        if hold.amount == 0 {
+            return;
+        }
+        // Nobody says that a request has passed, so most of what is old will
+        // never be taken back. A lease must stay: its holder spends it.
+        if self.holds.len() >= HOLDS_LIMIT
+            && let Some(first) = self.holds.iter().position(|other| other.holder.is_none())
+        {
+            self.holds.remove(first);
+        }
+        if self.holds.len() < HOLDS_LIMIT {
             let place = self.holds.partition_point(|other| other.ends <= hold.ends);
             self.holds.insert(place, hold);
         }

@@ -160,9 +160,9 @@ pub enum KeyPart {
     Variant,
     /// The value of a request header field.
     Header(FieldName),
-    /// The value of a cookie.
+    /// The value of a cookie, decoded.
     Cookie(Name),
-    /// The first value of a parameter of the query.
+    /// The value of a parameter of the query, decoded.
     Query(QueryName),
     /// The value of a `{parameter}` of the route's path.
     Path(Name),

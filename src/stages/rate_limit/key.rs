@@ -8,8 +8,9 @@ use http::header::{COOKIE, HeaderName};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::config::{KeyPart, OnMissing};
+use super::message::count::LABEL_LIMIT;
 use super::{CounterKey, LimitRule, shard_of};
-use crate::exchange::{Head, cookie};
+use crate::exchange::{Head, trim};
 use crate::stages::Mode;
 use crate::stages::canary::CanaryStage;
 use crate::stages::identity::Identity;
@@ -43,11 +44,28 @@ pub enum Keyed {
     Refuse,
 }
 
+/// What a request says of a part of the key.
+enum Said<'a> {
+    /// Nothing.
+    Nothing,
+    /// This.
+    Value(Cow<'a, [u8]>),
+    /// More than one thing. Which of them counts is the origin's choice, so
+    /// none of them may choose the counter: the client's network does.
+    Several,
+}
+
+impl<'a> From<Option<Cow<'a, [u8]>>> for Said<'a> {
+    fn from(value: Option<Cow<'a, [u8]>>) -> Self {
+        value.map_or(Self::Nothing, Self::Value)
+    }
+}
+
 impl LimitRule {
     /// The counter for this request.
     #[must_use]
     pub fn counter(&self, subject: &Subject<'_, impl Head>) -> Keyed {
-        self.keyed(Some(subject.identity), |part| self.value(part, subject))
+        self.keyed(Some(subject.identity), |part| self.said(part, subject))
     }
 
     /// The counter of these values, where there is no request to read them
@@ -64,13 +82,16 @@ impl LimitRule {
         if let Some(lacking) = self.key.iter().find(|part| given(part).is_none()) {
             return Err(lacking);
         }
-        Ok(self.keyed(identity, |part| match (part, identity) {
-            (KeyPart::Client, Some(identity)) => Some(octets(self.network(identity).address())),
-            (KeyPart::Address, Some(identity)) => Some(octets(identity.address)),
-            _ => {
-                let value = given(part).filter(|value| !value.is_empty());
-                value.map(|value| Cow::Owned(value.into_owned().into_bytes()))
-            }
+        Ok(self.keyed(identity, |part| {
+            let value = match (part, identity) {
+                (KeyPart::Client, Some(identity)) => Some(octets(self.network(identity).address())),
+                (KeyPart::Address, Some(identity)) => Some(octets(identity.address)),
+                _ => {
+                    let value = given(part).filter(|value| !value.is_empty());
+                    value.map(|value| Cow::Owned(value.into_owned().into_bytes()))
+                }
+            };
+            value.into()
         }))
     }
 
@@ -91,11 +112,7 @@ impl LimitRule {
 
     /// Parts are hashed with their length, so that no two lists of parts run
     /// together; however long they are, 128 bits are kept.
-    fn keyed<'v>(
-        &self,
-        identity: Option<&Identity>,
-        value: impl Fn(&KeyPart) -> Option<Cow<'v, [u8]>>,
-    ) -> Keyed {
+    fn keyed<'v>(&self, identity: Option<&Identity>, said: impl Fn(&KeyPart) -> Said<'v>) -> Keyed {
         use std::hash::Hasher as _;
         let mut hasher = new_hasher();
         let mut part = |bytes: &[u8]| {
@@ -104,13 +121,20 @@ impl LimitRule {
         };
         part(self.scope.as_bytes());
         for key in &self.key {
-            match value(key) {
-                Some(value) => part(&value),
-                None => match self.on_missing {
-                    OnMissing::Empty => part(b""),
-                    OnMissing::Skip => return Keyed::Skip,
-                    OnMissing::Refuse => return Keyed::Refuse,
-                },
+            match (said(key), self.on_missing) {
+                (Said::Value(value), _) => part(&value),
+                (Said::Nothing, OnMissing::Empty) => part(b""),
+                (Said::Nothing, OnMissing::Skip) => return Keyed::Skip,
+                (Said::Nothing | Said::Several, OnMissing::Refuse) => return Keyed::Refuse,
+                (Said::Several, OnMissing::Empty | OnMissing::Skip) => {
+                    // A part more than any other key of the rule has.
+                    part(b"several");
+                    part(
+                        &identity
+                            .map(|identity| octets(self.network(identity).address()))
+                            .unwrap_or_default(),
+                    );
+                }
             }
         }
         let key = CounterKey(hasher.finish128().as_u128());
@@ -140,16 +164,20 @@ impl LimitRule {
         }
     }
 
-    /// The value of a part as bytes; `None` where it is missing.
-    fn value<'a>(&self, part: &KeyPart, subject: &Subject<'a, impl Head>) -> Option<Cow<'a, [u8]>> {
+    /// The value of a part as bytes.
+    fn said<'a>(&self, part: &KeyPart, subject: &Subject<'a, impl Head>) -> Said<'a> {
         let text = |text: Cow<'a, str>| match text {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),
         };
-        match part {
+        let value = match part {
             KeyPart::Client => Some(octets(self.network(subject.identity).address())),
             KeyPart::Address => Some(octets(subject.identity.address)),
             part => self.text_value(part, subject).map(text),
+        };
+        match part {
+            KeyPart::Cookie(_) | KeyPart::Query(_) if is_several(part, subject) => Said::Several,
+            _ => value.into(),
         }
     }
 
@@ -175,11 +203,8 @@ impl LimitRule {
                 Cow::Borrowed(choice.variant.name.as_str())
             }
             KeyPart::Header(name) => head.field(&name.0)?,
-            KeyPart::Cookie(name) => {
-                let field = head.field(&COOKIE)?;
-                Cow::Owned(cookie(&field, name.as_str())?.to_owned())
-            }
-            KeyPart::Query(name) => Cow::Owned(query(subject.target?.as_sent, &name.0)?),
+            KeyPart::Cookie(name) => Cow::Owned(cookies(&head.field(&COOKIE)?, name.as_str()).next()?),
+            KeyPart::Query(name) => Cow::Owned(queries(subject.target?.as_sent, &name.0).next()?),
             KeyPart::Path(name) => {
                 let (_, segment) = self.parameters.iter().find(|(known, _)| known == name)?;
                 // The normal form: one path, one counter.
@@ -231,8 +256,10 @@ impl LimitRule {
             label.push('=');
             label.push_str(value.as_deref().unwrap_or_default());
         }
-        // It travels in a header field.
+        // It travels in a header field, and an object does not read what is
+        // longer.
         label.retain(|character| matches!(character, ' '..='~'));
+        label.truncate(LABEL_LIMIT);
         label
     }
 
@@ -316,11 +343,39 @@ fn octets(address: IpAddr) -> Cow<'static, [u8]> {
     })
 }
 
-/// The first value of a parameter of a query, decoded as forms are
-/// (WHATWG URL, 5.1): another spelling is the same value.
-fn query(as_sent: &str, name: &str) -> Option<String> {
-    let (_, query) = as_sent.split_once('?')?;
-    query.split('&').find_map(|pair| {
+/// Whether a cookie or a parameter of the query is there with values that
+/// differ.
+fn is_several(part: &KeyPart, subject: &Subject<'_, impl Head>) -> bool {
+    match part {
+        KeyPart::Cookie(name) => {
+            subject.head.field(&COOKIE).is_some_and(|field| differ(cookies(&field, name.as_str())))
+        }
+        KeyPart::Query(name) => subject.target.is_some_and(|target| differ(queries(target.as_sent, &name.0))),
+        _ => false,
+    }
+}
+
+fn differ(mut values: impl Iterator<Item = String>) -> bool {
+    values.next().is_some_and(|first| values.any(|other| other != first))
+}
+
+/// The values of a cookie. Origins pass over white space, quotes and escapes,
+/// so here, too, another spelling is the same value.
+fn cookies<'a>(field: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    // As `exchange::cookie`: several lines arrive joined by commas.
+    field.split([';', ',']).filter_map(move |pair| {
+        let (key, value) = pair.split_once('=')?;
+        let value = trim(value);
+        let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+        (trim(key) == name).then(|| decoded(value))
+    })
+}
+
+/// The values of a parameter of a query, decoded as forms are (WHATWG URL,
+/// 5.1): another spelling is the same value.
+fn queries<'a>(as_sent: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let query = as_sent.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').filter_map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decoded(key) == name).then(|| decoded(value))
     })

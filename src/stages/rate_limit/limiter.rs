@@ -188,11 +188,14 @@ impl LimiterCounts {
         if is_refused {
             touched.clear();
         }
-        for (ask, outcome) in count.asks.iter().zip(&results) {
+        for (ask, outcome) in count.asks.iter().zip(&mut results) {
             if ask.penalty > 0 && !outcome.decision.allowed {
                 let at = self.touch(store, &mut touched, ask.key, &ask.quota, now)?;
                 at.account.charge(&ask.quota, ask.penalty, now);
                 at.is_changed = true;
+                // The client is told what it has to wait from here on.
+                outcome.decision = at.account.peek(&ask.quota, ask.cost, now);
+                outcome.holds = at.account.refusal_holds(&outcome.decision);
             }
         }
         self.keep(store, &mut touched)?;

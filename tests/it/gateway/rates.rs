@@ -67,7 +67,7 @@ fn keys_are_read_from_all_over_the_request() {
         (json!(["address"]), get("/a/x"), get("/b/x"), get("/a/x").from("192.0.2.2")),
         (json!(["method"]), get("/a/x"), get("/b/y"), request("POST", "/a/x")),
         (json!([{"path": "team"}]), get("/a/x"), get("/%61/y"), get("/b/x")),
-        (json!([{"query": "q"}]), get("/a/x?q=a%20b"), get("/a/x?p=1&q=a+b&q=c"), get("/a/x?q=c")),
+        (json!([{"query": "q"}]), get("/a/x?q=a%20b"), get("/a/x?p=1&q=a+b&%71=a%20b"), get("/a/x?q=c")),
         (
             json!([{"cookie": "s"}]),
             get("/a/x").with("Cookie", "s=1"),
@@ -247,7 +247,7 @@ fn a_penalty_moves_the_recovery_away_and_nothing_else_does() {
         assert_eq!([(); 2].map(|()| status(&gate, &get("/"))), [200; 2]);
         let waits: Vec<String> =
             (0..5).map(|_| gate.send(&get("/")).0.field("retry-after").unwrap()).collect();
-        assert_eq!(waits, ["300", "600", "900", "1200", "1200"], "{counting}");
+        assert_eq!(waits, ["600", "900", "1200", "1200", "1200"], "{counting}");
     }
 }
 

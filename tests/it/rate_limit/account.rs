@@ -179,6 +179,33 @@ fn holds_are_bounded() {
     assert_eq!(account.holds().len(), HOLDS_LIMIT);
 }
 
+/// Reservations that nobody takes back must not keep later ones from being
+/// taken back, nor leases from being granted: the oldest makes room.
+#[test]
+fn a_full_list_of_reservations_makes_room() {
+    for algorithm in ALGORITHMS {
+        let (quota, now, mut account) = (minute(algorithm, 1_000), early(), Account::default());
+        for id in 1..=100 {
+            assert!(account.reserve(&quota, id, 1, LEASE, at(now)).allowed);
+        }
+        assert_eq!(account.settle(&quota, 100, 1, at(now)), 1, "{algorithm:?}");
+        assert_eq!(account.settle(&quota, 1, 1, at(now)), 0, "{algorithm:?}");
+        assert!(account.reserve(&quota, 101, 1, LEASE, at(now)).allowed);
+        let (_, lent) = account.ask(&quota, 1, Some((102, LEASE)), &wanted(200, 1, 8), at(now));
+        assert_eq!(lent.map(|lent| lent.amount), Some(8), "{algorithm:?}");
+        assert_eq!((account.lent(), account.holds().len()), (8, HOLDS_LIMIT));
+        assert_eq!(account.settle(&quota, 200, 8, at(now)), 8, "{algorithm:?}");
+        assert_eq!(account.settle(&quota, 102, 1, at(now)), 1, "{algorithm:?}");
+        // Leases are never dropped: whoever holds one spends it.
+        for id in 300..400 {
+            account.lease(&quota, 1, &wanted(id, id, 1), at(now));
+        }
+        assert_eq!(account.lent() as usize, HOLDS_LIMIT);
+        assert!(account.reserve(&quota, 500, 1, LEASE, at(now)).allowed);
+        assert_eq!(account.settle(&quota, 500, 1, at(now)), 0);
+    }
+}
+
 /// A clock that goes back by less than the margin is not believed; by more it
 /// is, and a client loses no more than what it had to wait.
 #[test]
