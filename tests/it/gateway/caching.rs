@@ -311,11 +311,16 @@ fn what_could_not_be_kept_is_not_looked_up() {
     assert_eq!(status(&gate, &get("/")), "edgeweir; fwd=uri-miss; fwd-status=200; detail=directive");
     gate.send(&get("/"));
     assert_eq!(lookups(), 1);
+    // An origin in trouble says nothing of what it usually answers.
+    gate.platform.origin(|_| Response::new(503));
+    gate.send(&get("/trouble"));
+    gate.send(&get("/trouble"));
+    assert_eq!(lookups(), 3);
     // It is kept as soon as it may be.
     gate.platform.origin(fresh);
     assert_eq!(status(&gate, &get("/")), MISS);
     assert!(status(&gate, &get("/")).contains("hit"));
-    assert_eq!(lookups(), 2);
+    assert_eq!(lookups(), 4);
 }
 
 /// A browser that revalidates gets a 304 from the origin. That says nothing
