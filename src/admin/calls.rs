@@ -65,6 +65,8 @@ pub(super) async fn call<P: Platform>(
         Call::Bans => request.bans().await,
         Call::Ban => request.ban(token).await,
         Call::Unban => request.unban(token).await,
+        Call::Purges => request.purges().await,
+        Call::Purge => request.purge(token).await,
         Call::Limits => request.limits().await,
         Call::LookAtLimits => request.look_at_limits().await,
         Call::ResetLimits => request.reset_limits().await,

@@ -607,6 +607,7 @@ impl Gate {
                 sequence: Some(1),
                 stored: None,
                 bans: None,
+                live_purges: std::rc::Rc::default(),
                 alerts: Vec::new(),
             },
             degraded: false,
