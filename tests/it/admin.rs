@@ -12,6 +12,7 @@ mod limiter;
 mod limits;
 mod openapi;
 mod properties;
+mod purges;
 pub mod sets;
 mod tokens;
 
