@@ -43,6 +43,7 @@ fn a_purge_acts_here_at_once() {
     assert_eq!(done, json!({"sequence": sequence, "state": "pending", "purged": 3}));
     assert_eq!(admin.gate.isolate.changed.get(), Some(sequence));
     assert_eq!(under_way.purges().newest(), sequence);
+    assert_eq!(admin.get("reader", "/health").json()["newest_purge"], sequence);
     for (target, tags) in [("/x?a=2&b=1", &[][..]), ("/blog/", &[]), ("/y", &["news"])] {
         assert!(is_void(&admin, target, tags, began), "{target}");
         assert!(!is_void(&admin, target, tags, sequence), "{target}");
