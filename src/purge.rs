@@ -71,6 +71,12 @@ impl Scope {
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::All, _) => true,
+            // Of most this is seen at once, and a list is long.
+            (Self::Prefix(prefix), Self::Url(text) | Self::Prefix(text))
+                if !text.starts_with(prefix.trim_end_matches(['/', '?'])) =>
+            {
+                false
+            }
             (Self::Prefix(prefix), Self::Url(url)) => url_form(url).starts_with(&*prefix_form(prefix)),
             (Self::Prefix(prefix), Self::Prefix(longer)) => {
                 prefix_form(longer).starts_with(&*prefix_form(prefix))

@@ -266,7 +266,7 @@ impl<S: ControlStore> Plane<'_, S> {
             Ok(scopes) => scopes,
             Err(refused) => {
                 self.note_outcome(entry, Some(&refused));
-                return Ok(Err(refused));
+                return Ok(Err(*refused));
             }
         };
         let mut list = match PurgesState::load(self.store)? {
@@ -341,10 +341,10 @@ impl<S: ControlStore> Plane<'_, S> {
 }
 
 /// What is to be purged, each once and in its form.
-fn scopes_of(order: &PurgeOrder) -> Result<Vec<Scope>, Refused> {
-    let malformed = |detail: String| Refused::new(Refusal::Malformed).detail(detail);
+fn scopes_of(order: &PurgeOrder) -> Result<Vec<Scope>, Box<Refused>> {
+    let malformed = |detail: String| Box::new(Refused::new(Refusal::Malformed).detail(detail));
     if !may_change(order.role) {
-        return Err(Refused::new(Refusal::NeedsOperator));
+        return Err(Refused::new(Refusal::NeedsOperator).into());
     }
     let texts = order.urls.len().saturating_add(order.prefixes.len()).saturating_add(order.tags.len());
     if texts > ORDER_LIMIT || (texts == 0 && !order.all) {
@@ -362,8 +362,7 @@ fn scopes_of(order: &PurgeOrder) -> Result<Vec<Scope>, Refused> {
         let scope = scope.ok_or_else(|| malformed(format!("\"{}\" cannot be purged", clip(text, 64))))?;
         scopes.push(scope);
     }
-    // Of one order, what comes later must not take the place of what came
-    // before in its count: each is one purge.
+    // In two forms or twice, it is one purge.
     scopes.sort_unstable();
     scopes.dedup();
     Ok(scopes)
