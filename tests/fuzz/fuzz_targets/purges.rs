@@ -48,11 +48,12 @@ fuzz_target!(|input: &str| {
     let Ok(tree) = serde_json::from_str::<serde_json::Value>(text) else { return };
     let records: Vec<Purge> = serde_json::from_value(tree["records"].clone()).expect("it was read");
     let newer = |soft| {
-        records.iter().any(|purge| {
-            purge.soft == soft && purge.sequence > began && matches(&purge.scope, &stored)
-        })
+        records
+            .iter()
+            .any(|purge| purge.soft == soft && purge.sequence > began && matches(&purge.scope, &stored))
     };
-    let scan = if newer(false) { Some(Void { soft: false }) } else { newer(true).then_some(Void { soft: true }) };
+    let scan =
+        if newer(false) { Some(Void { soft: false }) } else { newer(true).then_some(Void { soft: true }) };
     // A URL outside its form may end in slashes that a scan here cannot tell.
     let in_form = |purge: &Purge| match &purge.scope {
         Scope::Url(url) => parse_url(url).as_ref() == Some(url),
