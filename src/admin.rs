@@ -25,6 +25,7 @@ pub mod limits;
 #[cfg(feature = "schema")]
 pub mod openapi;
 pub mod problem;
+pub mod purges;
 pub mod sets;
 pub mod tokens;
 

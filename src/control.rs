@@ -15,6 +15,7 @@ pub mod mend;
 pub mod message;
 pub mod plane;
 pub mod publication;
+pub mod purges;
 pub mod sets;
 pub mod sets_kept;
 pub mod state;

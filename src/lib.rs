@@ -28,7 +28,7 @@
 //!
 //! In reading order: [`exchange`], [`error`], [`time`], [`platform`] (the
 //! ports), [`addresses`] and [`feeds`], [`policy`] (the document and its compiled form), [`stages`],
-//! [`gateway`], [`explain`], [`replay`].
+//! [`gateway`], [`purge`], [`explain`], [`replay`].
 
 pub mod addresses;
 pub mod admin;
@@ -41,6 +41,7 @@ pub mod gateway;
 pub mod observe;
 pub mod platform;
 pub mod policy;
+pub mod purge;
 pub mod replay;
 pub mod stages;
 pub mod text;

@@ -10,12 +10,14 @@ import { help } from "../lib/policy-help.mjs";
 import { importList, refresh } from "../lib/policy-import.mjs";
 import { explain, replay } from "../lib/policy-judge.mjs";
 import { limits, reset } from "../lib/policy-limits.mjs";
+import { purge, purges } from "../lib/policy-purge.mjs";
 import { audit, diff, health, history, pull } from "../lib/policy-read.mjs";
 import { removeSet, rollbackSets, sets } from "../lib/policy-sets.mjs";
 import { main, note, printable, Refusal } from "../lib/term.mjs";
 
 const text = { type: "string" };
 const flag = { type: "boolean" };
+const many = { type: "string", multiple: true };
 const common = { env: text, json: flag, timeout: text };
 const message = { type: "string", short: "m" };
 const yes = { type: "boolean", short: "y" };
@@ -81,6 +83,16 @@ const COMMANDS = {
     run: (call, names, flags) => ban(call, names, flags),
   },
   unban: { options: { message }, run: (call, names, flags) => unban(call, names, flags) },
+  purge: {
+    options: { message, url: many, prefix: many, tag: many, all: flag, soft: flag, yes },
+    bare: true,
+    run: (call, _, flags, target) => purge(call, target, flags),
+  },
+  purges: {
+    options: { limit: text, before: text },
+    bare: true,
+    run: (call, _, flags) => purges(call, flags),
+  },
   limits: {
     options: { ...counters, limit: text },
     run: (call, names, flags) => limits(call, names, flags),

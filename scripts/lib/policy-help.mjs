@@ -1,6 +1,6 @@
 export const help = `npm run policy -- COMMAND [FLAGS]
 
-Checks policies, publishes them, goes back, and tells what they do. Keeps address sets and bans.
+Checks policies, publishes them, goes back, and tells what they do. Keeps address sets, bans and purges.
 
 Policies
   check [FILE…]              every problem, found on this machine (policies/*.json);
@@ -52,6 +52,15 @@ Addresses
                              removes a stored set that the active policy does not name
   rollback-sets GENERATION [-m MESSAGE] [--yes]
                              all sets as they were in an earlier generation
+
+Stored answers
+  purge [-m MESSAGE]         what was stored before now is not served any more
+      --url URL, --prefix URL, --tag TAG
+                             of this URL, of URLs that begin like that, of this tag; again for more, at most 500
+      --all [--yes]          all of it
+      --soft                 it becomes stale, and may be revalidated
+  purges [--limit N] [--before SEQUENCE]
+                             what was purged, newest first
 
 Limits
   limits [--limit N]         the shared counters that are used most

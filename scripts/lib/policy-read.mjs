@@ -139,6 +139,7 @@ export async function audit(call, flags) {
         it.revision,
         it.to && `to ${it.to}`,
         it.base && `on ${it.base}`,
+        it.purged,
       ]);
       return [it.id, it.time, who, it.action, it.outcome, what, it.message];
     }),

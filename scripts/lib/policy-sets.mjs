@@ -9,7 +9,7 @@ import { age, bytes, count, counted, moment } from "./units.mjs";
 
 /** @typedef {import("./admin-client.mjs").Call} Call */
 
-/** The module from which on a gateway has sets and bans. */
+/** The module from which on a gateway has sets, bans and purges. */
 export const NEEDS = "0.3.0";
 
 /** A set's name, as policies write it. */

@@ -65,6 +65,8 @@ pub(super) async fn call<P: Platform>(
         Call::Bans => request.bans().await,
         Call::Ban => request.ban(token).await,
         Call::Unban => request.unban(token).await,
+        Call::Purges => request.purges().await,
+        Call::Purge => request.purge(token).await,
         Call::Limits => request.limits().await,
         Call::LookAtLimits => request.look_at_limits().await,
         Call::ResetLimits => request.reset_limits().await,
@@ -125,6 +127,9 @@ pub struct AdminHealth {
     /// What an operator should look at, as this isolate knows it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Alert>,
+    /// The sequence of the newest purge that this isolate knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_purge: Option<u64>,
     /// The control plane; missing where it did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<Status>,
@@ -289,6 +294,7 @@ impl<P: Platform> Request<'_, P> {
             sequence: self.snapshot.sequence,
             reason: self.health.degraded.map(str::to_owned),
             alerts: self.health.alerts.to_vec(),
+            newest_purge: Some(self.snapshot.purges().newest()).filter(|newest| *newest > 0),
             control,
         };
         Ok(Self::json(200, &health))

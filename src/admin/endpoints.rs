@@ -57,6 +57,10 @@ pub enum Call {
     Ban,
     /// Lifts bans.
     Unban,
+    /// Lists purges.
+    Purges,
+    /// Purges stored answers.
+    Purge,
     /// Lists the counters that are used most.
     Limits,
     /// Says what counters say.
@@ -216,7 +220,7 @@ const PLAIN: Endpoint = Endpoint {
 };
 
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 25] = [
+pub const ENDPOINTS: [Endpoint; 27] = [
     Endpoint {
         path: "/policy",
         call: Call::Policy,
@@ -508,6 +512,35 @@ pub const ENDPOINTS: [Endpoint; 25] = [
         ],
         answer: "BansAcknowledgement",
         refusals: &[Refusal::NoSuchBan, Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/purges",
+        call: Call::Purges,
+        summary: "What is purged, newest first.",
+        parameters: &[
+            Parameter {
+                name: "before",
+                description: "Only purges before this sequence.",
+                kind: Kind::Number,
+                required: false,
+            },
+            LIMIT,
+        ],
+        answer: "PurgeList",
+        refusals: &[Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/purge",
+        call: Call::Purge,
+        role: Role::Operator,
+        changes: true,
+        summary: "Purges stored answers by URL, prefix or tag, or all of them.",
+        body: "PurgeRequest",
+        answer: "PurgeAcknowledgement",
+        refusals: &[Refusal::ControlUnavailable],
         ..PLAIN
     },
     Endpoint {

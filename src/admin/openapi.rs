@@ -22,10 +22,12 @@ use super::explain::ReplayCall;
 use super::import::ImportedSet;
 use super::limits::{LimitCall, LimitList, LimitReport};
 use super::problem::{Details, Refusal};
+use super::purges::{PurgeAcknowledgement, PurgeRequest};
 use super::sets::{AddressSets, RollbackSetsRequest};
 use crate::control::answer::{Acknowledgement, AuditLog, History};
 use crate::control::bans::{BanList, BansAcknowledgement};
 use crate::control::message::Role;
+use crate::control::purges::PurgeList;
 use crate::control::sets::SetsAcknowledgement;
 use crate::error::Reason;
 use crate::explain::ExplainRequest;
@@ -129,6 +131,8 @@ const fn operation_id(call: Call) -> &'static str {
         Call::RollbackSets => "rollbackAddressSets",
         Call::Bans => "getBans",
         Call::Ban => "banNetworks",
+        Call::Purges => "getPurges",
+        Call::Purge => "purge",
         Call::Limits => "getLimits",
         Call::LookAtLimits => "lookAtLimits",
         Call::ResetLimits => "resetLimits",
@@ -287,6 +291,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<RollbackSetsRequest>();
     read.subschema_for::<BanRequest>();
     read.subschema_for::<LimitCall>();
+    read.subschema_for::<PurgeRequest>();
     let explain = explain_call(&mut read);
     let mut written = settings().for_serialize().into_generator();
     add::<Acknowledgement>(&mut written);
@@ -305,6 +310,8 @@ fn schemas() -> Map<String, Value> {
     add::<LimitList>(&mut written);
     add::<LimitReport>(&mut written);
     add::<BansAcknowledgement>(&mut written);
+    add::<PurgeList>(&mut written);
+    add::<PurgeAcknowledgement>(&mut written);
     add::<Details<'static>>(&mut written);
     let document = json!({"type": "object", "description": "A JSON document."});
     let mut all =

@@ -320,6 +320,9 @@ pub struct AuditEntry {
     /// When that ban ends, as in RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// What was purged, as far as it fits into 500 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<String>,
     /// What the author wrote.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,

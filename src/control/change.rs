@@ -129,6 +129,7 @@ impl<S: ControlStore> Plane<'_, S> {
         self.state.failures = 0;
         self.state.retry = None;
         self.writes.extend(content.objects);
+        self.prune_purges()?;
         self.writes.push(Write::Row(Table::Revisions, number, row(&revision)));
         self.writes.push(Write::Alarm(self.now.after(PUBLISH_AFTER)));
         Ok(Ok(Acknowledgement {

@@ -8,12 +8,14 @@
 //! - what is known of the sets: their parts are named a second time, in a row
 //!   of its own, so that what acts stays as it is. Their names, the earlier
 //!   generations and what has come in without a list are lost;
-//! - what is known of feeds: they are fetched anew.
+//! - what is known of feeds: they are fetched anew;
+//! - the purges: everything is purged.
 //!
 //! What makes a revision, and the state, cannot be made anew: these are errors.
 
 use super::bans::{BansState, collect};
 use super::feeds::{FEEDS, FeedStates};
+use super::purges::{PurgesState, begin_anew};
 use super::sets::{PRESENT, SETS, StoredSetsState};
 use super::state::{State, stored};
 use crate::error::PlatformError;
@@ -55,6 +57,9 @@ pub fn mend(store: &impl ControlStore, now: Timestamp) -> Result<Vec<String>, Pl
     }
     if !writes.is_empty() {
         store.apply(writes)?;
+    }
+    if let Err(error) = PurgesState::load(store)? {
+        damage.push(begin_anew(store, now, &error)?);
     }
     if BansState::load(store)?.is_err() {
         damage.extend(collect(store, now)?.damage);

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Refusal, Refused};
 use super::bans::{BanOrder, BansPage, BansReport, UnbanOrder};
 use super::feeds::FeedResults;
+use super::purges::{PurgeOrder, PurgesPage};
 use super::sets::{PutPart, RollbackSets, SetSets};
 use crate::policy::manifest::MODULE_VERSION;
 
@@ -29,7 +30,7 @@ use crate::policy::manifest::MODULE_VERSION;
 /// - 1: everything but what follows.
 /// - 2: `parts` of a push, `behind` of an answer to `active`, and the asker's
 ///   `module`.
-/// - 3: stored address sets and bans.
+/// - 3: stored address sets, bans and purges.
 pub const PROTOCOL: u32 = if cfg!(feature = "previous-protocol") { 2 } else { 3 };
 
 /// The oldest protocol that this module understands.
@@ -135,6 +136,10 @@ pub enum Action {
     Bans(BansPage),
     /// Bans that triggers made, from a `Limiter` object.
     ReportBans(BansReport),
+    /// Purges stored answers.
+    Purge(PurgeOrder),
+    /// The purges, newest first.
+    Purges(PurgesPage),
 }
 
 /// `active`.
@@ -304,6 +309,8 @@ pub fn decode_request(text: &str, protocol: u32) -> Result<Request, Box<Refused>
         "unban" => Action::Unban(object(text)?),
         "bans" => Action::Bans(object(text)?),
         "report-bans" => Action::ReportBans(object(text)?),
+        "purge" if protocol >= 3 => Action::Purge(object(text)?),
+        "purges" if protocol >= 3 => Action::Purges(object(text)?),
         "put-part" if protocol >= 3 => Action::PutPart(object(text)?),
         "sets" if protocol >= 3 => Action::Sets,
         "set-sets" if protocol >= 3 => Action::SetSets(object(text)?),

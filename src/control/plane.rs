@@ -29,12 +29,13 @@ use super::message::{
     Action, NAME_LIMIT, NOTE_LIMIT, Note, PAGE_LIMIT, PROTOCOL, Request, Role, decode_request, revision_name,
     revision_number,
 };
+use super::purges::{PurgesState, PurgesTaken};
 use super::sets::{SetsAcknowledgement, StoredSetsState};
 use super::state::{Modules, State, lost, stored};
 use crate::error::{Dependency, PlatformError, clip};
 use crate::platform::{ControlStore, Table, Write};
 use crate::policy::manifest::{Beside, Manifest, hex, is_hash};
-use crate::policy::needs::Version;
+use crate::policy::needs::{BESIDE, Version};
 use crate::time::Timestamp;
 
 /// How long after a change the alarm rings that publishes it, should whoever
@@ -59,13 +60,14 @@ enum Answer {
     Sets(SetsAcknowledgement),
     Text(String),
     Bans(BansAcknowledgement),
+    Purges(PurgesTaken),
 }
 
 impl Handled {
     /// Whether something was made that now wants to be published.
     #[must_use]
     pub const fn is_change(&self) -> bool {
-        matches!(self.answer, Answer::Acknowledged(_) | Answer::Sets(_) | Answer::Bans(_))
+        matches!(self.answer, Answer::Acknowledged(_) | Answer::Sets(_) | Answer::Bans(_) | Answer::Purges(_))
     }
 
     /// Says of a change how far its publication has come meanwhile.
@@ -76,7 +78,8 @@ impl Handled {
         let (sequence, state) = match &mut self.answer {
             Answer::Acknowledged(Acknowledgement { sequence, state, .. })
             | Answer::Sets(SetsAcknowledgement { sequence, state, .. })
-            | Answer::Bans(BansAcknowledgement { sequence, state, .. }) => (sequence, state),
+            | Answer::Bans(BansAcknowledgement { sequence, state, .. })
+            | Answer::Purges(PurgesTaken { sequence, state, .. }) => (sequence, state),
             Answer::Text(_) => return Ok(()),
         };
         let now = State::load(store)?;
@@ -97,6 +100,7 @@ impl Handled {
             Answer::Acknowledged(acknowledgement) => encode_answer(self.version, Ok(acknowledgement)),
             Answer::Sets(acknowledgement) => encode_answer(self.version, Ok(acknowledgement)),
             Answer::Bans(acknowledgement) => encode_answer(self.version, Ok(acknowledgement)),
+            Answer::Purges(taken) => encode_answer(self.version, Ok(taken)),
             Answer::Text(text) => text.clone(),
         }
     }
@@ -174,6 +178,8 @@ pub fn decide(
         Action::Ban(ban) => plane.ban(ban)?.map_or_else(refuse(version), Answer::Bans),
         Action::Unban(unban) => plane.unban(unban)?.map_or_else(refuse(version), Answer::Bans),
         Action::Bans(page) => text(encode_answer(version, Ok(plane.bans(&page)?))),
+        Action::Purge(order) => plane.purge(order)?.map_or_else(refuse(version), Answer::Purges),
+        Action::Purges(page) => text(encode_answer(version, Ok(plane.purges(&page)?))),
         Action::ReportBans(report) => text(encode_answer(version, Ok(plane.report_bans(report)?))),
     };
     let mut answer = answer;
@@ -247,6 +253,7 @@ impl<S: ControlStore> Plane<'_, S> {
             to: None,
             network: None,
             until: None,
+            purged: None,
             message: String::new(),
         }
     }
@@ -293,7 +300,10 @@ impl<S: ControlStore> Plane<'_, S> {
         Ok(match self.newest_for(module)? {
             Some(revision) if have.is_none_or(|have| have < revision.sequence) => {
                 // What stands beside the policy belongs to the newest.
-                let manifest = Some(manifest(self.store, &revision, revision.sequence, Beside::default())?);
+                // But purges, of which a module that knows none knows nothing.
+                let purges = purges(self.store)?.filter(|_| module >= BESIDE);
+                let beside = Beside { purges, ..Beside::default() };
+                let manifest = Some(manifest(self.store, &revision, revision.sequence, beside)?);
                 ActivePolicy { manifest, behind, ..ActivePolicy::default() }
             }
             _ if have.is_some() => ActivePolicy { unchanged: true, behind, ..ActivePolicy::default() },
@@ -450,7 +460,13 @@ pub(super) fn manifest(
 /// What stands beside the policy now.
 pub(super) fn beside(store: &impl ControlStore, state: &State) -> Result<Beside, PlatformError> {
     let bans = BansState::load(store)??.reference(store)?;
-    Ok(Beside { sets: StoredSetsState::load(store)?.reference(), bans, alerts: state.alerts.clone() })
+    let sets = StoredSetsState::load(store)?.reference();
+    Ok(Beside { sets, bans, purges: purges(store)?, alerts: state.alerts.clone() })
+}
+
+/// The purges as a manifest has them.
+fn purges(store: &impl ControlStore) -> Result<Option<String>, PlatformError> {
+    Ok(PurgesState::load(store)??.text())
 }
 
 /// Whether a role may change anything.

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Beside the policy may stand what changes without a revision: `sets`, the
-//! parts of the stored address sets; `bans`, the active bans; `alerts`, what an
-//! operator should look at. A reader ignores names that it does not know, so
+//! parts of the stored address sets; `bans`, the active bans; `purges`, which
+//! stored answers are void; `alerts`, what an operator should look at. A reader ignores names that it does not know, so
 //! that a later version can add some.
 //!
 //! `module` is the least version of the module that can read the policy.
@@ -94,6 +94,9 @@ pub struct Beside {
     pub sets: Option<SetsRef>,
     /// The active bans.
     pub bans: Option<BansRef>,
+    /// The purges as text, as [`crate::purge`] reads it: what is wrong with it
+    /// keeps no policy back.
+    pub purges: Option<String>,
     /// What an operator should look at.
     pub alerts: Vec<Alert>,
 }
@@ -180,6 +183,8 @@ struct Text<'a> {
     policy: &'a RawValue,
     sets: Option<SetsRef>,
     bans: Option<BansRef>,
+    #[serde(borrow, default)]
+    purges: Option<&'a RawValue>,
     #[serde(default)]
     alerts: Vec<Alert>,
 }
@@ -259,7 +264,12 @@ impl Manifest {
             module: module.flatten(),
             parts: text.parts,
             policy: text.policy.get().to_owned(),
-            beside: Beside { sets: text.sets, bans: text.bans, alerts: text.alerts },
+            beside: Beside {
+                sets: text.sets,
+                bans: text.bans,
+                purges: text.purges.map(|purges| purges.get().to_owned()),
+                alerts: text.alerts,
+            },
         })
     }
 
@@ -267,7 +277,7 @@ impl Manifest {
     /// text, so writing it again changes nothing.
     ///
     /// # Errors
-    /// The policy is not JSON.
+    /// The policy, or the text of the purges, is not JSON.
     pub fn encode(&self) -> Result<(String, String), String> {
         #[derive(Serialize)]
         struct Out<'a> {
@@ -283,10 +293,14 @@ impl Manifest {
             sets: Option<&'a SetsRef>,
             #[serde(skip_serializing_if = "Option::is_none")]
             bans: Option<&'a BansRef>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            purges: Option<&'a RawValue>,
             #[serde(skip_serializing_if = "<[Alert]>::is_empty")]
             alerts: &'a [Alert],
         }
         let policy: &RawValue = serde_json::from_str(&self.policy).map_err(|error| error.to_string())?;
+        let purges = self.beside.purges.as_deref().map(serde_json::from_str).transpose();
+        let purges: Option<&RawValue> = purges.map_err(|error| error.to_string())?;
         let out = Out {
             format: FORMAT,
             sequence: self.sequence,
@@ -296,6 +310,7 @@ impl Manifest {
             policy,
             sets: self.beside.sets.as_ref(),
             bans: self.beside.bans.as_ref(),
+            purges,
             alerts: &self.beside.alerts,
         };
         let value = serde_json::to_string(&out).map_err(|error| error.to_string())?;

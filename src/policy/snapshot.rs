@@ -36,6 +36,7 @@ use super::manifest::{Alert, PartRef};
 use super::{RefreshFailure, Source};
 use crate::addresses::StoredSets;
 use crate::error::clip;
+use crate::purge::{Live, Purges};
 use crate::stages::bans::BanSet;
 use crate::stages::ip_filter::{BoundSets, Sets};
 use crate::time::Timestamp;
@@ -79,6 +80,8 @@ pub struct Snapshot {
     pub stored: Option<BoundSets>,
     /// The bans of the manifest, where it has any.
     pub bans: Option<Rc<BanSet>>,
+    /// The purges of the isolate, which all its snapshots share.
+    pub live_purges: Rc<Live>,
     /// What an operator should look at.
     pub alerts: Vec<Alert>,
     /// The document, where it stands in for a policy because there is none.
@@ -86,6 +89,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The purges that are known now. To be asked anew after every wait.
+    #[must_use]
+    pub fn purges(&self) -> Rc<Purges> {
+        self.live_purges.purges()
+    }
+
     /// Where rules look their sets up.
     #[must_use]
     pub fn sets(&self) -> Sets<'_> {
@@ -97,17 +106,18 @@ impl Snapshot {
     #[must_use]
     pub fn none() -> Option<Self> {
         let gateway = Rc::new(compile("{\"version\": 1}").ok()?);
-        Some(Self::of(gateway, "none"))
+        Some(Self::of(gateway, "none", Rc::default()))
     }
 
     /// A policy with nothing beside it.
-    fn of(gateway: Rc<Gateway>, revision: &str) -> Self {
+    fn of(gateway: Rc<Gateway>, revision: &str, live_purges: Rc<Live>) -> Self {
         Self {
             gateway,
             revision: revision.to_owned(),
             sequence: None,
             stored: None,
             bans: None,
+            live_purges,
             alerts: Vec::new(),
             stand_in: None,
         }
@@ -181,6 +191,12 @@ pub struct Holder {
     /// Why the bans of `current` are not those of its manifest, where they are
     /// not: the last ones that could be read act on.
     without_bans: Option<String>,
+    /// What is purged. It outlives the manifest that it came with: one without
+    /// purges takes none back.
+    purges: Rc<Live>,
+    /// Why the purges of the manifest of `current` are not known, where they are
+    /// not: all that was stored before it is void.
+    without_purges: Option<String>,
     /// Who makes the first read.
     reading: Turns,
     /// How many first reads have brought nothing to act on.
@@ -390,8 +406,10 @@ impl Holder {
             // of this one is missing.
             Ok(_) => {
                 let unusable = self.unusable.as_ref().map(|(_, reason)| reason);
-                let missing = self.without_sets.as_ref().or(self.without_bans.as_ref());
-                unusable.or(missing).map(|reason| clip(reason, REASON_LIMIT).to_owned())
+                let missing = [&self.without_sets, &self.without_bans, &self.without_purges];
+                unusable
+                    .or(missing.into_iter().flatten().next())
+                    .map(|reason| clip(reason, REASON_LIMIT).to_owned())
             }
         };
         if self.degraded == before { None } else { Some(self.describe()) }
@@ -432,7 +450,8 @@ impl Holder {
         let gateway = compile(text)
             .map_err(|error| (format!("the {revision} policy does not compile: {error}"), false))?;
         let stand_in = is_none.then(|| Rc::from(text));
-        self.current = Some(Rc::new(Snapshot { stand_in, ..Snapshot::of(Rc::new(gateway), revision) }));
+        let snapshot = Snapshot::of(Rc::new(gateway), revision, Rc::clone(&self.purges));
+        self.current = Some(Rc::new(Snapshot { stand_in, ..snapshot }));
         Ok(true)
     }
 }

@@ -82,6 +82,7 @@ export interface FetchOptions extends RequestOptions {
 
 /** What the tests need of a KV namespace. */
 interface Namespace {
+  get(key: string): Promise<string | null>;
   put(key: string, value: string, options: { metadata?: unknown }): Promise<void>;
   delete(key: string): Promise<void>;
 }
@@ -211,6 +212,11 @@ export class Gateway {
   async put(value: string, metadata?: unknown): Promise<void> {
     if (this.#options.store) return void this.#options.store.put("active", value, metadata);
     await (await this.#state()).put("active", value, metadata === undefined ? {} : { metadata });
+  }
+
+  /** The key `active` as it stands there. */
+  async active(): Promise<string | null> {
+    return (await this.#state()).get("active");
   }
 
   /** Takes the key `active` away. */

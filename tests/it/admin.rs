@@ -12,6 +12,7 @@ mod limiter;
 mod limits;
 mod openapi;
 mod properties;
+mod purges;
 pub mod sets;
 mod tokens;
 
@@ -179,6 +180,7 @@ pub fn samples() -> Vec<Sample> {
     let ban = json!({"network": "192.0.2.7", "duration": "1h", "reason": "because"}).to_string();
     let rollback_sets = json!({"to": 1}).to_string();
     let limits = json!({"client": "192.0.2.7"}).to_string();
+    let purge = json!({"urls": ["https://app.example/x"], "message": "a typo"}).to_string();
     let list = "198.51.100.0/24\n".to_owned();
     let none = String::new();
     let all = [
@@ -204,6 +206,8 @@ pub fn samples() -> Vec<Sample> {
         ("GET", "/bans", &[], &none, "reader"),
         ("POST", "/bans", &[], &ban, "operator"),
         ("DELETE", "/bans?network=203.0.113.9&message=sorry", &[], &none, "operator"),
+        ("GET", "/purges", &[], &none, "reader"),
+        ("POST", "/purge", &[], &purge, "operator"),
         ("GET", "/limits", &[], &none, "reader"),
         ("POST", "/limits/look", &[], &limits, "reader"),
         ("POST", "/limits/reset", &[], &limits, "operator"),

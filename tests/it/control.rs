@@ -10,6 +10,7 @@ pub mod memory;
 mod messages;
 mod modules;
 mod publishing;
+mod purges;
 mod sets;
 mod simulation;
 pub mod world;

@@ -617,6 +617,7 @@ impl Gate {
                 sequence: Some(1),
                 stored: None,
                 bans: None,
+                live_purges: std::rc::Rc::default(),
                 alerts: Vec::new(),
                 stand_in: None,
             },

@@ -31,6 +31,7 @@ mod ip_filter;
 mod manifest;
 mod needs;
 mod policy;
+mod purge;
 mod rate_limit;
 mod record;
 mod replay;

@@ -3,6 +3,7 @@
 
 mod bans;
 mod follow;
+mod purges;
 mod sets;
 mod waiting;
 

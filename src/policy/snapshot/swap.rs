@@ -174,6 +174,8 @@ impl Holder {
         };
         let (bans, without_bans) = self.bans_of(manifest.beside.bans.as_ref());
         self.without_bans = without_bans;
+        let purges = manifest.beside.purges.as_deref().map(|text| self.purges.hold(text, manifest.sequence));
+        self.without_purges = purges.and_then(Result::err).map(|damage| damage.to_string());
         self.parts = parts;
         self.document = Some(*document);
         self.taken = metadata.clone().map(|metadata| (*length, metadata));
@@ -185,6 +187,7 @@ impl Holder {
             revision: manifest.revision.clone(),
             sequence: Some(manifest.sequence),
             bans,
+            live_purges: Rc::clone(&self.purges),
             alerts: manifest.beside.alerts.clone(),
             stand_in: None,
         }));

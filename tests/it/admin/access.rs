@@ -199,6 +199,8 @@ fn another_method_is_told_which_would_do() {
         ("/address-sets/{name}/refresh", "POST"),
         ("/address/{ip}", "GET, HEAD"),
         ("/bans", "GET, HEAD, POST, DELETE"),
+        ("/purges", "GET, HEAD"),
+        ("/purge", "POST"),
         ("/limits", "GET, HEAD"),
         ("/limits/look", "POST"),
         ("/limits/reset", "POST"),

@@ -102,6 +102,7 @@ fn every_body_has_a_limit() {
         ("/policy/rollback", 16 << 10),
         ("/address-sets/rollback", 16 << 10),
         ("/bans", 1 << 20),
+        ("/purge", 2 << 20),
         ("/limits/look", 512 << 10),
         ("/limits/reset", 512 << 10),
         ("/explain", DOCUMENT_LIMIT + (512 << 10)),
