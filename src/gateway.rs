@@ -7,6 +7,7 @@ mod answers;
 pub mod bans;
 mod limits;
 mod peek;
+mod purging;
 mod rate;
 pub mod revalidation;
 pub mod settle;

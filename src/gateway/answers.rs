@@ -2,6 +2,7 @@
 //! served where it may be.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use http::Method;
 
@@ -57,6 +58,8 @@ pub(super) struct Miss<'a, R> {
     pub(super) index: Option<Index>,
     /// What the origin is asked about, and what stands in where it fails.
     pub(super) stored: Option<Candidate<R>>,
+    /// The newest purge that was known when the origin was asked.
+    pub(super) began: u64,
 }
 
 /// A stored answer to the request's URI that other fields select for it, too.
@@ -124,9 +127,19 @@ impl<'a, P: Platform> Journey<'a, P> {
             },
         };
         let Search { index, candidate, forward } = found;
-        let mut miss = Miss { stage, plan, forward, primary, index, stored: None };
-        if let Some(candidate) = candidate
-            && let Some(reply) = self.use_stored(&mut miss, candidate, way)
+        let mut miss = Miss { stage, plan, forward, primary, index, stored: None, began: 0 };
+        let candidate = candidate.and_then(|candidate| {
+            let void = self.voided(&candidate, ask.scheme, &authority, &target);
+            if void.is_some_and(|void| !void.soft) {
+                self.platform.remove(vec![candidate.key]);
+                self.platform.discard(candidate.response);
+                miss.forward = Forward::UriMiss;
+                return None;
+            }
+            Some((candidate, void.is_some()))
+        });
+        if let Some((candidate, is_void)) = candidate
+            && let Some(reply) = self.use_stored(&mut miss, candidate, is_void, way)
         {
             return Ok(CacheState::Hit(reply));
         }
@@ -203,11 +216,16 @@ impl<'a, P: Platform> Journey<'a, P> {
         &mut self,
         miss: &mut Miss<'a, P::Response>,
         candidate: Candidate<P::Response>,
+        is_void: bool,
         way: &Way<'a, '_>,
     ) -> Option<Reply<P::Response>> {
         let now = self.platform.now();
         let is_part = candidate.entry.part.is_some();
-        let judged = judge(&miss.plan, self.head, &candidate.entry, miss.stage, now);
+        let judged = match judge(&miss.plan, self.head, &candidate.entry, miss.stage, now) {
+            // A soft purge makes stale: the origin is asked.
+            Lookup::Fresh { .. } | Lookup::Stale { .. } if is_void => Lookup::Revalidate(Forward::Stale),
+            judged => judged,
+        };
         if !matches!(judged, Lookup::Fresh { .. }) && candidate.key == miss.primary {
             miss.index = Some(Index::of(&candidate.entry));
         }
@@ -301,6 +319,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             entry: candidate.entry.clone(),
             index: miss.index.clone(),
             ended_here: self.cost_fields(),
+            purges: Rc::clone(&self.acting.snapshot.live_purges),
         });
     }
 

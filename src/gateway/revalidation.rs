@@ -1,14 +1,17 @@
 //! What `stale-while-revalidate` promises (RFC 5861, 3): after an answer that
 //! was stale, the origin is asked whether it still holds.
 
+use std::rc::Rc;
+
 use http::header::{CONNECTION, HeaderName};
 
-use super::storing::{Place, arrival, kept};
+use super::storing::{Place, Times, arrival, kept};
 use super::{Isolate, Journey};
 use crate::error::PlatformError;
 use crate::exchange::Edit;
 use crate::platform::{Clock, Found, Platform, ResponseStore};
 use crate::policy::Gateway;
+use crate::purge::Live;
 use crate::stages::cache::CacheStage;
 use crate::stages::cache::conclude::freshen;
 use crate::stages::cache::entry::Entry;
@@ -38,6 +41,8 @@ pub struct Revalidation {
     pub index: Option<Index>,
     /// Fields of the origin's that are for this gateway alone.
     pub ended_here: Vec<HeaderName>,
+    /// The purges that the isolate knows.
+    pub purges: Rc<Live>,
 }
 
 impl Isolate {
@@ -76,7 +81,7 @@ pub async fn revalidate<P: Clock + ResponseStore>(
     head: &P::Request,
     asked: Revalidation,
 ) -> Result<(), PlatformError> {
-    let sent = platform.now();
+    let (sent, began) = (platform.now(), asked.purges.purges().newest());
     let response = platform.fetch(head, &asked.request).await?;
     let received = platform.now();
     let status = platform.status(&response);
@@ -93,7 +98,7 @@ pub async fn revalidate<P: Clock + ResponseStore>(
     gone.extend(
         edits.into_iter().filter_map(|edit| if let Edit::Remove(name) = edit { Some(name) } else { None }),
     );
-    let news = arrival(platform, &response, &gone, sent, received);
+    let news = arrival(platform, &response, &gone, Times { sent, received, began });
     let confirmed = status == 304 && has_validator(&asked.entry.fields);
     if confirmed {
         // Only what was asked about is confirmed: another isolate may have

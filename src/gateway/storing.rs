@@ -7,6 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
 
 use super::Journey;
 use super::answers::{CacheState, Candidate, Miss, Way, below_zero};
+use super::purging::tags;
 use crate::error::Reject;
 use crate::exchange::{Edit, Head, Reply, list};
 use crate::platform::{Keep, Origin, Platform};
@@ -50,6 +51,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         // What the answer's own head brings about must not change another's.
         let before = self.edits.len();
         loop {
+            miss.began = self.newest_purge();
             let answered = self.forward_miss(&miss, way).await;
             match self.settle_answer(&mut miss, answered, before, way) {
                 Concluded::Done(reply) => return reply,
@@ -159,7 +161,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         sent: Timestamp,
         before: usize,
     ) -> Concluded<P::Response> {
-        let news = self.news(&response, sent, before);
+        let news = self.news(miss, &response, sent, before);
         if !confirms(&news.fields, &stored.entry) {
             self.platform.discard(response);
             self.platform.discard(stored.response);
@@ -217,7 +219,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         sent: Timestamp,
         before: usize,
     ) {
-        let news = self.news(response, sent, before);
+        let news = self.news(miss, response, sent, before);
         match learn(&stored.entry, news.status, &news.fields) {
             Learned::Same => {
                 let (stored, _) = self.renew(miss, stored, news, Some(response));
@@ -302,15 +304,22 @@ impl<'a, P: Platform> Journey<'a, P> {
         if control.no_store && !control.must_understand && !is_targeted() {
             return Err(NotStored::Directive);
         }
-        let news = self.news(response, sent, before);
+        let news = self.news(miss, response, sent, before);
         kept(self.head, &self.gateway.identity, miss.stage, &miss.plan, news, miss.index.as_ref())
     }
 
     /// The origin's answer, without the fields that end here.
-    fn news(&self, response: &P::Response, sent: Timestamp, before: usize) -> Answer {
+    fn news(
+        &self,
+        miss: &Miss<'a, P::Response>,
+        response: &P::Response,
+        sent: Timestamp,
+        before: usize,
+    ) -> Answer {
         let gone: Vec<HeaderName> = self.edits.iter().skip(before).filter_map(removed).collect();
         let received = self.platform.now();
-        arrival(self.platform, response, &gone, sent, received)
+        let times = Times { sent, received, began: miss.began };
+        arrival(self.platform, response, &gone, times)
     }
 
     /// A change of a resource makes stored answers for it void (RFC 9111,
@@ -390,17 +399,26 @@ fn removed(edit: &Edit) -> Option<HeaderName> {
     if let Edit::Remove(name) = edit { Some(name.clone()) } else { None }
 }
 
+/// When an answer was asked for and arrived, and the newest purge that was
+/// known when it was asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub(super) sent: Timestamp,
+    pub(super) received: Timestamp,
+    pub(super) began: u64,
+}
+
 /// An answer as it is stored: without the fields in `gone`.
 pub(super) fn arrival<O: Origin>(
     platform: &O,
     response: &O::Response,
     gone: &[HeaderName],
-    sent: Timestamp,
-    received: Timestamp,
+    times: Times,
 ) -> Answer {
     let mut fields = platform.fields(response);
     fields.retain(|(name, _)| !gone.contains(name));
-    Answer { status: platform.status(response), fields, sent, received }
+    let Times { sent, received, began } = times;
+    Answer { status: platform.status(response), fields, sent, received, began }
 }
 
 /// The entry of an answer, and its text.
@@ -421,6 +439,9 @@ pub(super) fn kept(
     let mut varying = answer.fields.iter().filter(|(name, _)| *name == VARY);
     if varying.any(|(_, names)| list(names).any(changed)) {
         return Err(NotStored::Vary);
+    }
+    if tags(&answer.fields).is_err() {
+        return Err(NotStored::Head);
     }
     let entry = conclude(head, plan, stage, answer, index)?;
     let text = entry.encode().ok_or(NotStored::Head)?;

@@ -42,7 +42,8 @@ for (const source of ["kv", "control"]) {
       here = new Admin(gateway);
       there = new Admin(gateway, READER, 1);
       const refresh = { interval: "1s", source };
-      await here.pushed(policy(origin.url, [route("all", "/*")], { refresh }), "r0");
+      const routes = [route("cached", "/c/*", { cache: {} }), route("all", "/*")];
+      await here.pushed(policy(origin.url, routes, { refresh }), "r0");
       for (const admin of [here, there]) {
         await eventually(
           "the policy to act",
@@ -143,6 +144,37 @@ for (const source of ["kv", "control"]) {
         (newest) => newest === all?.sequence,
         MANIFEST,
       );
+    });
+
+    test("a stored answer is gone where the purge was asked for at once, and elsewhere with the list", async () => {
+      const path = origin.serve(
+        (_, nth) => ({
+          fields: [
+            ["Cache-Control", "max-age=600"],
+            ["Cache-Tag", "story"],
+          ],
+          body: `body ${nth}`,
+        }),
+        "/c",
+      );
+      const options = { host: "site.test" };
+      const hit = (body: string, isolate: number): Promise<unknown> =>
+        eventually(
+          `${body} from the cache at isolate ${isolate}`,
+          () => gateway.fetch(path, { ...options, isolate }),
+          (response) =>
+            response.text === body && (response.field("cache-status") ?? "").includes("hit"),
+          MANIFEST,
+        );
+      await hit("body 1", 0);
+      await hit("body 1", 1);
+      await purged({ urls: [`http://site.test${path}`] });
+      assert.equal((await gateway.fetch(path, options)).text, "body 2");
+      await hit("body 2", 0);
+      await hit("body 2", 1);
+      await purged({ tags: ["story"] });
+      assert.equal((await gateway.fetch(path, options)).text, "body 3");
+      await hit("body 3", 1);
     });
 
     test("what is wrong is named, by its place, and changes nothing", async () => {

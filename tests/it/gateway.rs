@@ -7,6 +7,7 @@ mod limits;
 mod log;
 mod order;
 mod origin;
+mod purging;
 mod rates;
 mod rates_attacks;
 mod validity;

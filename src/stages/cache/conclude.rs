@@ -31,6 +31,8 @@ pub struct Answer {
     pub sent: Timestamp,
     /// When its head arrived.
     pub received: Timestamp,
+    /// The newest purge that was known when its request was sent.
+    pub began: u64,
 }
 
 /// Which directives count, and whether they come from a targeted field.
@@ -61,7 +63,7 @@ pub fn conclude(
     if !plan.store {
         return Err(NotStored::Request);
     }
-    let Answer { status, mut fields, sent, received } = answer;
+    let Answer { status, mut fields, sent, received, began } = answer;
     // 304 answers a condition; what is no final status is no answer.
     if !(200..=599).contains(&status) || status == 304 {
         return Err(NotStored::Status);
@@ -88,6 +90,7 @@ pub fn conclude(
         selected_by,
         part,
         since: index.map_or(received, |index| index.since),
+        began,
         ..timed(status, fields, &directives, targeted, sent, received, stage)
     };
     is_worth_storing(&entry, &directives)?;
@@ -164,7 +167,7 @@ fn is_worth_storing(entry: &Entry, directives: &Directives) -> Result<(), NotSto
 /// # Errors
 /// By what it says now it is not stored any more.
 pub fn freshen(entry: &Entry, news: Answer, stage: &CacheStage) -> Result<Entry, NotStored> {
-    let Answer { fields: news, sent, received, .. } = news;
+    let Answer { fields: news, sent, received, began, .. } = news;
     let mut fields = super::validation::updated(&entry.fields, &news);
     let (directives, targeted) = directives(&fields, stage);
     if forbids_storing(&directives, entry.status) {
@@ -181,6 +184,7 @@ pub fn freshen(entry: &Entry, news: Answer, stage: &CacheStage) -> Result<Entry,
         selected_by: entry.selected_by.clone(),
         since: entry.since,
         part: entry.part,
+        began,
         // Nobody becomes an owner of it by a confirmation.
         authorized: timed.authorized && entry.authorized,
         shared: timed.shared && entry.shared,

@@ -56,6 +56,9 @@ pub struct Entry {
     pub shared: bool,
     /// Which part it is, of something larger.
     pub part: Option<Part>,
+    /// The newest purge that was known when its request to the origin, or the
+    /// one that confirmed it, was sent: newer ones may make it void.
+    pub began: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,6 +89,8 @@ struct Text<'a> {
     shared: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     part: Option<Part>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    began: u64,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -149,6 +154,7 @@ impl Entry {
             authorized: self.authorized,
             shared: self.shared,
             part: self.part,
+            began: self.began,
         };
         let text = serde_json::to_string(&text).ok()?;
         // It travels in a header field, which holds ASCII safely.
@@ -187,6 +193,7 @@ impl Entry {
             authorized: text.authorized,
             shared: text.shared,
             part: text.part,
+            began: text.began,
         })
     }
 }

@@ -22,7 +22,7 @@ fn concluded_by(
     status: u16,
     fields: Fields<'_>,
 ) -> Result<Entry, NotStored> {
-    let answer = Answer { status, fields: lines(fields), sent: at(0), received: at(0) };
+    let answer = Answer { status, fields: lines(fields), sent: at(0), received: at(0), began: 0 };
     conclude(head, &planned(head), stage, answer, None)
 }
 
@@ -228,7 +228,7 @@ fn a_body_that_is_too_large_is_not_kept() {
 
 #[test]
 fn a_generation_goes_on_where_there_is_one() {
-    let answer = || Answer { status: 200, fields: lines(&[FRESH]), sent: at(5), received: at(6) };
+    let answer = || Answer { status: 200, fields: lines(&[FRESH]), sent: at(5), received: at(6), began: 0 };
     let stage = CacheStage::default();
     let entry = |index| conclude(&get("/"), &planned(&get("/")), &stage, answer(), index).unwrap();
     let index = Index::of(&Entry { since: at(1), ..Entry::default() });
@@ -253,7 +253,7 @@ fn nothing_useless_is_kept() {
         let fields: Vec<(HeaderName, String)> =
             fields.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)).collect();
         let (sent, received) = (Timestamp::from_millis(START - delay), Timestamp::from_millis(START));
-        let answer = Answer { status: 200, fields, sent, received };
+        let answer = Answer { status: 200, fields, sent, received, began: 0 };
         if let Ok(entry) = conclude(&get("/"), &planned(&get("/")), &CacheStage::default(), answer, None) {
             // There is no validator among the fields.
             let outlives = entry.stale.while_revalidate > 0 || entry.stale.if_error.is_some();

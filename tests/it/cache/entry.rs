@@ -38,7 +38,7 @@ fn parts() -> impl Strategy<Value = Option<Part>> {
 pub fn entries() -> impl Strategy<Value = Entry> {
     let fields = prop::collection::vec((names(), values()), 0..6);
     let selected = prop::collection::vec((selectors(), prop::option::of(values())), 0..4);
-    let times = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    let times = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
     let stale = (any::<bool>(), any::<u64>(), any::<Option<u64>>());
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (200_u16..=599, fields, selected, times, stale, flags, parts()).prop_map(
@@ -56,6 +56,7 @@ pub fn entries() -> impl Strategy<Value = Entry> {
             authorized: flags.2,
             shared: flags.3,
             part,
+            began: times.4,
         },
     )
 }

@@ -16,7 +16,7 @@ const DAY_BEFORE: (&str, &str) = ("Last-Modified", "Wed, 31 Dec 2025 00:00:00 GM
 
 /// Age on arrival and lifetime of what is stored.
 fn times_by(stage: &CacheStage, status: u16, fields: Fields<'_>) -> Option<(u64, u64)> {
-    let answer = Answer { status, fields: lines(fields), sent: at(0), received: at(0) };
+    let answer = Answer { status, fields: lines(fields), sent: at(0), received: at(0), began: 0 };
     let entry = conclude(&get("/"), &planned(&get("/")), stage, answer, None).ok()?;
     Some((entry.initial_age, entry.lifetime))
 }

@@ -155,7 +155,7 @@ fn section_3_2_a_304_updates_all_but_what_describes_the_stored_bytes() {
 }
 
 fn news(fields: Fields<'_>, now: u64) -> Answer {
-    Answer { status: 304, fields: lines(fields), sent: at(now), received: at(now) }
+    Answer { status: 304, fields: lines(fields), sent: at(now), received: at(now), began: 0 }
 }
 
 #[test]
