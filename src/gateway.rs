@@ -11,6 +11,7 @@ mod rate;
 pub mod revalidation;
 pub mod settle;
 mod storing;
+mod tiers;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -32,6 +33,7 @@ use crate::policy::{Gateway, Route};
 use crate::stages::bans::offences::{self, Offences};
 use crate::stages::bans::{BanTable, table};
 use crate::stages::cache::hit_for_miss::HitForMiss;
+use crate::stages::cache::memory::Memory;
 use crate::stages::canary::CanaryStage;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::prefix::Prefix;
@@ -58,6 +60,8 @@ pub struct Isolate {
     /// For `/_weir/`, apart: a flood of keys must not shut an operator out.
     control_counters: RefCell<CounterTable>,
     unstorable: RefCell<HitForMiss>,
+    /// The near tier of the cache.
+    memory: RefCell<Memory>,
     /// Stored answers about which somebody has begun to ask the origin.
     revalidated: RefCell<HitForMiss>,
     /// Those that are to be asked about after the response.
@@ -92,6 +96,7 @@ impl Isolate {
             counters: RefCell::new(CounterTable::default()),
             control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
+            memory: RefCell::new(Memory::new(seed)),
             revalidated: RefCell::new(HitForMiss::with_lifetime(seed, REVALIDATION)),
             revalidations: RefCell::default(),
             bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),

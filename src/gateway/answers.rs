@@ -2,6 +2,7 @@
 //! served where it may be.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use http::Method;
 
@@ -10,12 +11,13 @@ use super::{Isolate, Journey};
 use crate::error::{PlatformError, Reason, Reject};
 use crate::exchange::{Edit, Head, Reply};
 use crate::observe::record::{StageRecord, Verdict};
-use crate::platform::{Found, Platform};
+use crate::platform::Platform;
 use crate::policy::Route;
 use crate::stages::cache::ask::ask;
 use crate::stages::cache::entry::Entry;
 use crate::stages::cache::judge::{Lookup, judge};
 use crate::stages::cache::key::{self, Index};
+use crate::stages::cache::memory::BodyNumber;
 use crate::stages::cache::plan::Plan;
 use crate::stages::cache::range::{Ranged, ranged};
 use crate::stages::cache::staleness::Stale;
@@ -62,9 +64,11 @@ pub(super) struct Miss<'a, R> {
 /// A stored answer to the request's URI that other fields select for it, too.
 pub(super) struct Candidate<R> {
     pub(super) key: String,
-    pub(super) entry: Entry,
+    pub(super) entry: Rc<Entry>,
     pub(super) size: Option<u64>,
     pub(super) response: R,
+    /// Its body, where it is from the isolate's memory.
+    pub(super) body: Option<BodyNumber>,
 }
 
 /// What is stored for a request.
@@ -145,7 +149,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         stage: &CacheStage,
         primary: &str,
     ) -> Result<Search<P::Response>, PlatformError> {
-        let Some(first) = self.fetch_entry(primary.to_owned()).await? else {
+        let Some(first) = self.fetch_entry(stage, primary.to_owned()).await? else {
             return self.search_part(plan, stage, primary).await;
         };
         if vary::is_selected(&first.entry, self.head, stage) {
@@ -161,7 +165,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         let mut candidate = None;
         if let Ok(values) = vary::values(index.selectors.clone(), self.head) {
             let key = key::secondary(primary, index.since, &values);
-            candidate = self.fetch_entry(key).await?;
+            candidate = self.fetch_entry(stage, key).await?;
         }
         let candidate = candidate.filter(|found| {
             found.entry.since == index.since && vary::is_selected(&found.entry, self.head, stage)
@@ -179,22 +183,9 @@ impl<'a, P: Platform> Journey<'a, P> {
         if !plan.ranged {
             return Ok(Search::nothing(Forward::UriMiss));
         }
-        let part = self.fetch_entry(key::part(primary)).await?;
+        let part = self.fetch_entry(stage, key::part(primary)).await?;
         let candidate = part.filter(|part| vary::is_selected(&part.entry, self.head, stage));
         Ok(Search { index: None, candidate, forward: Forward::UriMiss })
-    }
-
-    async fn fetch_entry(&self, key: String) -> Result<Option<Candidate<P::Response>>, PlatformError> {
-        let Some(Found { entry, size, response }) = self.platform.lookup(&key).await? else {
-            return Ok(None);
-        };
-        match Entry::decode(&entry) {
-            Some(entry) => Ok(Some(Candidate { key, entry, size, response })),
-            None => {
-                self.platform.discard(response);
-                Ok(None)
-            }
-        }
     }
 
     /// Serves a candidate where it may be; else notes why not, and what the
@@ -215,6 +206,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             Lookup::Fresh { age, ttl } => {
                 if self.covers(&candidate) {
                     let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
+                    let candidate = self.bring_near(miss, candidate);
                     return Some(self.serve(miss.stage, candidate, age, ttl, None));
                 }
                 (Forward::Partial, None)
@@ -223,6 +215,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 if why == Stale::WhileRevalidate && !miss.plan.only_if_cached {
                     self.revalidate_later(miss, &candidate, way);
                 }
+                let candidate = self.bring_near(miss, candidate);
                 return Some(self.serve(miss.stage, candidate, age, below_zero(staleness), Some(why)));
             }
             Lookup::Stale { .. } => (Forward::Stale, None),
@@ -298,7 +291,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             plan: miss.plan,
             primary: miss.primary.clone(),
             key: candidate.key.clone(),
-            entry: candidate.entry.clone(),
+            entry: Rc::clone(&candidate.entry),
             index: miss.index.clone(),
             ended_here: self.cost_fields(),
         });
