@@ -635,9 +635,7 @@ export function remove(keys) {
   list.forEach(noteRemoval);
   beginRemoval(list);
   const removed = openCache().then((opened) => Promise.all(list.map((key) => opened.delete(key))));
-  current.removing = removed
-    .catch(() => {})
-    .then(() => endRemoval(list));
+  current.removing = removed.catch(() => {}).then(() => endRemoval(list));
   later(removed);
 }
 

@@ -10,6 +10,7 @@ mod freshness;
 mod invalidation;
 mod judge;
 mod key;
+mod memory;
 mod plan;
 mod range;
 mod targeted;

@@ -8,6 +8,7 @@ mod log;
 mod order;
 mod origin;
 mod rates;
+mod tiers;
 mod validity;
 
 use edgeweir::observe::record::Record;
