@@ -5,6 +5,7 @@
 
 mod answers;
 pub mod bans;
+mod collapsing;
 mod limits;
 mod peek;
 mod rate;
@@ -32,6 +33,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::policy::{Gateway, Route};
 use crate::stages::bans::offences::{self, Offences};
 use crate::stages::bans::{BanTable, table};
+use crate::stages::cache::flights::Flights;
 use crate::stages::cache::hit_for_miss::HitForMiss;
 use crate::stages::cache::memory::Memory;
 use crate::stages::canary::CanaryStage;
@@ -62,6 +64,8 @@ pub struct Isolate {
     unstorable: RefCell<HitForMiss>,
     /// The near tier of the cache.
     memory: RefCell<Memory>,
+    /// The keys for which the origin is being asked.
+    flights: RefCell<Flights>,
     /// Stored answers about which somebody has begun to ask the origin.
     revalidated: RefCell<HitForMiss>,
     /// Those that are to be asked about after the response.
@@ -97,6 +101,7 @@ impl Isolate {
             control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
             memory: RefCell::new(Memory::new(seed)),
+            flights: RefCell::default(),
             revalidated: RefCell::new(HitForMiss::with_lifetime(seed, REVALIDATION)),
             revalidations: RefCell::default(),
             bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
@@ -335,7 +340,7 @@ impl<P: Platform> Journey<'_, P> {
         // around one.
         let way = Way { route, upstream, variant, target: &target, identity: &identity };
         let state = match &route.cache {
-            Some(stage) => self.lookup(stage, &way).await?,
+            Some(stage) => self.look(stage, &way).await?,
             None => CacheState::Off,
         };
 

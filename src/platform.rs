@@ -220,9 +220,15 @@ pub trait AdminPlatform: Origin + ControlClient + FeedSource {
 }
 
 /// Everything a journey needs.
-pub trait Platform: Clock + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform {}
+pub trait Platform:
+    Clock + Pause + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform
+{
+}
 
-impl<T: Clock + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform> Platform for T {}
+impl<T: Clock + Pause + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform> Platform
+    for T
+{
+}
 
 /// A value and its metadata, both text, as the policy store holds them.
 pub type Stored = (String, Option<String>);

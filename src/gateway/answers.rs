@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use http::Method;
 
+use super::collapsing::Leading;
 use super::revalidation::Revalidation;
 use super::{Isolate, Journey};
 use crate::error::{PlatformError, Reason, Reject};
@@ -59,6 +60,8 @@ pub(super) struct Miss<'a, R> {
     pub(super) index: Option<Index>,
     /// What the origin is asked about, and what stands in where it fails.
     pub(super) stored: Option<Candidate<R>>,
+    /// Who else waits for its answer.
+    pub(super) leading: Option<Leading<'a>>,
 }
 
 /// A stored answer to the request's URI that other fields select for it, too.
@@ -128,7 +131,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             },
         };
         let Search { index, candidate, forward } = found;
-        let mut miss = Miss { stage, plan, forward, primary, index, stored: None };
+        let mut miss = Miss { stage, plan, forward, primary, index, stored: None, leading: None };
         if let Some(candidate) = candidate
             && let Some(reply) = self.use_stored(&mut miss, candidate, way)
         {

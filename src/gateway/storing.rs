@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use http::Method;
-use http::header::{CACHE_CONTROL, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
 
 use super::Journey;
 use super::answers::{CacheState, Candidate, Miss, Way, below_zero};
@@ -379,6 +379,7 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn keep(&self, entry: &Entry, text: &'a str, stage: &CacheStage) -> Keep<'a> {
+        let length = entry.field(&CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         Keep {
             key: self.key,
             primary: self.primary,
@@ -386,7 +387,7 @@ impl<'a> Place<'a> {
             limit: stage.max_body,
             size: entry.part.map(|part| part.span.size()),
             retention: stage.location.then(|| entry.retention()),
-            memory: stage.memory,
+            memory: stage.memory.filter(|limit| length.is_none_or(|length| length <= *limit)),
             replaces: false,
         }
     }

@@ -116,6 +116,7 @@ impl Isolate {
     ) -> P::Response {
         let (response, body) = platform.keep(response, keep, confirmed_by);
         if let Some(body) = body {
+            self.flights.borrow_mut().ends_with(keep.key, body);
             let (key, primary) = (keep.key.to_owned(), keep.primary.to_owned());
             self.memory.borrow_mut().expect(body, Waiting { key, primary, entry: Rc::clone(entry) });
         }
@@ -157,12 +158,14 @@ impl Isolate {
     pub fn body_arrived<P: ResponseStore>(&self, platform: &P, body: BodyNumber, size: u64) {
         self.memory.borrow_mut().fill(body, size);
         self.release(platform);
+        self.flights.borrow_mut().landed(body);
     }
 
     /// A body has not arrived, or is too large, or was asked for before what
     /// made it void.
     pub fn body_lost(&self, body: BodyNumber) {
         self.memory.borrow_mut().give_up(body);
+        self.flights.borrow_mut().landed(body);
     }
 
     fn release<P: ResponseStore>(&self, platform: &P) {

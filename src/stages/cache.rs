@@ -12,7 +12,8 @@
 //!    and what the origin is asked about it.
 //! 5. [`key`], [`invalidation`]: under what it is stored, and what makes it
 //!    void.
-//! 6. [`memory`]: what the isolate keeps itself.
+//! 6. [`memory`], [`flights`]: what the isolate keeps itself, and who asks the
+//!    origin for those that ask at the same time.
 //! 7. [`status_field`]: what is said about all that.
 //!
 //! What the gateway itself needs: a request whose answer is nobody else's (a
@@ -29,6 +30,7 @@ pub mod date;
 pub mod directives;
 pub mod entry;
 pub mod fields;
+pub mod flights;
 pub mod freshness;
 pub mod hit_for_miss;
 pub mod invalidation;

@@ -6,6 +6,7 @@ mod config;
 mod date;
 mod directives;
 mod entry;
+mod flights;
 mod freshness;
 mod invalidation;
 mod judge;

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod caching;
+mod collapsing;
 mod hardening;
 mod limits;
 mod log;

@@ -213,10 +213,7 @@ fn it_returns_what_was_put_and_releases_what_left() {
                 }
                 Step::Get(key) => {
                     if let Some(kept) = memory.get(&key.to_string(), now) {
-                        prop_assert_eq!(
-                            Some(&(kept.body.0, kept.size, kept.entry.received)),
-                            last.get(&key)
-                        );
+                        prop_assert_eq!(Some(&(kept.body.0, kept.size, kept.entry.received)), last.get(&key));
                     }
                 }
                 Step::Remove(key) => {
