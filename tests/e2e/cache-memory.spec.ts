@@ -1,12 +1,13 @@
 // The tier `memory`: what an isolate keeps itself.
 
 import assert from "node:assert/strict";
+import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { Caching, FRESH, isHit, status } from "./caching.ts";
 import { eventually, sleep } from "./expect.ts";
-import { route, type FetchOptions } from "./mf.ts";
+import { CLIENT, route, type FetchOptions } from "./mf.ts";
 import { encoded, type Plan } from "./origin.ts";
-import { noise, sha256, type RawResponse } from "./raw.ts";
+import { HOST, noise, sha256, type RawResponse } from "./raw.ts";
 
 let caching: Caching;
 before(async () => {
@@ -302,5 +303,92 @@ describe("from memory", () => {
       if (isHit(response)) hits += 1;
     }
     assert.ok(hits >= 1 && hits <= 16, `${hits}`);
+  });
+});
+
+describe("concurrent misses", () => {
+  const many = (count: number, path: string, options?: FetchOptions): Promise<RawResponse[]> =>
+    Promise.all(Array.from({ length: count }, () => fetch(path, options)));
+
+  test("of one key cause one request", async () => {
+    let open: (value?: unknown) => void = () => {};
+    const gate = new Promise((resolve) => (open = resolve));
+    const body = noise(100_000);
+    const path = caching.origin.serve({ fields: FRESH, body, gate }, "/near");
+    const asked = many(500, path);
+    await eventually(
+      "the first to arrive",
+      async () => sent(path),
+      (count) => count === 1,
+    );
+    await sleep(300);
+    open();
+    const responses = await asked;
+    assert.equal(sent(path), 1);
+    for (const response of responses)
+      assert.deepEqual([response.status, sha256(response.body)], [200, sha256(body)]);
+    const collapsed = responses.filter(
+      (response) => status(response) === "edgeweir; fwd=uri-miss; collapsed",
+    );
+    const hits = responses.filter(isHit);
+    assert.equal(collapsed.length + hits.length, 499);
+    assert.ok(collapsed.length >= 1);
+  });
+
+  test("of what cannot be kept all go by themselves, and then do not queue", async () => {
+    const path = caching.serve({ fields: [["Cache-Control", "no-store"]] }, "/near");
+    const texts = new Set((await many(20, path)).map(({ text }) => text));
+    assert.equal(texts.size, 20);
+    const again = new Set((await many(20, path)).map(({ text }) => text));
+    assert.deepEqual([again.size, sent(path)], [20, 40]);
+  });
+
+  test("whose leader's client goes away are answered", async () => {
+    let open: (value?: unknown) => void = () => {};
+    const gate = new Promise((resolve) => (open = resolve));
+    const path = caching.origin.serve(
+      (_, nth) => ({
+        fields: FRESH,
+        body: `body ${nth} `.repeat(100),
+        ...(nth === 1 ? { gate } : {}),
+      }),
+      "/near",
+    );
+    const leader = connect(caching.gateway.ports[0] ?? 0, "127.0.0.1");
+    leader.on("error", () => {});
+    leader.write(`GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\nCF-Connecting-IP: ${CLIENT}\r\n\r\n`);
+    await eventually(
+      "the first to arrive",
+      async () => sent(path),
+      (count) => count === 1,
+    );
+    const others = many(5, path);
+    await sleep(100);
+    leader.destroy();
+    await sleep(100);
+    open();
+    for (const response of await others) {
+      assert.equal(response.status, 200);
+      assert.match(response.text, /^(body \d ){100}$/);
+    }
+  });
+
+  test("do not wait for an origin that is too slow for ever", async () => {
+    const path = caching.origin.serve(
+      (_, nth) => (nth === 1 ? { failure: "stall-in-body", fields: FRESH } : { fields: FRESH }),
+      "/near",
+    );
+    const leader = fetch(path).catch(() => undefined);
+    await eventually(
+      "the first to arrive",
+      async () => sent(path),
+      (count) => count === 1,
+    );
+    const begun = Date.now();
+    const other = await fetch(path);
+    const waited = Date.now() - begun;
+    assert.equal(other.status, 200);
+    assert.ok(waited > 4_000 && waited < 9_000, `${waited}`);
+    void leader;
   });
 });
