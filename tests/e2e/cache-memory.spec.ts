@@ -375,7 +375,11 @@ describe("concurrent misses", () => {
 
   test("do not wait for an origin that is too slow for ever", async () => {
     const path = caching.origin.serve(
-      (_, nth) => (nth === 1 ? { failure: "stall-in-body", fields: FRESH } : { fields: FRESH }),
+      (_, nth) => ({
+        fields: FRESH,
+        body: "slow ".repeat(1_000),
+        ...(nth === 1 ? { failure: "stall-in-body" as const } : {}),
+      }),
       "/near",
     );
     const leader = fetch(path).catch(() => undefined);
