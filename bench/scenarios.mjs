@@ -25,10 +25,26 @@ const gateway = (rest) => ({
 });
 const constant = (rest) => ({ name: "constant", server: "constant", expect: 200, ...rest });
 
+const mapped = (rest) => ({
+  name: "map in memory",
+  server: "mapped",
+  expect: 200,
+  origin: "none",
+  primed: true,
+  ...rest,
+});
+
 const cacheStatus = (pattern) => (answer) =>
   pattern.test(answer.headers["cache-status"] ?? "")
     ? undefined
     : `Cache-Status is ${answer.headers["cache-status"]}`;
+
+const fromMemory = gateway({
+  name: "gateway, hit from memory",
+  origin: "none",
+  primed: true,
+  proves: cacheStatus(/^edgeweir; hit/),
+});
 
 // Each stage leaves a trace in the answer: the limiter its field, the cache its status.
 const allStages = (answer) =>
@@ -102,6 +118,23 @@ export const SCENARIOS = [
       }),
       constant(),
     ],
+  },
+  {
+    name: "memory",
+    title: "GET, small JSON, answered from the isolate's memory, against the constant answer",
+    request: { path: "/v1/store/near" },
+    entries: [constant(), fromMemory],
+    targets: [
+      { entry: fromMemory.name, metric: "requests", atLeast: 0.7 },
+      { entry: fromMemory.name, metric: "cpu", atMost: 1.4 },
+    ],
+  },
+  {
+    name: "memory-map",
+    title: "the same against a Worker that answers from a Map",
+    request: { path: "/v1/store/near" },
+    entries: [mapped(), fromMemory],
+    targets: [{ entry: fromMemory.name, metric: "requests", atLeast: 0.85 }],
   },
   {
     name: "refused",

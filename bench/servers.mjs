@@ -17,7 +17,7 @@ let storedSets;
 
 /**
  * Starts the origin, the load generator and one workerd for each name.
- * @param names of "passthrough", "constant", "gateway" (access log on), "quiet" (failures only),
+ * @param names of "passthrough", "mapped", "constant", "gateway" (access log on), "quiet" (failures only),
  *              and "listed" and "unlisted": the gateway with a stored set, of 1,250,000 prefixes and
  *              of two
  * @param prefix of the temporary folder: a command to run each workerd under
@@ -59,12 +59,8 @@ export async function startServers(
 function writeConfig(name, directory, { build, runtime, originPort, cachePort }) {
   switch (name) {
     case "passthrough":
-      return writePlain(
-        directory,
-        "passthrough.js",
-        { ORIGIN: `127.0.0.1:${originPort}` },
-        runtime,
-      );
+    case "mapped":
+      return writePlain(directory, `${name}.js`, { ORIGIN: `127.0.0.1:${originPort}` }, runtime);
     case "constant":
     case "cache":
       return writePlain(directory, `${name}.js`, {}, runtime);

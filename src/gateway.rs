@@ -5,6 +5,7 @@
 
 mod answers;
 pub mod bans;
+mod collapsing;
 mod limits;
 mod peek;
 mod purging;
@@ -12,6 +13,7 @@ mod rate;
 pub mod revalidation;
 pub mod settle;
 mod storing;
+mod tiers;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -32,7 +34,9 @@ use crate::policy::snapshot::Snapshot;
 use crate::policy::{Gateway, Route};
 use crate::stages::bans::offences::{self, Offences};
 use crate::stages::bans::{BanTable, table};
+use crate::stages::cache::flights::Flights;
 use crate::stages::cache::hit_for_miss::HitForMiss;
+use crate::stages::cache::memory::Memory;
 use crate::stages::canary::CanaryStage;
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::prefix::Prefix;
@@ -59,6 +63,10 @@ pub struct Isolate {
     /// For `/_weir/`, apart: a flood of keys must not shut an operator out.
     control_counters: RefCell<CounterTable>,
     unstorable: RefCell<HitForMiss>,
+    /// The near tier of the cache.
+    memory: RefCell<Memory>,
+    /// The keys for which the origin is being asked.
+    flights: RefCell<Flights>,
     /// Stored answers about which somebody has begun to ask the origin.
     revalidated: RefCell<HitForMiss>,
     /// Those that are to be asked about after the response.
@@ -93,6 +101,8 @@ impl Isolate {
             counters: RefCell::new(CounterTable::default()),
             control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
+            memory: RefCell::new(Memory::new(seed)),
+            flights: RefCell::default(),
             revalidated: RefCell::new(HitForMiss::with_lifetime(seed, REVALIDATION)),
             revalidations: RefCell::default(),
             bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
@@ -331,7 +341,7 @@ impl<P: Platform> Journey<'_, P> {
         // around one.
         let way = Way { route, upstream, variant, target: &target, identity: &identity };
         let state = match &route.cache {
-            Some(stage) => self.lookup(stage, &way).await?,
+            Some(stage) => self.look(stage, &way).await?,
             None => CacheState::Off,
         };
 

@@ -12,6 +12,7 @@ use http::header::HeaderName;
 use crate::error::PlatformError;
 use crate::exchange::{Edit, Head};
 use crate::stages::cache::fields::Made;
+use crate::stages::cache::memory::BodyNumber;
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::rate_limit::CounterKey;
 use crate::stages::rate_limit::message::Taken;
@@ -142,15 +143,19 @@ pub struct Keep<'a> {
     pub limit: u64,
     /// How many bytes the body must have, where that is known.
     pub size: Option<u64>,
-    /// For how many seconds.
-    pub retention: u64,
+    /// For how many seconds the location's cache keeps it; `None` where that
+    /// does not.
+    pub retention: Option<u64>,
+    /// The largest body that the isolate's memory keeps, in bytes; `None`
+    /// where that does not.
+    pub memory: Option<u64>,
     /// Whether it takes the place of what this request has just removed.
     pub replaces: bool,
 }
 
 /// Stored responses. All failures mean: the origin answers.
 pub trait ResponseStore: Origin {
-    /// What is stored under the key.
+    /// What the location's cache has under the key.
     fn lookup(&self, key: &str)
     -> impl Future<Output = Result<Option<Found<Self::Response>>, PlatformError>>;
 
@@ -159,13 +164,23 @@ pub trait ResponseStore: Origin {
 
     /// Keeps a response: it streams to the client, and is stored behind its
     /// back once it is known to be whole and not too large. `confirmed_by` is
-    /// the answer by which the origin has just confirmed a stored one.
+    /// the answer by which the origin has just confirmed a stored one. The
+    /// number is that of the body that the isolate's memory is to keep: later,
+    /// and never before this returns, the platform says
+    /// [`crate::gateway::Isolate::body_arrived`] or `body_lost`.
     fn keep(
         &self,
         response: Self::Response,
         keep: &Keep<'_>,
         confirmed_by: Option<&Self::Response>,
-    ) -> Self::Response;
+    ) -> (Self::Response, Option<BodyNumber>);
+
+    /// A response of a body that the isolate's memory keeps, to be given to
+    /// `revive`, `keep` or `discard`; `None` when the platform has lost it.
+    fn recall(&self, body: BodyNumber) -> Option<Self::Response>;
+
+    /// Lets go of bodies that are not kept in memory any more.
+    fn release(&self, bodies: &[BodyNumber]);
 
     /// Lets go of a response that nobody gets.
     fn discard(&self, response: Self::Response);
@@ -205,9 +220,15 @@ pub trait AdminPlatform: Origin + ControlClient + FeedSource {
 }
 
 /// Everything a journey needs.
-pub trait Platform: Clock + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform {}
+pub trait Platform:
+    Clock + Pause + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform
+{
+}
 
-impl<T: Clock + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform> Platform for T {}
+impl<T: Clock + Pause + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform> Platform
+    for T
+{
+}
 
 /// A value and its metadata, both text, as the policy store holds them.
 pub type Stored = (String, Option<String>);

@@ -17,6 +17,8 @@ const OBJECT_ENTRY = `const edgeweir = {
   beginReports: exports.beginReports,
   beginSettling: exports.beginSettling,
   beginRevalidation: exports.beginRevalidation,
+  bodyArrived: exports.bodyArrived,
+  bodyLost: exports.bodyLost,
   resume: exports.resume,
   trapped: handleMaybeCritical,
 };
@@ -49,6 +51,8 @@ const KNOWN = [
   "beginRevalidation",
   "beginScheduled",
   "beginSettling",
+  "bodyArrived",
+  "bodyLost",
   "resume",
 ];
 

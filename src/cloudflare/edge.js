@@ -357,6 +357,10 @@ export function forward(text, firstByte) {
 /** The answer is a native response under an edited head. */
 export function finish(response, edits) {
   const native = current.held[response];
+  if (native instanceof Recalled) {
+    current.answer = native.answer(edits);
+    return;
+  }
   const answer = new Response(native.body, native);
   applyEdits(answer.headers, edits, 0);
   current.answer = answer;
@@ -369,18 +373,85 @@ export function answer(status, edits, body) {
   current.answer = new Response(body === "" ? null : body, { status, headers });
 }
 
+// The bodies that are kept in memory, by their numbers. Which ones is decided
+// elsewhere; no number is given twice, whatever becomes of the module.
+const bodies = new Map();
+let lastBody = 0;
+
+/** A body that is kept in memory, where a response is expected; the answer is made of it at the end. */
+class Recalled {
+  constructor(bytes) {
+    this.bytes = bytes;
+    this.status = 200;
+    this.edits = "";
+  }
+
+  /** One response, and one Headers: a second one would cost as much as all the rest. */
+  answer(edits) {
+    const headers = new Headers();
+    applyEdits(headers, this.edits, 0);
+    applyEdits(headers, edits, 0);
+    return new Response(this.bytes, { status: this.status, headers, encodeBody: "manual" });
+  }
+}
+
+/** The place of a body that is kept in memory. */
+export function recall(body) {
+  const bytes = bodies.get(body);
+  return bytes && hold(new Recalled(bytes));
+}
+
+/** Lets go of a body that is kept in memory. */
+export function release(body) {
+  bodies.delete(body);
+}
+
+/** Lets go of all of them. */
+export function forgetBodies() {
+  bodies.clear();
+}
+
 // A name of our own, apart from what the zone's own cache holds.
 let cache;
 async function openCache() {
   return (cache ??= await caches.open(CACHE_NAME));
 }
 
-/** Resumes with the place of what is stored under the key, its size and its entry. */
+// The keys that are being removed at the moment, how often, and until when that
+// may take: the runtime may drop a request in the middle of it. What the cache
+// still shows under one of them is void.
+const REMOVAL_WAIT = 10_000;
+const beingRemoved = new Map();
+
+function beginRemoval(keys) {
+  if (beingRemoved.size >= REMOVALS) beingRemoved.clear();
+  const until = Date.now() + REMOVAL_WAIT;
+  for (const key of keys) {
+    beingRemoved.set(key, { count: (beingRemoved.get(key)?.count ?? 0) + 1, until });
+  }
+}
+
+function endRemoval(keys) {
+  for (const key of keys) {
+    const removal = beingRemoved.get(key);
+    if (removal !== undefined && --removal.count <= 0) beingRemoved.delete(key);
+  }
+}
+
+const isBeingRemoved = (key) => (beingRemoved.get(key)?.until ?? 0) > Date.now();
+
+/**
+ * Resumes with the place of what is stored under the key, its size, the moment
+ * at which it was looked for, and its entry.
+ */
 export function lookup(key, deadline) {
-  wait(match(key), deadline, (stored, { held }) => {
+  const begun = ++moment;
+  const stored = isBeingRemoved(key) ? Promise.resolve() : match(key);
+  wait(stored, deadline, (stored, { held }) => {
     if (stored === undefined) return undefined;
     const { headers } = stored;
-    return `${held.push(stored) - 1}\n${headers.get(SIZE_FIELD) ?? ""}\n${headers.get(ENTRY_FIELD)}`;
+    const size = headers.get(SIZE_FIELD) ?? "";
+    return `${held.push(stored) - 1}\n${size}\n${begun}\n${headers.get(ENTRY_FIELD)}`;
   });
 }
 
@@ -396,10 +467,18 @@ async function match(key) {
  * are not below zero, or of none, under a head of ours; its place.
  */
 export function revive(stored, status, edits, withBody, first, last) {
+  const nullBody = status === 204 || status === 205 || status === 304;
+  const native = current.held[stored];
+  if (native instanceof Recalled) {
+    if (!withBody || nullBody) native.bytes = null;
+    else if (first >= 0) native.bytes = native.bytes.subarray(first, last + 1);
+    native.status = status;
+    native.edits = edits;
+    return stored;
+  }
   const headers = new Headers();
   applyEdits(headers, edits, 0);
-  const nullBody = status === 204 || status === 205 || status === 304;
-  let { body } = current.held[stored];
+  let { body } = native;
   if (!withBody || nullBody) {
     discard(stored);
     body = null;
@@ -444,31 +523,63 @@ export function discard(response) {
 
 /**
  * Splits a response between the client, who gets it from its place, and the
- * store. Nothing is stored before the whole body has arrived: a body that
+ * tiers. Nothing is stored before the whole body has arrived: a body that
  * breaks off must never be served as whole. `text` is key, primary key and
- * entry, a line each; `size` is below zero where it is not known, and `begun`
- * where the answer takes the place of what this request has just removed.
+ * entry, a line each. `lifetime` is below zero where the location does not keep
+ * it, `memory`, the largest body there, where the isolate does not, `size`
+ * where it is not known, and `begun` where the answer takes the place of what
+ * this request has just removed. The number of the body that the isolate keeps.
  */
-export function keep(response, text, limit, size, lifetime, begun) {
+export function keep(response, text, limit, size, lifetime, memory, begun) {
   const [key, primary, entry] = text.split("\n");
-  const native = current.held[response];
-  const { removing } = current;
+  const { held, module, removing } = current;
+  const native = held[response];
   const since = begun < 0 ? ++moment : begun;
+  const number = memory < 0 ? undefined : nextBody();
+  const lost = () => number !== undefined && module.bodyLost(number);
   const store = async (body) => {
+    if (body === null) return lost();
+    if (number !== undefined) remember(module, number, primary, body, memory, since);
+    if (lifetime < 0) return;
     await removing;
-    return put(key, primary, entry, lifetime, body, since);
+    await put(key, primary, entry, lifetime, body, since);
   };
-  if (native.body === null) return later(store(new Blob()));
-  const [toClient, toStore] = native.body.tee();
-  const length = native.headers.get("content-length");
-  const storing = collect(toStore, limit).then((body) => {
-    const fits = (expected) => body.size === expected;
-    const whole =
-      body !== null && (length === null || fits(Number(length))) && (size < 0 || fits(size));
-    return whole ? store(body) : undefined;
-  });
-  current.held[response] = new Response(toClient, native);
-  later(storing);
+  // Never before this has returned: only then does the number mean something.
+  const whole = (bytes) => later(Promise.resolve(bytes).then(store));
+  if (native instanceof Recalled) whole(native.bytes);
+  else if (native.body === null) whole(new Uint8Array());
+  else {
+    const [toClient, toStore] = native.body.tee();
+    const length = native.headers.get("content-length");
+    const expected = [length === null ? -1 : Number(length), size];
+    const collected = collect(toStore, limit, expected).catch((error) => {
+      lost();
+      throw error;
+    });
+    held[response] = new Response(toClient, native);
+    later(collected.then(store));
+  }
+  return number;
+}
+
+function nextBody() {
+  lastBody = lastBody < 0xffff_ffff ? lastBody + 1 : 1;
+  return lastBody;
+}
+
+/** Keeps a body in memory, unless it is too large or was overtaken. */
+function remember(module, number, primary, body, largest, begun) {
+  if (body.byteLength > largest || isOvertaken(primary, begun)) {
+    module.bodyLost(number);
+    return;
+  }
+  bodies.set(number, body);
+  try {
+    module.bodyArrived(number, body.byteLength);
+  } catch (error) {
+    module.trapped(error);
+    throw error;
+  }
 }
 
 /** Goes on after the response; that it failed is worth a line, no more. */
@@ -481,14 +592,17 @@ function later(promise) {
   current.context.waitUntil(noted);
 }
 
-/** The whole body, or null when it is too large. */
-async function collect(stream, limit) {
+/** The whole body, or null when it is too large, or has not one of the sizes that are not below zero. */
+async function collect(stream, limit, sizes) {
   const reader = stream.getReader();
   const chunks = [];
   let size = 0;
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) return new Blob(chunks);
+    if (done) {
+      const fits = sizes.every((expected) => expected < 0 || expected === size);
+      return fits ? joined(chunks, size) : null;
+    }
     size += value.byteLength;
     if (size > limit) {
       await reader.cancel();
@@ -504,19 +618,24 @@ async function put(key, primary, entry, lifetime, body, begun) {
   const headers = {
     "cache-control": `max-age=${lifetime}`,
     [ENTRY_FIELD]: entry,
-    [SIZE_FIELD]: String(body.size),
+    [SIZE_FIELD]: String(body.byteLength),
   };
   await cache.put(key, new Response(body, { headers }));
-  // Removed while it was being written: it must not stay.
-  if (isOvertaken(primary, begun)) await cache.delete(key);
+  // Removed while it was being written: it must not stay, nor what has been
+  // read of it meanwhile.
+  if (isOvertaken(primary, begun)) {
+    noteRemoval(primary);
+    await cache.delete(key);
+  }
 }
 
 /** Removes what is stored under the keys, one a line. */
 export function remove(keys) {
   const list = keys.split("\n");
   list.forEach(noteRemoval);
+  beginRemoval(list);
   const removed = openCache().then((opened) => Promise.all(list.map((key) => opened.delete(key))));
-  current.removing = removed.catch(() => {});
+  current.removing = removed.catch(() => {}).then(() => endRemoval(list));
   later(removed);
 }
 

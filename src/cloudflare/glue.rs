@@ -77,9 +77,10 @@ extern "C" {
         last: f64,
     ) -> Result<u32, JsValue>;
 
-    /// Splits a response between the client and the store. `text` is key,
-    /// primary key and entry, a line each; `begun` is below zero where it takes
-    /// the place of what has just been removed.
+    /// Splits a response between the client and the tiers. `text` is key,
+    /// primary key and entry, a line each; `lifetime` and `memory` are below
+    /// zero where that tier does not keep it, and `begun` where it takes the
+    /// place of what has just been removed. The number of the body in memory.
     #[wasm_bindgen(catch)]
     pub fn keep(
         response: u32,
@@ -87,8 +88,21 @@ extern "C" {
         limit: f64,
         size: f64,
         lifetime: f64,
+        memory: f64,
         begun: f64,
-    ) -> Result<(), JsValue>;
+    ) -> Result<Option<u32>, JsValue>;
+
+    /// A response of a body in memory.
+    #[wasm_bindgen]
+    pub fn recall(body: u32) -> Option<u32>;
+
+    /// Lets go of a body in memory.
+    #[wasm_bindgen]
+    pub fn release(body: u32);
+
+    /// Lets go of all of them.
+    #[wasm_bindgen(js_name = forgetBodies)]
+    pub fn forget_bodies();
 
     /// Lets go of a response.
     #[wasm_bindgen]

@@ -54,7 +54,15 @@ impl IsolateState {
         CURRENT.with(|current| Rc::clone(current.get_or_init(|| Rc::new(Self::new()))))
     }
 
+    /// The isolate's state, if a request has made it.
+    #[must_use]
+    pub fn current() -> Option<Rc<Self>> {
+        CURRENT.with(|current| current.get().map(Rc::clone))
+    }
+
     fn new() -> Self {
+        // Of a module that has trapped; this one knows none of them.
+        glue::forget_bodies();
         // Without randomness there would be no isolate at all; the clock is
         // what is left.
         let seed = glue::random_seed()

@@ -44,7 +44,8 @@ pub struct EdgeResponse {
     pub(super) status: u16,
     connection: String,
     cache_control: String,
-    /// When its request was sent, in the isolate's own order.
+    /// When its request was sent, or it was looked for, in the isolate's own
+    /// order.
     pub(super) begun: f64,
 }
 
@@ -53,6 +54,12 @@ impl EdgeResponse {
     #[must_use]
     pub const fn made(place: u32, status: u16) -> Self {
         Self { place, status, connection: String::new(), cache_control: String::new(), begun: 0.0 }
+    }
+
+    /// A stored response, and when it was looked for.
+    #[must_use]
+    pub fn found(place: u32, begun: u32) -> Self {
+        Self { begun: f64::from(begun), ..Self::made(place, 200) }
     }
 
     /// From what `forward` resumes with.

@@ -1,18 +1,23 @@
-//! Stored responses in the Cache API of the edge location.
+//! Stored responses: those in the Cache API of the edge location, and the
+//! bodies in the memory of the isolate.
 //!
 //! An entry is a 200 with a lifetime of ours; what the origin said stands in
 //! one field of our own, see [`crate::stages::cache::entry`].
 
 use std::time::Duration;
 
+use wasm_bindgen::prelude::wasm_bindgen;
+
 use super::binding::timer;
 use super::glue;
+use super::isolate::IsolateState;
 use super::origin::{Edge, EdgeResponse};
 use super::task::wait;
 use crate::error::{Dependency, PlatformError};
 use crate::exchange::Edit;
 use crate::platform::{Found, Keep, ResponseStore, edits_text};
 use crate::stages::cache::fields::{Body, Made};
+use crate::stages::cache::memory::BodyNumber;
 
 /// How long the store may take; then the origin answers.
 const LOOKUP_WAIT: Duration = Duration::from_secs(2);
@@ -54,18 +59,29 @@ impl ResponseStore for Edge {
         response: EdgeResponse,
         keep: &Keep<'_>,
         confirmed_by: Option<&EdgeResponse>,
-    ) -> EdgeResponse {
+    ) -> (EdgeResponse, Option<BodyNumber>) {
         let begun = confirmed_by.map_or(response.begun, |confirmed_by| confirmed_by.begun);
         // What cannot be kept is answered all the same.
-        let _ = glue::keep(
+        let body = glue::keep(
             response.place,
             &[keep.key, keep.primary, keep.entry].join("\n"),
             number(keep.limit),
             keep.size.map_or(NONE, number),
-            number(keep.retention),
+            keep.retention.map_or(NONE, number),
+            keep.memory.map_or(NONE, number),
             if keep.replaces { NONE } else { begun },
         );
-        response
+        (response, body.ok().flatten().map(BodyNumber))
+    }
+
+    fn recall(&self, body: BodyNumber) -> Option<EdgeResponse> {
+        glue::recall(body.0).map(|place| EdgeResponse::made(place, 200))
+    }
+
+    fn release(&self, bodies: &[BodyNumber]) {
+        for body in bodies {
+            glue::release(body.0);
+        }
     }
 
     fn discard(&self, response: EdgeResponse) {
@@ -79,11 +95,27 @@ impl ResponseStore for Edge {
 
 /// From what `lookup` resumes with.
 fn found(text: &str) -> Option<Found<EdgeResponse>> {
-    let mut parts = text.splitn(3, '\n');
-    let (place, size, entry) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(Found {
-        entry: entry.to_owned(),
-        size: size.parse().ok(),
-        response: EdgeResponse::made(place.parse().ok()?, 200),
-    })
+    let mut parts = text.splitn(4, '\n');
+    let (place, size, begun, entry) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let response = EdgeResponse::found(place.parse().ok()?, begun.parse::<u32>().ok()?);
+    Some(Found { entry: entry.to_owned(), size: size.parse().ok(), response })
+}
+
+/// The body of that number has arrived as a whole.
+#[wasm_bindgen(js_name = bodyArrived)]
+pub fn body_arrived(body: u32, size: f64) {
+    // A module that began anew after a trap waits for nothing.
+    match IsolateState::current() {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of bytes")]
+        Some(state) => state.isolate.body_arrived(&Edge, BodyNumber(body), size as u64),
+        None => glue::release(body),
+    }
+}
+
+/// The body of that number is not to be had, or not to be kept.
+#[wasm_bindgen(js_name = bodyLost)]
+pub fn body_lost(body: u32) {
+    if let Some(state) = IsolateState::current() {
+        state.isolate.body_lost(BodyNumber(body));
+    }
 }

@@ -6,17 +6,20 @@ use std::rc::Rc;
 
 use http::Method;
 
+use super::collapsing::Leading;
+use super::purging::HARD;
 use super::revalidation::Revalidation;
 use super::{Isolate, Journey};
 use crate::error::{PlatformError, Reason, Reject};
 use crate::exchange::{Edit, Head, Reply};
 use crate::observe::record::{StageRecord, Verdict};
-use crate::platform::{Found, Platform};
+use crate::platform::Platform;
 use crate::policy::Route;
 use crate::stages::cache::ask::ask;
 use crate::stages::cache::entry::Entry;
 use crate::stages::cache::judge::{Lookup, judge};
 use crate::stages::cache::key::{self, Index};
+use crate::stages::cache::memory::BodyNumber;
 use crate::stages::cache::plan::Plan;
 use crate::stages::cache::range::{Ranged, ranged};
 use crate::stages::cache::staleness::Stale;
@@ -60,14 +63,18 @@ pub(super) struct Miss<'a, R> {
     pub(super) stored: Option<Candidate<R>>,
     /// The newest purge that was known when the origin was asked.
     pub(super) began: u64,
+    /// Who else waits for its answer.
+    pub(super) leading: Option<Leading<'a>>,
 }
 
 /// A stored answer to the request's URI that other fields select for it, too.
 pub(super) struct Candidate<R> {
     pub(super) key: String,
-    pub(super) entry: Entry,
+    pub(super) entry: Rc<Entry>,
     pub(super) size: Option<u64>,
     pub(super) response: R,
+    /// Its body, where it is from the isolate's memory.
+    pub(super) body: Option<BodyNumber>,
 }
 
 /// What is stored for a request.
@@ -111,35 +118,29 @@ impl<'a, P: Platform> Journey<'a, P> {
         let authority = way.target.authority();
         let primary = self.key(way.route, way.upstream, way.variant, ask.scheme, &authority, &target);
         let now = self.platform.now();
-        let found = match plan.skip {
+        let mut found = match plan.skip {
             Some(skip) => Search::nothing(skip),
             None if self.isolate.unstorable.borrow().is_marked(&primary, now) => {
                 Search::nothing(Forward::UriMiss)
             }
-            None => match self.search(&plan, stage, &primary).await {
-                Ok(found) => found,
-                // The store is a help, not a protection: without it the
-                // origin answers.
-                Err(error) => {
-                    self.note_store_failure(&error);
-                    Search::nothing(Forward::Bypass)
-                }
-            },
+            None => self.find(&plan, stage, &primary).await,
         };
-        let Search { index, candidate, forward } = found;
-        let mut miss = Miss { stage, plan, forward, primary, index, stored: None, began: 0 };
-        let candidate = candidate.and_then(|candidate| {
-            let void = self.voided(&candidate, ask.scheme, &authority, &target);
-            if void.is_some_and(|void| !void.soft) {
-                self.platform.remove(vec![candidate.key]);
-                self.platform.discard(candidate.response);
-                miss.forward = Forward::UriMiss;
-                return None;
-            }
-            Some((candidate, void.is_some()))
-        });
-        if let Some((candidate, is_void)) = candidate
-            && let Some(reply) = self.use_stored(&mut miss, candidate, is_void, way)
+        let url = (ask.scheme, authority.as_ref(), target.as_ref());
+        let mut void = self.voided(found.candidate.as_ref(), url);
+        // What memory holds is void; the location may have a newer one.
+        if let Some(near) = found.candidate.take_if(|near| void == Some(HARD) && near.body.is_some()) {
+            self.forget_near(near);
+            found = self.find(&plan, stage, &primary).await;
+            void = self.voided(found.candidate.as_ref(), url);
+        }
+        let Search { index, mut candidate, forward } = found;
+        let mut miss = Miss { stage, plan, forward, primary, index, stored: None, began: 0, leading: None };
+        if let Some(gone) = candidate.take_if(|_| void == Some(HARD)) {
+            self.platform.discard(gone.response);
+            miss.forward = Forward::UriMiss;
+        }
+        if let Some(candidate) = candidate
+            && let Some(reply) = self.use_stored(&mut miss, candidate, void.is_some(), way)
         {
             return Ok(CacheState::Hit(reply));
         }
@@ -150,6 +151,19 @@ impl<'a, P: Platform> Journey<'a, P> {
         Ok(CacheState::Miss(Box::new(miss)))
     }
 
+    /// What is stored for the request.
+    async fn find(&mut self, plan: &Plan, stage: &CacheStage, primary: &str) -> Search<P::Response> {
+        match self.search(plan, stage, primary).await {
+            Ok(found) => found,
+            // The store is a help, not a protection: without it the origin
+            // answers.
+            Err(error) => {
+                self.note_store_failure(&error);
+                Search::nothing(Forward::Bypass)
+            }
+        }
+    }
+
     /// Looks for an entry: under the primary key, and where other values
     /// select that one, under the key that the request's own make.
     async fn search(
@@ -158,7 +172,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         stage: &CacheStage,
         primary: &str,
     ) -> Result<Search<P::Response>, PlatformError> {
-        let Some(first) = self.fetch_entry(primary.to_owned()).await? else {
+        let Some(first) = self.fetch_entry(stage, primary.to_owned()).await? else {
             return self.search_part(plan, stage, primary).await;
         };
         if vary::is_selected(&first.entry, self.head, stage) {
@@ -174,7 +188,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         let mut candidate = None;
         if let Ok(values) = vary::values(index.selectors.clone(), self.head) {
             let key = key::secondary(primary, index.since, &values);
-            candidate = self.fetch_entry(key).await?;
+            candidate = self.fetch_entry(stage, key).await?;
         }
         let candidate = candidate.filter(|found| {
             found.entry.since == index.since && vary::is_selected(&found.entry, self.head, stage)
@@ -192,22 +206,9 @@ impl<'a, P: Platform> Journey<'a, P> {
         if !plan.ranged {
             return Ok(Search::nothing(Forward::UriMiss));
         }
-        let part = self.fetch_entry(key::part(primary)).await?;
+        let part = self.fetch_entry(stage, key::part(primary)).await?;
         let candidate = part.filter(|part| vary::is_selected(&part.entry, self.head, stage));
         Ok(Search { index: None, candidate, forward: Forward::UriMiss })
-    }
-
-    async fn fetch_entry(&self, key: String) -> Result<Option<Candidate<P::Response>>, PlatformError> {
-        let Some(Found { entry, size, response }) = self.platform.lookup(&key).await? else {
-            return Ok(None);
-        };
-        match Entry::decode(&entry) {
-            Some(entry) => Ok(Some(Candidate { key, entry, size, response })),
-            None => {
-                self.platform.discard(response);
-                Ok(None)
-            }
-        }
     }
 
     /// Serves a candidate where it may be; else notes why not, and what the
@@ -233,6 +234,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             Lookup::Fresh { age, ttl } => {
                 if self.covers(&candidate) {
                     let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
+                    let candidate = self.bring_near(miss, candidate);
                     return Some(self.serve(miss.stage, candidate, age, ttl, None));
                 }
                 (Forward::Partial, None)
@@ -241,6 +243,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 if why == Stale::WhileRevalidate && !miss.plan.only_if_cached {
                     self.revalidate_later(miss, &candidate, way);
                 }
+                let candidate = self.bring_near(miss, candidate);
                 return Some(self.serve(miss.stage, candidate, age, below_zero(staleness), Some(why)));
             }
             Lookup::Stale { .. } => (Forward::Stale, None),
@@ -316,7 +319,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             plan: miss.plan,
             primary: miss.primary.clone(),
             key: candidate.key.clone(),
-            entry: candidate.entry.clone(),
+            entry: Rc::clone(&candidate.entry),
             index: miss.index.clone(),
             ended_here: self.cost_fields(),
             purges: Rc::clone(&self.acting.snapshot.live_purges),

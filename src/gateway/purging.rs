@@ -11,6 +11,9 @@ use crate::purge::{Stored, TooManyTags, Void, tags_of, url};
 const TAGS: [HeaderName; 2] =
     [HeaderName::from_static("cache-tag"), HeaderName::from_static("surrogate-key")];
 
+/// A stored answer is as if it were not there.
+pub(super) const HARD: Void = Void { soft: false };
+
 /// The tags of an answer.
 ///
 /// # Errors
@@ -26,14 +29,14 @@ impl<P: Platform> Journey<'_, P> {
         self.acting.snapshot.purges().newest()
     }
 
-    /// What a purge has done to a stored answer since it was asked for.
+    /// What a purge has done to a stored answer since it was asked for. Its URL
+    /// is scheme, authority, and path and query as the key has them.
     pub(super) fn voided(
         &self,
-        candidate: &Candidate<P::Response>,
-        scheme: &str,
-        authority: &str,
-        as_stored: &str,
+        candidate: Option<&Candidate<P::Response>>,
+        (scheme, authority, as_stored): (&str, &str, &str),
     ) -> Option<Void> {
+        let candidate = candidate?;
         let purges = self.acting.snapshot.purges();
         let began = candidate.entry.began;
         if began >= purges.newest() {

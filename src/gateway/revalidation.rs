@@ -9,7 +9,7 @@ use super::storing::{Place, Times, arrival, kept};
 use super::{Isolate, Journey};
 use crate::error::PlatformError;
 use crate::exchange::Edit;
-use crate::platform::{Clock, Found, Platform, ResponseStore};
+use crate::platform::{Clock, Found, Keep, Platform, ResponseStore};
 use crate::policy::Gateway;
 use crate::purge::Live;
 use crate::stages::cache::CacheStage;
@@ -36,7 +36,7 @@ pub struct Revalidation {
     /// Its key.
     pub key: String,
     /// Its head.
-    pub entry: Entry,
+    pub entry: Rc<Entry>,
     /// The entry under the primary key.
     pub index: Option<Index>,
     /// Fields of the origin's that are for this gateway alone.
@@ -101,22 +101,13 @@ pub async fn revalidate<P: Clock + ResponseStore>(
     let news = arrival(platform, &response, &gone, Times { sent, received, began });
     let confirmed = status == 304 && has_validator(&asked.entry.fields);
     if confirmed {
-        // Only what was asked about is confirmed: another isolate may have
-        // replaced it by now.
-        let found = platform.lookup(&asked.key).await?;
-        if let Some(Found { entry, response: stored, .. }) = found {
-            let same =
-                Entry::decode(&entry).as_ref() == Some(&asked.entry) && confirms(&news.fields, &asked.entry);
-            let fresh = if same { freshen(&asked.entry, news, &asked.stage).ok() } else { None };
-            let text = fresh.as_ref().and_then(Entry::encode);
-            let stored = match (fresh, text) {
-                (Some(entry), Some(text)) => {
-                    let place = Place { key: &asked.key, primary: &asked.primary };
-                    platform.keep(stored, &place.keep(&entry, &text, &asked.stage), Some(&response))
-                }
-                _ => stored,
-            };
-            platform.discard(stored);
+        if confirms(&news.fields, &asked.entry)
+            && let Ok(entry) = freshen(&asked.entry, news, &asked.stage)
+            && let Some(text) = entry.encode()
+        {
+            let place = Place { key: &asked.key, primary: &asked.primary };
+            let keep = place.keep(&entry, &text, &asked.stage);
+            renew(isolate, platform, &asked, &keep, &Rc::new(entry), &response).await?;
         }
         platform.discard(response);
     } else {
@@ -125,17 +116,47 @@ pub async fn revalidate<P: Clock + ResponseStore>(
             Ok((entry, text)) => {
                 let key = key::place(&asked.primary, asked.index.as_ref(), &entry);
                 let place = Place { key: &key, primary: &asked.primary };
-                platform.keep(response, &place.keep(&entry, &text, &asked.stage), None)
+                let keep = place.keep(&entry, &text, &asked.stage);
+                isolate.keep(platform, response, &keep, &Rc::new(entry), None)
             }
             // The origin has another answer by now, which is not to be kept:
             // the old one is none any more (RFC 9111, 4.3.3).
             Err(_) => {
-                platform.remove(vec![asked.key.clone()]);
+                isolate.remove(platform, vec![asked.key.clone()]);
                 response
             }
         };
         platform.discard(response);
     }
     isolate.revalidated.borrow_mut().unmark(&asked.key);
+    Ok(())
+}
+
+/// Brings what was asked about up to date, in each tier that has it. Only that
+/// is confirmed: somebody may have replaced it by now.
+async fn renew<P: ResponseStore + Clock>(
+    isolate: &Isolate,
+    platform: &P,
+    asked: &Revalidation,
+    keep: &Keep<'_>,
+    entry: &Rc<Entry>,
+    confirmed_by: &P::Response,
+) -> Result<(), PlatformError> {
+    if keep.memory.is_some() {
+        isolate.renew_near(&asked.key, &asked.entry, entry);
+    }
+    if keep.retention.is_none() {
+        return Ok(());
+    }
+    let Some(Found { entry: text, response: stored, .. }) = platform.lookup(&asked.key).await? else {
+        return Ok(());
+    };
+    let same = Entry::decode(&text).as_ref() == Some(&*asked.entry);
+    let stored = if same {
+        isolate.keep(platform, stored, &Keep { memory: None, ..*keep }, entry, Some(confirmed_by))
+    } else {
+        stored
+    };
+    platform.discard(stored);
     Ok(())
 }

@@ -2,8 +2,10 @@
 //! stored, replaces it, or makes it void; and where it fails, what is stored
 //! stands in.
 
+use std::rc::Rc;
+
 use http::Method;
-use http::header::{CACHE_CONTROL, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
 
 use super::Journey;
 use super::answers::{CacheState, Candidate, Miss, Way, below_zero};
@@ -169,7 +171,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         }
         self.edits.truncate(before);
         let received = news.received;
-        let (stored, outcome) = self.renew(miss, stored, news, Some(&response));
+        let (stored, outcome) = self.renew(miss, stored, news, &response);
         self.platform.discard(response);
         self.record.cache = Some("revalidated");
         let said = match outcome {
@@ -189,22 +191,25 @@ impl<'a, P: Platform> Journey<'a, P> {
         miss: &Miss<'a, P::Response>,
         stored: Candidate<P::Response>,
         news: Answer,
-        confirmed_by: Option<&P::Response>,
+        confirmed_by: &P::Response,
     ) -> (Candidate<P::Response>, Result<(), NotStored>) {
         let fresh = freshen(&stored.entry, news, miss.stage);
         let text =
             fresh.as_ref().map_err(|reason| *reason).and_then(|entry| entry.encode().ok_or(NotStored::Head));
         match (fresh, text) {
             (Ok(entry), Ok(text)) if miss.plan.skip.is_none() => {
+                let entry = Rc::new(entry);
                 let place = Place { key: &stored.key, primary: &miss.primary };
                 let keep = place.keep(&entry, &text, miss.stage);
-                let response = self.platform.keep(stored.response, &keep, confirmed_by);
+                let stored_body = (stored.response, stored.body);
+                let response =
+                    self.isolate.keep_confirmed(self.platform, stored_body, &keep, &entry, confirmed_by);
                 (Candidate { entry, response, ..stored }, Ok(()))
             }
-            (Ok(entry), Err(reason)) => (Candidate { entry, ..stored }, Err(reason)),
-            (Ok(entry), Ok(_)) => (Candidate { entry, ..stored }, Err(NotStored::Request)),
+            (Ok(entry), Err(reason)) => (Candidate { entry: Rc::new(entry), ..stored }, Err(reason)),
+            (Ok(entry), Ok(_)) => (Candidate { entry: Rc::new(entry), ..stored }, Err(NotStored::Request)),
             (Err(reason), _) => {
-                self.platform.remove(vec![stored.key.clone()]);
+                self.isolate.remove(self.platform, vec![stored.key.clone()]);
                 (stored, Err(reason))
             }
         }
@@ -222,11 +227,11 @@ impl<'a, P: Platform> Journey<'a, P> {
         let news = self.news(miss, response, sent, before);
         match learn(&stored.entry, news.status, &news.fields) {
             Learned::Same => {
-                let (stored, _) = self.renew(miss, stored, news, Some(response));
+                let (stored, _) = self.renew(miss, stored, news, response);
                 self.platform.discard(stored.response);
             }
             Learned::Other => {
-                self.platform.remove(vec![stored.key]);
+                self.isolate.remove(self.platform, vec![stored.key]);
                 self.platform.discard(stored.response);
             }
             Learned::Nothing => self.platform.discard(stored.response),
@@ -253,7 +258,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 let place = Place { key: &key, primary: &miss.primary };
                 let replaces = miss.plan.represents;
                 let keep = Keep { replaces, ..place.keep(&entry, &text, miss.stage) };
-                let response = self.platform.keep(response, &keep, None);
+                let response = self.isolate.keep(self.platform, response, &keep, &Rc::new(entry), None);
                 (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
             }
             Err(reason) => {
@@ -262,7 +267,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 // it answered, be that stored or not.
                 let is_answer = miss.plan.store && status < 500 && status != 304;
                 if let Some(key) = replaced.filter(|_| is_answer) {
-                    self.platform.remove(vec![key]);
+                    self.isolate.remove(self.platform, vec![key]);
                 }
                 (response, status_field::not_stored(miss.forward, status, reason))
             }
@@ -343,7 +348,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         keys.sort_unstable();
         keys.dedup();
         if !keys.is_empty() {
-            self.platform.remove(keys);
+            self.isolate.remove(self.platform, keys);
         }
     }
 
@@ -383,13 +388,15 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn keep(&self, entry: &Entry, text: &'a str, stage: &CacheStage) -> Keep<'a> {
+        let length = entry.field(&CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         Keep {
             key: self.key,
             primary: self.primary,
             entry: text,
             limit: stage.max_body,
             size: entry.part.map(|part| part.span.size()),
-            retention: entry.retention(),
+            retention: stage.location.then(|| entry.retention()),
+            memory: stage.memory.filter(|limit| length.is_none_or(|length| length <= *limit)),
             replaces: false,
         }
     }

@@ -82,7 +82,7 @@ const V3: Version = Version(0, 3, 0);
 pub const BESIDE: Version = V3;
 
 /// What came after [`FIRST`].
-pub const NEEDS: [Need; 146] = [
+pub const NEEDS: [Need; 150] = [
     need("$schema", None, Version(0, 2, 0)),
     need("admin", None, Version(0, 2, 0)),
     need("refresh.on_failure", None, Version(0, 2, 0)),
@@ -211,6 +211,8 @@ pub const NEEDS: [Need; 146] = [
     need("routes.*.rate_limit.rules.*.key.*.cookie", None, V3),
     need("routes.*.rate_limit.rules.*.key.*.query", None, V3),
     need("routes.*.rate_limit.rules.*.key.*.path", None, V3),
+    need("defaults.cache.tiers.*", Some("memory"), V3),
+    need("defaults.cache.max_memory_body", None, V3),
     need("defaults.cache.heuristic", None, V3),
     need("defaults.cache.ignore_client_directives", None, V3),
     need("defaults.cache.targets", None, V3),
@@ -220,6 +222,8 @@ pub const NEEDS: [Need; 146] = [
     need("defaults.cache.vary", None, V3),
     need("defaults.cache.key", None, V3),
     need("defaults.cache.credentials", None, V3),
+    need("routes.*.cache.tiers.*", Some("memory"), V3),
+    need("routes.*.cache.max_memory_body", None, V3),
     need("routes.*.cache.heuristic", None, V3),
     need("routes.*.cache.ignore_client_directives", None, V3),
     need("routes.*.cache.targets", None, V3),

@@ -12,7 +12,9 @@
 //!    and what the origin is asked about it.
 //! 5. [`key`], [`invalidation`]: under what it is stored, and what makes it
 //!    void.
-//! 6. [`status_field`]: what is said about all that.
+//! 6. [`memory`], [`flights`]: what the isolate keeps itself, and who asks the
+//!    origin for those that ask at the same time.
+//! 7. [`status_field`]: what is said about all that.
 //!
 //! What the gateway itself needs: a request whose answer is nobody else's (a
 //! body, If-Match, If-Unmodified-Since, an upgrade) goes past the cache; no
@@ -28,11 +30,13 @@ pub mod date;
 pub mod directives;
 pub mod entry;
 pub mod fields;
+pub mod flights;
 pub mod freshness;
 pub mod hit_for_miss;
 pub mod invalidation;
 pub mod judge;
 pub mod key;
+pub mod memory;
 pub mod plan;
 pub mod range;
 pub mod staleness;
@@ -74,6 +78,11 @@ const TOLD_BY_US: [HeaderName; 6] = [
 pub struct CacheStage {
     /// The largest body that is kept, in bytes.
     pub max_body: u64,
+    /// The largest body that the isolate's memory keeps, in bytes; `None`
+    /// where it keeps nothing.
+    pub memory: Option<u64>,
+    /// Whether the location's cache keeps what the stage keeps.
+    pub location: bool,
     /// What is assumed of answers that say nothing.
     pub heuristic: Heuristic,
     /// Whether the client's directives say nothing.

@@ -29,6 +29,7 @@ use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::bans::BanSet;
 use edgeweir::stages::bans::set::{Entry, encode};
 use edgeweir::stages::cache::fields::{Body, Made};
+use edgeweir::stages::cache::memory::BodyNumber;
 use edgeweir::stages::cache::range::Span;
 use edgeweir::stages::ip_filter::prefix::Prefix;
 use edgeweir::stages::rate_limit::message::count::{Answer, Look, Message};
@@ -214,6 +215,13 @@ pub struct FakePlatform {
     pub platform_limit: Cell<u32>,
     pub store_events: RefCell<Vec<StoreEvent>>,
     pub stored: RefCell<BTreeMap<String, (String, String)>>,
+    /// The bodies that are kept in memory.
+    pub bodies: RefCell<BTreeMap<BodyNumber, String>>,
+    /// Those that come in after the response; `None` for one that does not.
+    arriving: RefCell<Vec<(BodyNumber, Option<String>)>>,
+    next_body: Cell<u32>,
+    /// Whether bodies break off on their way to memory.
+    pub breaks_off: Cell<bool>,
     /// The Limiter objects; several isolates may share them.
     pub limiters: Rc<Limiters>,
     pub limiter_fault: Cell<Option<Fault>>,
@@ -259,6 +267,10 @@ impl Default for FakePlatform {
             platform_limit: Cell::new(u32::MAX),
             store_events: RefCell::default(),
             stored: RefCell::default(),
+            bodies: RefCell::default(),
+            arriving: RefCell::default(),
+            next_body: Cell::new(0),
+            breaks_off: Cell::new(false),
             limiters: Rc::default(),
             limiter_fault: Cell::new(None),
             limiter_mishaps: RefCell::default(),
@@ -519,14 +531,39 @@ impl ResponseStore for FakePlatform {
         Response { status: made.status, fields: made.fields.clone(), body }
     }
 
-    fn keep(&self, response: Response, keep: &Keep<'_>, _: Option<&Response>) -> Response {
-        let Keep { key, entry, limit, size, .. } = *keep;
-        self.store_events.borrow_mut().push(StoreEvent::Keep { key: key.to_owned(), limit });
+    fn keep(
+        &self,
+        response: Response,
+        keep: &Keep<'_>,
+        _: Option<&Response>,
+    ) -> (Response, Option<BodyNumber>) {
+        let Keep { key, entry, limit, size, retention, memory, .. } = *keep;
         let length = response.body.len() as u64;
-        if length <= limit && size.is_none_or(|size| size == length) && self.store_fault.get().is_none() {
-            self.stored.borrow_mut().insert(key.to_owned(), (entry.to_owned(), response.body.clone()));
+        let whole = length <= limit && size.is_none_or(|size| size == length);
+        if retention.is_some() {
+            self.store_events.borrow_mut().push(StoreEvent::Keep { key: key.to_owned(), limit });
+            if whole && self.store_fault.get().is_none() {
+                self.stored.borrow_mut().insert(key.to_owned(), (entry.to_owned(), response.body.clone()));
+            }
         }
-        response
+        let number = memory.map(|memory| {
+            let number = self.next_body.get() + 1;
+            self.next_body.set(number);
+            let body = (whole && length <= memory && !self.breaks_off.get()).then(|| response.body.clone());
+            self.arriving.borrow_mut().push((BodyNumber(number), body));
+            BodyNumber(number)
+        });
+        (response, number)
+    }
+
+    fn recall(&self, body: BodyNumber) -> Option<Response> {
+        self.bodies.borrow().get(&body).map(|body| Response::new(200).body(body))
+    }
+
+    fn release(&self, bodies: &[BodyNumber]) {
+        for body in bodies {
+            assert!(self.bodies.borrow_mut().remove(body).is_some(), "{body:?} is released twice");
+        }
     }
 
     fn discard(&self, _: Response) {}
@@ -659,6 +696,16 @@ impl Gate {
         while let Some(asked) = self.isolate.next_revalidation() {
             let gateway = &self.snapshot.gateway;
             let _ = revalidate(gateway, &self.isolate, &self.platform, head, asked).await;
+        }
+        for (number, body) in self.platform.arriving.take() {
+            match body {
+                Some(body) => {
+                    let size = body.len() as u64;
+                    self.platform.bodies.borrow_mut().insert(number, body);
+                    self.isolate.body_arrived(&self.platform, number, size);
+                }
+                None => self.isolate.body_lost(number),
+            }
         }
         let response = match reply {
             Reply::Answer(answer) => {

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod caching;
+mod collapsing;
 mod hardening;
 mod limits;
 mod log;
@@ -10,6 +11,7 @@ mod origin;
 mod purging;
 mod rates;
 mod rates_attacks;
+mod tiers;
 mod validity;
 
 use edgeweir::observe::record::Record;

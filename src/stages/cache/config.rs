@@ -21,12 +21,17 @@ pub struct CacheConfig {
     /// `enforce` or `off`. Default `enforce`.
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::cache_mode", extend("default" = "enforce")))]
     pub mode: Mode,
-    /// Where answers are kept. Default `["location"]`.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1), extend("default" = ["location"])))]
+    /// Where answers are kept, near to far: `["memory"]`, `["location"]` or
+    /// `["memory", "location"]`. Default `["location"]`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 2), extend("uniqueItems" = true), extend("default" = ["location"])))]
     pub tiers: Vec<Tier>,
     /// The largest body that is kept, 1B to 25MiB. Default 1MiB.
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::size::<1, 26_214_400>", extend("default" = "1MiB")))]
     pub max_body: Size,
+    /// The largest body that the tier `memory` keeps, 1B to 4MiB; the isolate
+    /// keeps 16 MiB in all. Default 1MiB.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::size::<1, 4_194_304>", extend("default" = "1MiB")))]
+    pub max_memory_body: Size,
     /// How long answers are fresh that do not say so themselves.
     pub heuristic: HeuristicConfig,
     /// Whether the client's `Cache-Control` and `Pragma` say nothing. Default
@@ -155,6 +160,7 @@ impl Default for CacheConfig {
             mode: Mode::Enforce,
             tiers: vec![Tier::Location],
             max_body: Size(1 << 20),
+            max_memory_body: Size(1 << 20),
             heuristic: HeuristicConfig::default(),
             ignore_client_directives: false,
             targets: vec![FieldName(CDN_CACHE_CONTROL)],
@@ -173,6 +179,8 @@ impl Default for CacheConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
+    /// The memory of the isolate.
+    Memory,
     /// The Cache API of the edge location.
     Location,
 }
@@ -183,16 +191,19 @@ impl CacheConfig {
         if self.mode == Mode::Shadow {
             problems.add(path.entry("mode"), "\"shadow\"", "expected \"enforce\" or \"off\"");
         }
-        if self.tiers != [Tier::Location] {
-            let expected = "expected [\"location\"], the one tier there is";
+        if ![&[Tier::Memory][..], &[Tier::Location], &[Tier::Memory, Tier::Location]]
+            .contains(&self.tiers.as_slice())
+        {
+            let expected = "expected [\"memory\"], [\"location\"] or [\"memory\", \"location\"]";
             problems.add(path.entry("tiers"), format!("{} tiers", self.tiers.len()), expected);
         }
-        if !(1..=25 << 20).contains(&self.max_body.0) {
-            problems.add(
-                path.entry("max_body"),
-                format!("{}B", self.max_body.0),
-                "expected \"1B\" to \"25MiB\"",
-            );
+        for (name, size, most) in
+            [("max_body", self.max_body, 25), ("max_memory_body", self.max_memory_body, 4)]
+        {
+            if !(1..=most << 20).contains(&size.0) {
+                let expected = format!("expected \"1B\" to \"{most}MiB\"");
+                problems.add(path.entry(name), format!("{}B", size.0), expected);
+            }
         }
         self.check_times(path, problems);
         self.check_lists(path, problems);
@@ -277,8 +288,13 @@ impl CacheConfig {
         selectors.sort_unstable();
         selectors.dedup();
         let query = &self.key.query;
+        let location = self.tiers.contains(&Tier::Location);
+        let memory = self.tiers.contains(&Tier::Memory);
+        let largest = self.max_body.0.min(self.max_memory_body.0);
         CacheStage {
-            max_body: self.max_body.0,
+            max_body: if location { self.max_body.0 } else { largest },
+            memory: memory.then_some(largest),
+            location,
             heuristic: Heuristic { percent: self.heuristic.percent, limit: self.heuristic.limit.0.as_secs() },
             ignore_client_directives: self.ignore_client_directives,
             consumed: names(&self.targets).into_iter().filter(|name| *name != CDN_CACHE_CONTROL).collect(),

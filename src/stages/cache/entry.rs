@@ -121,6 +121,20 @@ impl Entry {
         fresh.saturating_add(stale.max(RETENTION)).min(LONGEST_RETENTION)
     }
 
+    /// How many bytes its texts have.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let fields = self.fields.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()));
+        let values = self.selected_by.iter().map(|(selector, value)| {
+            let selector = match selector {
+                Selector::Field(name) | Selector::Cookie(name) => name.len(),
+            };
+            selector.saturating_add(value.as_ref().map_or(0, String::len))
+        });
+        let line = size_of::<(HeaderName, String)>();
+        fields.chain(values).map(|bytes| bytes.saturating_add(line) as u64).fold(0, u64::saturating_add)
+    }
+
     /// The text that is stored; `None` when it is too long.
     #[must_use]
     pub fn encode(&self) -> Option<String> {

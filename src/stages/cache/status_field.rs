@@ -39,6 +39,13 @@ pub fn forwarded(forward: Forward, status: Option<u16>, stored: Result<(), &str>
     text
 }
 
+/// Of a request that was answered by what another one of the same time brought
+/// (2.6).
+#[must_use]
+pub fn collapsed(forward: Forward) -> String {
+    [CACHE_NAME, "; fwd=", forward.as_str(), "; collapsed"].concat()
+}
+
 /// Of an answer that is not stored.
 #[must_use]
 pub fn not_stored(forward: Forward, status: u16, reason: NotStored) -> String {

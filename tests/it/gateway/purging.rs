@@ -4,7 +4,7 @@ use edgeweir::purge::{Purge, Scope, encode};
 use serde_json::json;
 
 use super::route;
-use crate::fake::{Gate, Response, With, get};
+use crate::fake::{Gate, Response, get};
 
 /// An origin that confirms what it is asked about, and whose answers have tags.
 fn cached() -> Gate {

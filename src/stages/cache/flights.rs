@@ -1,0 +1,107 @@
+//! Collapsing: requests for one key that miss at the same time.
+//!
+//! The first one goes to the origin, the others wait until its answer is kept,
+//! or is known not to be. Nobody waits twice, and nobody waits for what takes
+//! too long.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::memory::BodyNumber;
+use crate::time::Timestamp;
+
+/// How many keys are under way at most; a request for another one goes by
+/// itself.
+const CAPACITY: usize = 1_024;
+
+/// How long anybody waits for the answer to somebody else. Whoever has asked
+/// may have been forgotten by the runtime.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a waiter looks again: soon at first, since most origins answer
+/// fast.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const LAST_LOOK: Duration = Duration::from_millis(20);
+
+/// How long a waiter that has looked so often waits until it looks again.
+#[must_use]
+pub fn look_again(looks: u32) -> Duration {
+    FIRST_LOOK.saturating_mul(2_u32.saturating_pow(looks)).min(LAST_LOOK)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    number: u64,
+    begun: Timestamp,
+    /// The body that it ends with, once its head is there.
+    body: Option<BodyNumber>,
+}
+
+/// What a request for a key has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It asks the origin, and others wait for it. It ends by this number.
+    Leads(u64),
+    /// It waits for another.
+    Waits,
+    /// It asks the origin for itself.
+    Alone,
+}
+
+/// The keys for which the origin is being asked.
+#[derive(Debug, Default)]
+pub struct Flights {
+    flights: BTreeMap<String, Flight>,
+    last: u64,
+}
+
+impl Flights {
+    /// A request for the key has missed.
+    pub fn join(&mut self, key: &str, now: Timestamp) -> Turn {
+        if self.is_under_way(key, now) {
+            return Turn::Waits;
+        }
+        if self.flights.len() >= CAPACITY && !self.flights.contains_key(key) {
+            self.flights.retain(|_, flight| flight.lasts(now));
+            if self.flights.len() >= CAPACITY {
+                return Turn::Alone;
+            }
+        }
+        self.last = self.last.wrapping_add(1);
+        self.flights.insert(key.to_owned(), Flight { number: self.last, begun: now, body: None });
+        Turn::Leads(self.last)
+    }
+
+    /// Whether an answer for the key may still come.
+    #[must_use]
+    pub fn is_under_way(&self, key: &str, now: Timestamp) -> bool {
+        self.flights.get(key).is_some_and(|flight| flight.lasts(now))
+    }
+
+    /// The answer for the key is kept when that body has arrived.
+    pub fn ends_with(&mut self, key: &str, body: BodyNumber) {
+        if let Some(flight) = self.flights.get_mut(key) {
+            flight.body = Some(body);
+        }
+    }
+
+    /// That body has arrived, or will not.
+    pub fn landed(&mut self, body: BodyNumber) {
+        if !self.flights.is_empty() {
+            self.flights.retain(|_, flight| flight.body != Some(body));
+        }
+    }
+
+    /// Who leads is done; where a body is on its way, the others wait on.
+    pub fn done(&mut self, key: &str, number: u64) {
+        if self.flights.get(key).is_some_and(|flight| flight.number == number && flight.body.is_none()) {
+            self.flights.remove(key);
+        }
+    }
+}
+
+impl Flight {
+    fn lasts(&self, now: Timestamp) -> bool {
+        now >= self.begun && now.since(self.begun) < LONGEST_WAIT
+    }
+}
