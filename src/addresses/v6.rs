@@ -90,7 +90,7 @@ pub(super) type Entry6 = (u128, u8, SetId, usize);
 
 /// Where a lookup has got to.
 #[derive(Clone, Debug)]
-pub struct Walk {
+pub(super) struct Walk {
     upper: u64,
     lower: u64,
     /// The next entry to look at, counted from 1.

@@ -196,9 +196,7 @@ impl<P: Platform> Request<'_, P> {
         }
         self.tell(networks.into_iter().map(|network| (network, (network, now))).collect(), Message::Lift)
             .await;
-        if done.sequence > 0 {
-            self.isolate.changed.set(Some(done.sequence));
-        }
+        self.await_change(done.sequence);
         Ok(Self::json(200, &done))
     }
 

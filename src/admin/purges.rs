@@ -118,10 +118,8 @@ impl<P: Platform> Request<'_, P> {
         if let Err(damage) = self.snapshot.live_purges.hold(&list, newest) {
             *self.failure.borrow_mut() = Some(damage.to_string());
         }
-        if sequence > 0 {
-            // The manifest that it came with may have more that is new.
-            self.isolate.changed.set(Some(sequence));
-        }
+        // The manifest that it came with may have more that is new.
+        self.await_change(sequence);
         Ok(Self::json(200, &PurgeAcknowledgement { sequence, state, purged, overflowed }))
     }
 }

@@ -7,7 +7,7 @@ use super::calls::{Done, read};
 use super::import::FeedReport;
 use super::problem::{Problem, Refusal};
 use super::tokens::Token;
-use crate::control::adopt::from_snapshot;
+use crate::control::adopt::carry;
 use crate::control::answer::PublicationState;
 use crate::control::change_sets::{Author, NotChanged, change_sets};
 use crate::control::feeds::FeedStates;
@@ -181,15 +181,15 @@ impl<P: Platform> Request<'_, P> {
     }
 
     /// Sees to it that a change beside the policy has a policy to travel with.
-    /// This isolate need not wait for its interval to see what it changed.
     pub(super) async fn follow(&self, sequence: &mut u64, state: &mut PublicationState) {
-        if *sequence == 0
-            && let Some(first) = from_snapshot(self.platform, self.snapshot).await
-        {
-            (*sequence, *state) = (first.sequence, first.state);
-        }
-        if *sequence > 0 {
-            self.isolate.changed.set(Some(*sequence));
+        carry(self.platform, self.snapshot, sequence, state).await;
+        self.await_change(*sequence);
+    }
+
+    /// This isolate need not wait for its interval to see what it changed.
+    pub(super) fn await_change(&self, sequence: u64) {
+        if sequence > 0 {
+            self.isolate.changed.set(Some(sequence));
         }
     }
 }

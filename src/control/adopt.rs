@@ -11,7 +11,7 @@
 //! 3. A revision that came meanwhile stands, and so does a refusal: the change
 //!    itself is kept, and waits for a policy to be pushed.
 
-use super::answer::Acknowledgement;
+use super::answer::{Acknowledgement, PublicationState};
 use super::client;
 use super::message::{Action, PROTOCOL, Push, Role, encode_request};
 use super::plane::decide;
@@ -62,4 +62,19 @@ pub(super) async fn from_policy_store(
 pub async fn from_snapshot(control: &impl ControlClient, snapshot: &Snapshot) -> Option<Acknowledgement> {
     let push = first(snapshot.stand_in.as_deref()?.to_owned(), &format!("the {} policy", snapshot.revision));
     client::ask(control, &push, WAIT).await.ok()
+}
+
+/// Gives a change that no policy carries yet one to travel with: its sequence
+/// and state are then those of the first revision.
+pub async fn carry(
+    control: &impl ControlClient,
+    snapshot: &Snapshot,
+    sequence: &mut u64,
+    state: &mut PublicationState,
+) {
+    if *sequence == 0
+        && let Some(first) = from_snapshot(control, snapshot).await
+    {
+        (*sequence, *state) = (first.sequence, first.state);
+    }
 }

@@ -404,7 +404,9 @@ impl<S: ControlStore> Plane<'_, S> {
         }
         self.writes.push(Write::SweepBans(self.now));
         // What is damaged is collected anew, and counted there.
-        let mut state = BansState::load(self.store)?.unwrap_or_default();
+        let loaded = BansState::load(self.store)?;
+        let is_whole = loaded.is_ok();
+        let mut state = loaded.unwrap_or_default();
         let more = made.values().filter(|(_, is_new)| *is_new).count();
         let then = state.automatic.saturating_add(more);
         let over = then.saturating_add(state.people).saturating_sub(BANS_LIMIT);
@@ -440,7 +442,7 @@ impl<S: ControlStore> Plane<'_, S> {
         let free = state.collected.map_or(self.now, |collected| collected.after(COLLECT_EVERY));
         // A clock that went back must not put it off.
         let due = free.max(self.now).min(self.now.after(COLLECT_EVERY));
-        if BansState::load(self.store)?.is_ok() {
+        if is_whole {
             self.writes.push(state.write());
         }
         self.state.collect = Some(self.state.collect.unwrap_or(due).min(due));

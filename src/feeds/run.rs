@@ -18,7 +18,7 @@ use super::report;
 use super::schedule::{RUN_PREFIXES, RUN_TIME, due, form, gone, is_of};
 use crate::addresses::StoredSets;
 use crate::control::CONTROL_WAIT;
-use crate::control::adopt::from_snapshot;
+use crate::control::adopt::carry;
 use crate::control::change_sets::{Author, NotChanged};
 use crate::control::client;
 use crate::control::feeds::{
@@ -123,11 +123,8 @@ pub async fn conclude(
         Err(why) => return Err((why, results)),
     };
     let is_changed = published.lists.iter().any(|judged| judged.verdict == Verdict::Changed);
-    if is_changed
-        && published.sequence == 0
-        && let Some(first) = from_snapshot(control, snapshot).await
-    {
-        (published.sequence, published.state) = (first.sequence, first.state);
+    if is_changed {
+        carry(control, snapshot, &mut published.sequence, &mut published.state).await;
     }
     for ((name, feed, validators), judged) in fetched.into_iter().zip(&published.lists) {
         results.push(result(name, feed, outcome(judged, validators)));
