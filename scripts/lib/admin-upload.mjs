@@ -13,8 +13,16 @@ import { setImmediate as immediate, setTimeout as wait } from "node:timers/promi
 /** Smaller bodies are sent without asking. */
 const ASKS_FROM = 64 << 10;
 const ASKS_FOR = 1_000;
-/** With pieces of 64 KiB a list of 64 MiB takes a second longer for it. Of 400 refusals none was lost. */
+/** With pieces of 64 KiB a list of 64 MiB takes a second longer for it. */
 const PAUSE = 1;
+/**
+ * What is written in the very moment in which the answer comes still loses it: of 60 refusals one, on a
+ * machine that has too much to do. It is tried again then, and slowly around where it broke off.
+ */
+const TRIES = 3;
+const SLOW_PAUSE = 30;
+const SLOW_BYTES = 1 << 20;
+const BROKEN = ["ECONNRESET", "EPIPE"];
 
 const timeoutError = () => Object.assign(new Error("timed out"), { name: "TimeoutError" });
 
@@ -28,7 +36,20 @@ const timeoutError = () => Object.assign(new Error("timed out"), { name: "Timeou
  *   body: AsyncIterable<Uint8Array>}>} what fetch would give; its body has to be read. An error says
  *   in `upload` how much was sent, where that was not all
  */
-export async function upload(url, { method, headers, timeout, body, onSent = () => {} }) {
+export async function upload(url, options) {
+  let brokeAt;
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await once(url, options, brokeAt);
+    } catch (error) {
+      // Nobody acts on a part of a body: whoever has it knows its length.
+      brokeAt = error.upload?.sent;
+      if (!brokeAt || !BROKEN.includes(error.code) || tries === TRIES) throw error;
+    }
+  }
+}
+
+async function once(url, { method, headers, timeout, body, onSent = () => {} }, brokeAt) {
   const asks = body.size > ASKS_FROM;
   const outgoing = (url.protocol === "https:" ? https : http).request(url, {
     method,
@@ -77,15 +98,17 @@ export async function upload(url, { method, headers, timeout, body, onSent = () 
       ]);
     }
     for await (const chunk of body.chunks()) {
+      if (sent > 0) {
+        await wait(Math.abs(sent - brokeAt) < SLOW_BYTES ? SLOW_PAUSE : PAUSE);
+        // What came meanwhile is read before anything else is written, and nothing comes in between.
+        await immediate();
+      }
       if (isOver) break;
       await Promise.race([written(outgoing, chunk), answered]);
       if (isOver) break;
       sent += chunk.length;
       onSent(sent);
       restart();
-      await wait(PAUSE);
-      // What came meanwhile is read before anything else is written.
-      await immediate();
     }
     if (!isOver) outgoing.end();
     const response = await answered;

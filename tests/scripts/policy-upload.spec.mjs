@@ -142,10 +142,26 @@ describe("a long list", () => {
     assert.ok(oneLine(stderr), stderr);
   });
 
-  it("whose connection breaks: the same", async (test) => {
+  it("whose connection breaks once: is sent again", async (test) => {
+    const answers = [breaking(5_000_000), imported()["PUT /address-sets/drop"]];
+    const api = await standIn(test, {
+      get "*"() {
+        return answers.shift();
+      },
+    });
+    const { code, stderr } = clean(await api.run(["import", "drop", longList(test, SIZE)]));
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(
+      api.requests.map((it) => it.bytes === SIZE),
+      [false, true],
+    );
+  });
+
+  it("whose connection breaks each time: how far it came", async (test) => {
     const api = await standIn(test, { "*": breaking(5_000_000) });
     const { code, stderr } = clean(await api.run(["import", "drop", longList(test, SIZE)]));
     assert.equal(code, 3);
     assert.match(stderr, /took \d+\.\d MiB of 60\.0 MiB, then the connection broke\. Nothing was/);
+    assert.equal(api.requests.length, 3);
   });
 });
