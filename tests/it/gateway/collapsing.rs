@@ -33,14 +33,17 @@ fn statuses(responses: &[Response]) -> Vec<String> {
 
 #[test]
 fn five_hundred_cold_requests_cause_one() {
-    let gate = near();
-    let responses = at_once(&gate, &vec![get("/a"); 500]);
-    assert_eq!(gate.sent_count(), 1);
-    assert!(responses.iter().all(|response| response.body == "http://app.internal/a"));
-    assert_eq!(
-        statuses(&responses),
-        ["edgeweir; fwd=uri-miss; collapsed", "edgeweir; fwd=uri-miss; fwd-status=200; stored"]
-    );
+    for tiers in [&["memory"][..], &["location"], &["memory", "location"]] {
+        let gate = route(&json!({"cache": {"tiers": tiers}}));
+        gate.platform.origin(|sent| Response::new(200).with("Cache-Control", "max-age=60").body(&sent.url));
+        let responses = at_once(&gate, &vec![get("/a"); 500]);
+        assert_eq!(gate.sent_count(), 1, "{tiers:?}");
+        assert!(responses.iter().all(|response| response.body == "http://app.internal/a"));
+        assert_eq!(
+            statuses(&responses),
+            ["edgeweir; fwd=uri-miss; collapsed", "edgeweir; fwd=uri-miss; fwd-status=200; stored"]
+        );
+    }
 }
 
 #[test]
@@ -139,10 +142,11 @@ fn nobody_waits_for_ever() {
     assert!((5_000..5_100).contains(&waited), "{waited}");
 }
 
+/// Where all locations share it alone, it is seen too late to wait for.
 #[test]
-fn a_route_without_memory_collapses_nothing() {
-    let gate = route(&json!({"cache": {}}));
-    gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=60"));
+fn a_route_with_global_alone_collapses_nothing() {
+    let gate = route(&json!({"cache": {"tiers": ["global"]}}));
+    gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=600"));
     at_once(&gate, &vec![get("/a"); 3]);
     assert_eq!(gate.sent_count(), 3);
 }
