@@ -202,7 +202,8 @@ type Script = Box<dyn Fn(&Sent) -> Response>;
 
 /// Everything a journey needs, on memory.
 pub struct FakePlatform {
-    pub clock: Cell<u64>,
+    /// Several isolates may share it.
+    pub clock: Rc<Cell<u64>>,
     script: RefCell<Script>,
     /// How long the origin takes.
     pub origin_takes: Cell<u64>,
@@ -219,7 +220,8 @@ pub struct FakePlatform {
     pub platform_limits: RefCell<BTreeMap<(String, CounterKey), u32>>,
     pub platform_limit: Cell<u32>,
     pub store_events: RefCell<Vec<StoreEvent>>,
-    pub stored: RefCell<BTreeMap<String, (String, String)>>,
+    /// What the location has; several isolates may share it.
+    pub stored: Rc<RefCell<BTreeMap<String, (String, String)>>>,
     /// What all locations have, by name.
     pub global: RefCell<BTreeMap<String, (String, String)>>,
     pub global_fault: Cell<Option<Fault>>,
@@ -269,7 +271,7 @@ type Meddler = Box<dyn Fn(&MemoryStore, &str)>;
 impl Default for FakePlatform {
     fn default() -> Self {
         Self {
-            clock: Cell::new(START),
+            clock: Rc::new(Cell::new(START)),
             script: RefCell::new(Box::new(|_| Response::new(200))),
             origin_takes: Cell::new(0),
             counter_takes: Cell::new(0),
@@ -282,7 +284,7 @@ impl Default for FakePlatform {
             platform_limits: RefCell::default(),
             platform_limit: Cell::new(u32::MAX),
             store_events: RefCell::default(),
-            stored: RefCell::default(),
+            stored: Rc::default(),
             global: RefCell::default(),
             global_fault: Cell::new(None),
             global_lags: Cell::new(false),
@@ -439,8 +441,10 @@ impl LimiterClient for FakePlatform {
 
 impl Pause for FakePlatform {
     async fn pause(&self, span: Duration) {
+        // Who waits at the same time waits for the same time.
+        let until = self.clock.get() + u64::try_from(span.as_millis()).unwrap();
         Turn(false).await;
-        self.advance(u64::try_from(span.as_millis()).unwrap());
+        self.clock.set(self.clock.get().max(until));
     }
 }
 
@@ -647,8 +651,7 @@ impl Collapse for FakePlatform {
         // Held back, a moment at a time: somebody else may end it.
         let until = self.now().after(told.park);
         loop {
-            Turn(false).await;
-            self.advance(20);
+            self.pause(Duration::from_millis(20)).await;
             let told = self.collapser.borrow_mut().tell(message, self.now());
             if told.answer != collapser::Answer::Wait || self.now() >= until {
                 return Ok(told.answer);
