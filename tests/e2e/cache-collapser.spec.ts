@@ -246,12 +246,6 @@ describe("an object that fails", () => {
         assert.equal(note.verdict, "alone");
         assert.match(note.error ?? "", mood === "hang" ? /^collapser.*time/ : /^collapser/);
       }
-      // For a second it is not asked again.
-      await gateway.collapser?.calls();
-      const next = origin.serve({ fields: FRESH, body: "next" }, "/location");
-      assert.equal((await gateway.fetch(next, { isolate: 0 })).text, "next");
-      const calls = (await gateway.collapser?.calls()) ?? [];
-      assert.equal(calls.filter((call) => call.startsWith("1 join")).length, 0);
     });
   }
 
@@ -268,10 +262,9 @@ describe("an object that fails", () => {
     const begun = Date.now();
     const others = await Promise.all([1, 2, 3].map((isolate) => gateway.fetch(path, { isolate })));
     const waited = Date.now() - begun;
-    assert.ok(waited > 1_000 && waited < 5_000, `${waited} ms`);
-    // One of them has led: what it says is lost as well, so the others found out by themselves.
-    assert.ok(others.some((response) => response.text === "body 2"));
-    assert.ok(sent(path) <= 4, `${sent(path)}`);
+    assert.ok(waited > 1_000 && waited < 4_500, `${waited} ms`);
+    for (const response of others) assert.equal(response.text, "body 2");
+    assert.equal(sent(path), 2);
     open();
     assert.equal((await dead).text, "body 1");
     await gateway.collapser?.fail("work");

@@ -16,7 +16,7 @@ export type ControlMood =
   "work" | "throw" | "hang" | "garbage" | "nothing" | "status" | "forget" | "age";
 
 /** How what stands before the Collapser objects behaves: `work` hands everything on, `forget` all but
- * what a leader says, so that it is as good as dead. */
+ * what the next leader says, so that it is as good as dead. */
 export type CollapserMood = "work" | "throw" | "hang" | "garbage" | "status" | "forget";
 
 const SCRIPT = `
@@ -24,6 +24,8 @@ import { DurableObject } from "cloudflare:workers";
 
 const moods = { limiter: "throw", control: "work", collapser: "work" };
 const calls = { limiter: [], control: [], collapser: [] };
+// The number of the leader that is not heard.
+let dead;
 const forever = () => new Promise((resolve) => setTimeout(resolve, 30_000));
 
 export class Limiter extends DurableObject {
@@ -69,9 +71,13 @@ export class Collapser extends DurableObject {
     if (mood === "throw") throw new Error("told to fail");
     if (mood === "status") return new Response("told to fail", { status: 500 });
     if (mood === "garbage") return say("{");
-    if (mood === "forget" && /^1 (renew|end) /.test(message)) return say("noted");
+    if (mood === "forget" && /^1 (renew|end) /.test(message) && message.split(" ")[3] === dead)
+      return say("noted");
     const real = this.env.REAL_COLLAPSER;
-    return real.get(real.idFromName("v1")).fetch(request.url, { headers: request.headers });
+    const stub = real.get(real.idFromName("v1"));
+    const answer = await stub.fetch(request.url, { headers: request.headers });
+    if (mood === "forget") dead ??= /^lead (.*)/.exec(answer.headers.get("weir-message"))?.[1];
+    return answer;
   }
 }
 
