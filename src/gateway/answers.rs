@@ -23,9 +23,7 @@ use crate::stages::cache::memory::BodyNumber;
 use crate::stages::cache::plan::Plan;
 use crate::stages::cache::range::{Ranged, ranged};
 use crate::stages::cache::staleness::Stale;
-use crate::stages::cache::{
-    CACHE_STATUS, CacheStage, Forward, Tier, fields, status_field, validation, vary,
-};
+use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, Tier, fields, status_field, validation, vary};
 use crate::stages::identity::Identity;
 use crate::stages::target::Target;
 

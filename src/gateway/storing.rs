@@ -7,9 +7,9 @@ use std::rc::Rc;
 use http::Method;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
 
-use super::{Isolate, Journey};
 use super::answers::{CacheState, Candidate, Miss, Way, below_zero};
 use super::purging::tags;
+use super::{Isolate, Journey};
 use crate::error::Reject;
 use crate::exchange::{Edit, Head, Reply, list};
 use crate::platform::{Keep, KeepGlobal, Origin, Platform};

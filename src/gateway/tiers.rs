@@ -8,10 +8,10 @@ use super::answers::{Candidate, Miss};
 use super::{Isolate, Journey};
 use crate::error::PlatformError;
 use crate::platform::{Clock, Found, Keep, Platform, ResponseStore};
-use crate::stages::cache::{CacheStage, Tier};
 use crate::stages::cache::entry::Entry;
 use crate::stages::cache::global::{self, Global};
 use crate::stages::cache::memory::{BodyNumber, Kept, Waiting};
+use crate::stages::cache::{CacheStage, Tier};
 use crate::time::Timestamp;
 
 impl<P: Platform> Journey<'_, P> {

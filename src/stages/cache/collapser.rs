@@ -62,7 +62,11 @@ impl Id {
     /// Of a key of the cache.
     #[must_use]
     pub fn of(key: &str) -> Self {
-        Self(SipHasher13::new_with_keys(0x636f_6c6c_6170_7365, 0x6564_6765_7765_6972).hash(key.as_bytes()).as_u128())
+        Self(
+            SipHasher13::new_with_keys(0x636f_6c6c_6170_7365, 0x6564_6765_7765_6972)
+                .hash(key.as_bytes())
+                .as_u128(),
+        )
     }
 
     /// Which of the location's objects has it.
@@ -268,7 +272,8 @@ impl Leases {
             }
             (Message::Join(_) | Message::Wait(..), Some((State::Ended(End::Unstorable), _)))
             | (Message::Wait(..), Some((State::Ended(End::Lost), _))) => told.answer = Answer::Alone,
-            (Message::Join(_), Some((State::Ended(End::Lost), _))) | (Message::Join(_) | Message::Wait(..), None) => {
+            (Message::Join(_), Some((State::Ended(End::Lost), _)))
+            | (Message::Join(_) | Message::Wait(..), None) => {
                 told.answer = self.lead(id, now);
             }
             (Message::Renew(lead), Some((State::Led(number), _))) if number == lead.number => {

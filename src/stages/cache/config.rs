@@ -235,7 +235,11 @@ impl CacheConfig {
         }
         let least = self.min_global_lifetime;
         if least.0 < std::time::Duration::from_secs(60) || least.0 > month {
-            problems.add(path.entry("min_global_lifetime"), format!("\"{least}\""), "expected \"1m\" to \"30d\"");
+            problems.add(
+                path.entry("min_global_lifetime"),
+                format!("\"{least}\""),
+                "expected \"1m\" to \"30d\"",
+            );
         }
         for (name, span) in
             [("stale_if_error", self.stale_if_error), ("stale_while_revalidate", self.stale_while_revalidate)]
@@ -313,7 +317,8 @@ impl CacheConfig {
             max_body: if location { self.max_body.0 } else { memory.max(global).unwrap_or_default() },
             memory,
             location,
-            global: global.map(|max_body| Global { max_body, lifetime: self.min_global_lifetime.0.as_secs() }),
+            global: global
+                .map(|max_body| Global { max_body, lifetime: self.min_global_lifetime.0.as_secs() }),
             heuristic: Heuristic { percent: self.heuristic.percent, limit: self.heuristic.limit.0.as_secs() },
             ignore_client_directives: self.ignore_client_directives,
             consumed: names(&self.targets).into_iter().filter(|name| *name != CDN_CACHE_CONTROL).collect(),

@@ -89,7 +89,8 @@ impl Flights {
             }
         }
         self.last = self.last.wrapping_add(1);
-        self.flights.insert(key.to_owned(), Flight { number: self.last, begun: now, body: None, landed: None });
+        self.flights
+            .insert(key.to_owned(), Flight { number: self.last, begun: now, body: None, landed: None });
         Turn::Leads(self.last)
     }
 
@@ -116,9 +117,8 @@ impl Flights {
 
     /// Who leads is done; where a body is on its way, the others wait on.
     pub fn done(&mut self, key: &str, number: u64) {
-        let is_over = |flight: &Flight| {
-            flight.number == number && flight.body.is_none() && flight.landed.is_none()
-        };
+        let is_over =
+            |flight: &Flight| flight.number == number && flight.body.is_none() && flight.landed.is_none();
         if self.flights.get(key).is_some_and(is_over) {
             self.flights.remove(key);
         }

@@ -115,7 +115,8 @@ impl Removed {
     /// Whether an answer that had arrived at that time has been removed since.
     #[must_use]
     pub fn holds(&self, name: &str, received: Timestamp, now: Timestamp) -> bool {
-        let mut removals = [self.everything, self.removed.get(&self.hash(name)).copied()].into_iter().flatten();
+        let mut removals =
+            [self.everything, self.removed.get(&self.hash(name)).copied()].into_iter().flatten();
         removals.any(|at| received <= at && now >= at && now.since(at) < SHOWN)
     }
 }

@@ -54,7 +54,8 @@ fn the_first_leads_and_the_others_wait() {
 fn an_answer_is_held_back_no_longer_than_the_lease_and_what_was_asked() {
     let mut leases = Leases::default();
     lead(&mut leases, 0);
-    let park = |leases: &mut Leases, asked, at| leases.tell(&Message::Wait(A, asked), ms(at)).park.as_millis();
+    let park =
+        |leases: &mut Leases, asked, at| leases.tell(&Message::Wait(A, asked), ms(at)).park.as_millis();
     assert_eq!(park(&mut leases, 60_000, 0), 1_000);
     assert_eq!(park(&mut leases, 300, 0), 300);
     assert_eq!(park(&mut leases, 1_000, 1_900), 100);
@@ -166,7 +167,8 @@ fn messages_and_answers_are_read_as_they_were_written() {
         Ok(())
     });
     let id = "00000000000000000000000000000001";
-    for text in ["", "1", "1 join", "2 join 1 0 ", "1 join x 0 ", &format!("1 end {id} 1 gone"), "1 go 1 0 "] {
+    for text in ["", "1", "1 join", "2 join 1 0 ", "1 join x 0 ", &format!("1 end {id} 1 gone"), "1 go 1 0 "]
+    {
         assert_eq!(Message::decode(text), None, "{text}");
     }
     for text in ["", "lead", "lead x", "lead -1", "Wait"] {

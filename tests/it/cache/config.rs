@@ -46,7 +46,9 @@ fn tiers_and_what_they_keep() {
         (1, Some(1), true, global(1, 60))
     );
     assert_eq!(
-        kept(json!({"tiers": ["location", "global"], "max_global_body": "1MiB", "min_global_lifetime": "30d"})),
+        kept(
+            json!({"tiers": ["location", "global"], "max_global_body": "1MiB", "min_global_lifetime": "30d"})
+        ),
         (1_024, None, true, global(1_024, 2_592_000))
     );
 }

@@ -19,9 +19,7 @@ fn primary(target: &str) -> String {
 #[test]
 fn what_stays_fresh_for_long_is_kept() {
     let global = Global { max_body: 10, lifetime: 300 };
-    let taken = |lifetime, initial_age| {
-        global.takes(&Entry { lifetime, initial_age, ..Entry::default() })
-    };
+    let taken = |lifetime, initial_age| global.takes(&Entry { lifetime, initial_age, ..Entry::default() });
     assert!(taken(300, 0) && taken(400, 100));
     assert!(!taken(299, 0) && !taken(400, 101) && !taken(0, 0) && !taken(10, 20));
     let lasting = Entry { lifetime: 600, ..Entry::default() };

@@ -310,7 +310,8 @@ fn an_object_that_fails_holds_nobody_up() {
 fn nobody_waits_for_another_isolate_for_ever() {
     let gate = location(1, &["location"]).remove(0);
     let id = Id::of("https://cache.edgeweir.invalid/test/all/app/~/https/app.example/a");
-    let Answer::Lead(number) = gate.platform.collapser.borrow_mut().tell(&Message::Join(id), gate.platform.now()).answer
+    let Answer::Lead(number) =
+        gate.platform.collapser.borrow_mut().tell(&Message::Join(id), gate.platform.now()).answer
     else {
         panic!("it leads")
     };
@@ -325,7 +326,10 @@ fn nobody_waits_for_another_isolate_for_ever() {
             break response;
         }
     };
-    assert_eq!(response.field("cache-status").as_deref(), Some("edgeweir; fwd=uri-miss; fwd-status=200; stored"));
+    assert_eq!(
+        response.field("cache-status").as_deref(),
+        Some("edgeweir; fwd=uri-miss; fwd-status=200; stored")
+    );
     let waited = gate.platform.now().since(before).as_millis();
     assert!((5_000..5_500).contains(&waited), "{waited}");
 }

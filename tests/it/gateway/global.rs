@@ -124,7 +124,8 @@ fn what_is_short_lived_or_large_is_not_written() {
     for control in ["max-age=299", "no-cache, max-age=600", "max-age=0, stale-while-revalidate=900"] {
         let gate = tiers(ALL);
         let control = control.to_owned();
-        gate.platform.origin(move |_| Response::new(200).with("Cache-Control", &control).with("ETag", "\"a\""));
+        gate.platform
+            .origin(move |_| Response::new(200).with("Cache-Control", &control).with("ETag", "\"a\""));
         assert_eq!(status(&gate, &get("/a")), MISS);
         assert_eq!(writes(&gate), 0);
     }
