@@ -11,6 +11,10 @@ use crate::error::{Dependency, PlatformError};
 use crate::platform::Collapse;
 use crate::stages::cache::collapser::{Answer, End, FIELD, Id, Lead, Message, RENEWAL, RENEWALS};
 
+/// How many steps the time for an answer has. When many miss at once, which is
+/// what this is for, an isolate may notice an answer late that came in time.
+const STEPS: u32 = 5;
+
 /// Every location has its own: what one keeps, the others do not see. And an
 /// object is made near who first asks for it.
 fn name(id: Id) -> String {
@@ -21,7 +25,7 @@ impl Collapse for Edge {
     async fn collapse(&self, message: &Message, deadline: Duration) -> Result<Answer, PlatformError> {
         let failed = |error| failure(Dependency::Collapser, &error);
         let name = name(message.id());
-        glue::take(COLLAPSER, &name, FIELD, &message.encode(), timer(deadline)).map_err(failed)?;
+        glue::take(COLLAPSER, &name, FIELD, &message.encode(), timer(deadline), STEPS).map_err(failed)?;
         let text = wait().await.of(Dependency::Collapser)?.unwrap_or_default();
         let unread = || PlatformError::failed(Dependency::Collapser, format!("not an answer: {text}"));
         let answer = Answer::decode(&text).ok_or_else(unread)?;

@@ -164,16 +164,23 @@ const messageOf = (error) => (error instanceof Error ? error.message : String(er
  * Resumes the current journey when the promise is settled, with the text that
  * `read` makes of its value (nothing where it gives undefined), or after so
  * many milliseconds; then `abandon` is called, and a value that comes all the
- * same is handed to `discard`.
+ * same is handed to `discard`. In several `steps` the time is longer where the
+ * isolate has too much to do: each begins when the one before is noticed.
  */
-function wait(promise, milliseconds, read, { discard, abandon } = {}) {
+function wait(promise, milliseconds, read, { discard, abandon, steps = 1 } = {}) {
   const exchange = current;
   let over = false;
-  const timer = setTimeout(() => {
+  let left = steps;
+  const expire = () => {
+    if (--left > 0) {
+      timer = setTimeout(expire, milliseconds / steps);
+      return;
+    }
     over = true;
     abandon?.();
     resume(exchange, TIMED_OUT, "");
-  }, milliseconds);
+  };
+  let timer = setTimeout(expire, milliseconds / steps);
   promise.then(
     (value) => {
       if (over) return discard?.(value);
@@ -756,11 +763,13 @@ export function endLead(end) {
 }
 
 /** Asks a counter object; resumes with the text of its answer. */
-export function take(binding, name, field, message, deadline) {
+export function take(binding, name, field, message, deadline, steps) {
   const namespace = current.env[binding];
   const stub = namespace.get(namespace.idFromName(name));
   const asked = stub.fetch("https://limiter.invalid/take", { headers: { [field]: message } });
-  wait(asked, deadline, ({ status, headers }) => headers.get(field) ?? `status ${status}`);
+  wait(asked, deadline, ({ status, headers }) => headers.get(field) ?? `status ${status}`, {
+    steps,
+  });
 }
 
 /** Asks several counter objects, a name a line; resumes with their answers, a line each. */

@@ -145,7 +145,14 @@ extern "C" {
 
     /// Asks a counter object; to be waited for.
     #[wasm_bindgen(catch)]
-    pub fn take(binding: &str, name: &str, field: &str, message: &str, deadline: u32) -> Result<(), JsValue>;
+    pub fn take(
+        binding: &str,
+        name: &str,
+        field: &str,
+        message: &str,
+        deadline: u32,
+        steps: u32,
+    ) -> Result<(), JsValue>;
 
     /// Asks several counter objects, a name a line; to be waited for.
     #[wasm_bindgen(js_name = takeAll, catch)]

@@ -80,7 +80,8 @@ describe("with objects", () => {
       await sleep(500);
       open();
       const responses = await asked;
-      assert.equal(sent(path), 1);
+      const alone = gateway.log.access.flatMap((line) => stages(line, "cache"));
+      assert.equal(sent(path), 1, JSON.stringify(alone));
       for (const response of responses)
         assert.deepEqual([response.status, response.text], [200, body]);
       const said = responses.map(status);
