@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod binding;
+pub mod collapsing;
 pub mod control_client;
 pub mod counters;
 pub mod event;

@@ -226,6 +226,10 @@ pub enum Dependency {
     Counter,
     /// The response store: the Cache API.
     ResponseStore,
+    /// The response store of all locations: KV.
+    GlobalStore,
+    /// Who asks the origin for several isolates: a Durable Object.
+    Collapser,
     /// The static assets.
     Assets,
     /// The origin.
@@ -243,6 +247,8 @@ impl Dependency {
             Self::Control => "control",
             Self::Counter => "counter",
             Self::ResponseStore => "response-store",
+            Self::GlobalStore => "global-store",
+            Self::Collapser => "collapser",
             Self::Assets => "assets",
             Self::Origin => "origin",
             Self::Feed => "feed",

@@ -34,7 +34,9 @@ use crate::policy::snapshot::Snapshot;
 use crate::policy::{Gateway, Route};
 use crate::stages::bans::offences::{self, Offences};
 use crate::stages::bans::{BanTable, table};
+use crate::stages::cache::collapser::Lead;
 use crate::stages::cache::flights::Flights;
+use crate::stages::cache::global::Removed;
 use crate::stages::cache::hit_for_miss::HitForMiss;
 use crate::stages::cache::memory::Memory;
 use crate::stages::canary::CanaryStage;
@@ -56,6 +58,15 @@ const CONTROL_CAPACITY: usize = 5_000;
 /// milliseconds.
 const REVALIDATION: u64 = 10_000;
 
+/// What may be bound to an isolate, and does without else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// A store of answers for all locations: the tier `global`.
+    pub global: bool,
+    /// Objects that collapse misses across isolates.
+    pub collapser: bool,
+}
+
 /// What an isolate keeps between requests, all of it bounded.
 #[derive(Debug)]
 pub struct Isolate {
@@ -65,8 +76,14 @@ pub struct Isolate {
     unstorable: RefCell<HitForMiss>,
     /// The near tier of the cache.
     memory: RefCell<Memory>,
+    /// What has been removed that all locations keep.
+    removed: RefCell<Removed>,
     /// The keys for which the origin is being asked.
     flights: RefCell<Flights>,
+    /// When an object that collapses last failed to answer.
+    silent: Cell<Option<Timestamp>>,
+    /// What is bound that need not be.
+    bound: Bound,
     /// Stored answers about which somebody has begun to ask the origin.
     revalidated: RefCell<HitForMiss>,
     /// Those that are to be asked about after the response.
@@ -102,7 +119,10 @@ impl Isolate {
             control_counters: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             unstorable: RefCell::new(HitForMiss::new(seed)),
             memory: RefCell::new(Memory::new(seed)),
+            removed: RefCell::new(Removed::new(seed)),
             flights: RefCell::default(),
+            silent: Cell::new(None),
+            bound: Bound::default(),
             revalidated: RefCell::new(HitForMiss::with_lifetime(seed, REVALIDATION)),
             revalidations: RefCell::default(),
             bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
@@ -116,6 +136,20 @@ impl Isolate {
             changed: Cell::new(None),
             notes: RefCell::default(),
         }
+    }
+
+    /// What the policy asks for and is not bound.
+    #[must_use]
+    pub fn missing(&self, gateway: &Gateway) -> Option<&'static str> {
+        let mut caches = gateway.routes.iter().filter_map(|route| route.cache.as_ref());
+        (!self.bound.global && caches.any(|stage| stage.global.is_some()))
+            .then_some("the binding CACHE is missing: the tier global is left out")
+    }
+
+    /// With these.
+    #[must_use]
+    pub fn with_bound(self, bound: Bound) -> Self {
+        Self { bound, ..self }
     }
 
     /// With an admin API for these.
@@ -174,6 +208,8 @@ struct Journey<'a, P: Platform> {
     client: Option<Prefix>,
     /// The triggers of bans that count the limit that refused, each a bit.
     tripped: u32,
+    /// For whom the origin is asked besides.
+    lead: Cell<Option<Lead>>,
     record: Record,
 }
 
@@ -202,6 +238,7 @@ pub async fn handle<P: Platform>(
         guarded: false,
         client: None,
         tripped: 0,
+        lead: Cell::new(None),
         record: Record::new(arrived, head.method().as_str()),
     };
     if acting.available {

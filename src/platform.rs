@@ -11,6 +11,7 @@ use http::header::HeaderName;
 
 use crate::error::PlatformError;
 use crate::exchange::{Edit, Head};
+use crate::stages::cache::collapser;
 use crate::stages::cache::fields::Made;
 use crate::stages::cache::memory::BodyNumber;
 use crate::stages::ip_filter::prefix::Prefix;
@@ -149,8 +150,23 @@ pub struct Keep<'a> {
     /// The largest body that the isolate's memory keeps, in bytes; `None`
     /// where that does not.
     pub memory: Option<u64>,
+    /// How all locations keep it; `None` where they do not.
+    pub global: Option<KeepGlobal>,
+    /// For whom the origin was asked besides: they hear of it when the
+    /// location's cache has it, or will not.
+    pub lead: Option<collapser::Lead>,
     /// Whether it takes the place of what this request has just removed.
     pub replaces: bool,
+}
+
+/// How the store of all locations keeps a response, under
+/// [`crate::stages::cache::global::name`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepGlobal {
+    /// The largest body, in bytes.
+    pub limit: u64,
+    /// For how many seconds, 60 at least.
+    pub retention: u64,
 }
 
 /// Stored responses. All failures mean: the origin answers.
@@ -159,15 +175,24 @@ pub trait ResponseStore: Origin {
     fn lookup(&self, key: &str)
     -> impl Future<Output = Result<Option<Found<Self::Response>>, PlatformError>>;
 
+    /// What all locations have under the name of that key; its text is
+    /// [`crate::stages::cache::global::head`]. A failure is a miss.
+    fn lookup_global(
+        &self,
+        name: &str,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<Found<Self::Response>>, PlatformError>>;
+
     /// A response of a stored body, or of some of it, under a head of ours.
     fn revive(&self, stored: Self::Response, made: &Made) -> Self::Response;
 
     /// Keeps a response: it streams to the client, and is stored behind its
     /// back once it is known to be whole and not too large. `confirmed_by` is
     /// the answer by which the origin has just confirmed a stored one. The
-    /// number is that of the body that the isolate's memory is to keep: later,
-    /// and never before this returns, the platform says
-    /// [`crate::gateway::Isolate::body_arrived`] or `body_lost`.
+    /// number is that of its body: later, and never before this returns, the
+    /// platform says [`crate::gateway::Isolate::body_arrived`] or `body_lost`
+    /// where the isolate's memory is to keep it, and at last
+    /// [`crate::gateway::Isolate::body_settled`].
     fn keep(
         &self,
         response: Self::Response,
@@ -185,8 +210,26 @@ pub trait ResponseStore: Origin {
     /// Lets go of a response that nobody gets.
     fn discard(&self, response: Self::Response);
 
-    /// Removes what is stored under the keys, after the response.
-    fn remove(&self, keys: Vec<String>);
+    /// Removes what is stored under the keys, and under the names for all
+    /// locations, after the response.
+    fn remove(&self, keys: Vec<String>, names: Vec<String>);
+}
+
+/// The `Collapser` objects of the location. All failures mean: the origin is
+/// asked.
+pub trait Collapse {
+    /// Says a message to the object of its key, and gives its answer within
+    /// the deadline. Where that is to lead, the platform renews the lead until
+    /// it ends.
+    fn collapse(
+        &self,
+        message: &collapser::Message,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<collapser::Answer, PlatformError>>;
+
+    /// Ends a lead of the request at hand, after the response. That it is not
+    /// heard costs time.
+    fn end_lead(&self, lead: collapser::Lead, end: collapser::End);
 }
 
 /// Why a body could not be read.
@@ -221,12 +264,12 @@ pub trait AdminPlatform: Origin + ControlClient + FeedSource {
 
 /// Everything a journey needs.
 pub trait Platform:
-    Clock + Pause + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform
+    Clock + Pause + Counters + CounterPeek + LimiterClient + ResponseStore + Collapse + AdminPlatform
 {
 }
 
-impl<T: Clock + Pause + Counters + CounterPeek + LimiterClient + ResponseStore + AdminPlatform> Platform
-    for T
+impl<T: Clock + Pause + Counters + CounterPeek + LimiterClient + ResponseStore + Collapse + AdminPlatform>
+    Platform for T
 {
 }
 

@@ -20,10 +20,16 @@ export function requireEnvironment(name, toml) {
   }
 }
 
-export const hasNamespace = (config) => NAMESPACE_ID.test(stateOf(config)?.id ?? "");
+/** A KV binding of an environment: STATE, or CACHE where there is one. */
+export const namespaceOf = (config, binding) =>
+  config.kv_namespaces?.find((namespace) => namespace.binding === binding);
 
-export const stateOf = (config) =>
-  config.kv_namespaces?.find((namespace) => namespace.binding === "STATE");
+/** The KV bindings whose namespaces are still to be created. */
+export const missingNamespaces = (config) =>
+  ["STATE", "CACHE"].filter((binding) => {
+    const namespace = namespaceOf(config, binding);
+    return namespace !== undefined && !NAMESPACE_ID.test(namespace.id ?? "");
+  });
 
 /** A host name in lower case without its final dot. */
 const normalHost = (host) => host.toLowerCase().replace(/\.$/, "");
@@ -60,12 +66,18 @@ export function upstreamHosts(policy) {
 export function problems(name, config, policy) {
   const found = [];
   const bound = (list, key) => list?.some((binding) => binding[key] !== undefined);
-  if (!stateOf(config))
+  if (!namespaceOf(config, "STATE"))
     found.push(`[env.${name}] has no KV binding STATE. Repeat [[kv_namespaces]] there.`);
   const objects = config.durable_objects?.bindings ?? [];
   if (!objects.some((binding) => binding.name === "LIMITER") || !bound(objects, "class_name")) {
     found.push(
       `[env.${name}] has no Durable Object LIMITER. Repeat [[durable_objects.bindings]] there.`,
+    );
+  }
+  const caches = [policy.defaults?.cache, ...(policy.routes ?? []).map((route) => route.cache)];
+  if (caches.some((cache) => cache?.tiers?.includes?.("global")) && !namespaceOf(config, "CACHE")) {
+    found.push(
+      `The policy keeps answers in the tier "global", and [env.${name}] has no KV binding CACHE. Add one, as at the top.`,
     );
   }
   if (config.vars?.ENVIRONMENT !== name) {
@@ -125,15 +137,16 @@ export function blanks(name, config, policy) {
   return found;
 }
 
-/** wrangler.toml with the id of STATE in one environment; everything else stays as it is. */
-export function withNamespaceId(toml, name, id) {
+/** wrangler.toml with the id of a KV binding in one environment; everything else stays as it is. */
+export function withNamespaceId(toml, name, binding, id) {
+  const ours = new RegExp(`^\\s*binding\\s*=\\s*"${binding}"`);
   const lines = toml.split("\n");
   const header = `[[env.${name}.kv_namespaces]]`;
   for (let start = lines.indexOf(header); start !== -1; start = lines.indexOf(header, start + 1)) {
     let end = start + 1;
     while (end < lines.length && !/^\s*\[/.test(lines[end])) end += 1;
     const table = lines.slice(start, end);
-    if (!table.some((line) => /^\s*binding\s*=\s*"STATE"/.test(line))) continue;
+    if (!table.some((line) => ours.test(line))) continue;
     const at = table.findIndex((line) => /^\s*id\s*=/.test(line));
     if (at === -1) return undefined;
     // The comment above told where the id comes from; it has come.

@@ -2,7 +2,13 @@
 // upload. Everything it touches comes in through `world`.
 import { createHash } from "node:crypto";
 import { DEFAULT_EXPIRY, expiryOf, makeToken, requireName } from "./admin-token.mjs";
-import { blanks, hasNamespace, problems, stateOf, withNamespaceId } from "./deploy-checks.mjs";
+import {
+  blanks,
+  missingNamespaces,
+  namespaceOf,
+  problems,
+  withNamespaceId,
+} from "./deploy-checks.mjs";
 import { Refusal } from "./term.mjs";
 
 /**
@@ -52,10 +58,10 @@ async function localChecks(name, world) {
   return { config, blank: blanks(name, config, policy) };
 }
 
-async function namespace(name, config, world) {
-  const known = stateOf(config).id;
-  if (hasNamespace(config)) return known;
-  const title = `edgeweir-${name}-state`;
+/** The id of a binding's namespace, which is created where there is none. */
+async function namespace(name, binding, config, world) {
+  if (!missingNamespaces(config).includes(binding)) return namespaceOf(config, binding)?.id;
+  const title = `edgeweir-${name}-${binding.toLowerCase()}`;
   const listed = JSON.parse(
     await called(world, ["kv", "namespace", "list"], "list the KV namespaces"),
   );
@@ -73,10 +79,10 @@ async function namespace(name, config, world) {
         "Write it into wrangler.toml by hand.",
       );
   }
-  const toml = withNamespaceId(world.readToml(), name, id);
+  const toml = withNamespaceId(world.readToml(), name, binding, id);
   if (toml === undefined) {
     throw new Refusal(
-      `No id of STATE in [[env.${name}.kv_namespaces]].`,
+      `No id of ${binding} in [[env.${name}.kv_namespaces]].`,
       `Set id = "${id}" there.`,
     );
   }
@@ -162,7 +168,9 @@ export async function deploy(options, world) {
     const outdir = `target/deploy/${name}`;
     const code = await world.upload(["deploy", "--dry-run", "--env", name, "--outdir", outdir]);
     if (code !== 0) throw new Refusal("wrangler's dry run failed.", "Its message is above.");
-    const first = hasNamespace(config) ? [] : ["The KV namespace will be created."];
+    const first = missingNamespaces(config).map(
+      (binding) => `The KV namespace of ${binding} will be created.`,
+    );
     for (const line of [...blank, ...first]) world.say(`before the first deployment: ${line}`);
     return { env: name, dry_run: true, missing: blank };
   }
@@ -176,10 +184,10 @@ export async function deploy(options, world) {
     );
   }
   const steps = [
-    hasNamespace(config)
-      ? undefined
-      : "create the KV namespace and write its id into wrangler.toml",
-    `write policies/${name}.json into it, if it holds no policy`,
+    ...missingNamespaces(config).map(
+      (binding) => `create the KV namespace of ${binding} and write its id into wrangler.toml`,
+    ),
+    `write policies/${name}.json into the one of STATE, if it holds no policy`,
     options.newAdminToken === undefined ? undefined : "make an admin token",
     `deploy ${config.name}`,
   ];
@@ -188,7 +196,8 @@ export async function deploy(options, world) {
     throw new Refusal("Nothing was done.", "Agree, or give --yes.");
 
   const token = await adminToken(name, options.newAdminToken, world);
-  const id = await namespace(name, config, world);
+  const id = await namespace(name, "STATE", config, world);
+  await namespace(name, "CACHE", config, world);
   const policy = await firstPolicy(name, id, world);
   const code = token
     ? await world.withFile(

@@ -19,6 +19,7 @@ const OBJECT_ENTRY = `const edgeweir = {
   beginRevalidation: exports.beginRevalidation,
   bodyArrived: exports.bodyArrived,
   bodyLost: exports.bodyLost,
+  bodySettled: exports.bodySettled,
   resume: exports.resume,
   trapped: handleMaybeCritical,
 };
@@ -53,13 +54,14 @@ const KNOWN = [
   "beginSettling",
   "bodyArrived",
   "bodyLost",
+  "bodySettled",
   "resume",
 ];
 
-// The objects that count get a class of their own, too.
-const LIMITER = "export const Limiter = new Proxy(exports.Limiter, classProxyHooks);";
-const QUICK_LIMITER =
-  "export const Limiter = limiterClass(new Proxy(exports.Limiter, classProxyHooks));";
+// The objects that count and those that collapse get a class of their own, too.
+const plain = (name) => `export const ${name} = new Proxy(exports.${name}, classProxyHooks);`;
+const wrapped = (name, by) =>
+  `export const ${name} = ${by}(new Proxy(exports.${name}, classProxyHooks));`;
 
 const shim = readFileSync("shim.js", "utf8");
 const snippets = existsSync("snippets") ? readdirSync("snippets") : [];
@@ -67,13 +69,17 @@ const snippet = (name) =>
   snippets
     .map((folder) => `./snippets/${folder}/src/cloudflare/${name}`)
     .find((path) => existsSync(path));
-const [edge, limiter] = [snippet("edge.js"), snippet("objects/limiter.js")];
+const [edge, limiter, collapser] = ["edge.js", "objects/limiter.js", "objects/collapser.js"].map(
+  snippet,
+);
 const exported = [...shim.matchAll(/^Entrypoint\.prototype\.(\w+)/gm)].map((match) => match[1]);
 if (
   !shim.includes(CLASS_ENTRY) ||
-  !shim.includes(LIMITER) ||
+  !shim.includes(plain("Limiter")) ||
+  !shim.includes(plain("Collapser")) ||
   edge === undefined ||
   limiter === undefined ||
+  collapser === undefined ||
   KNOWN.some((name) => !exported.includes(name))
 ) {
   console.error(
@@ -88,10 +94,15 @@ if (others.length > 0) {
   );
   process.exit(1);
 }
-const entry = shim.replace(CLASS_ENTRY, OBJECT_ENTRY).replace(LIMITER, QUICK_LIMITER);
-writeFileSync(
-  "shim.js",
-  `import { runScheduled, serve } from "${edge}";\nimport { limiterClass } from "${limiter}";\n${entry}`,
-);
+const entry = shim
+  .replace(CLASS_ENTRY, OBJECT_ENTRY)
+  .replace(plain("Limiter"), wrapped("Limiter", "limiterClass"))
+  .replace(plain("Collapser"), wrapped("Collapser", "collapserClass"));
+const imports = [
+  `import { runScheduled, serve } from "${edge}";`,
+  `import { limiterClass } from "${limiter}";`,
+  `import { collapserClass } from "${collapser}";`,
+];
+writeFileSync("shim.js", `${imports.join("\n")}\n${entry}`);
 const done = spawnSync(process.env.EDGEWEIR_ESBUILD, process.argv.slice(2), { stdio: "inherit" });
 process.exit(done.status ?? 1);

@@ -17,6 +17,12 @@ pub const ASSETS: &str = "ASSETS";
 /// The namespace of the counter objects.
 pub const LIMITER: &str = "LIMITER";
 
+/// The KV namespace of the tier `global`.
+pub const CACHE: &str = "CACHE";
+
+/// The namespace of the objects that collapse misses across isolates.
+pub const COLLAPSER: &str = "COLLAPSER";
+
 /// A variable; `None` when it is not there or empty. A JSON variable is given
 /// as its text.
 #[must_use]

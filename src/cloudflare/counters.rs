@@ -120,7 +120,7 @@ impl Edge {
         deadline: Duration,
     ) -> Result<String, PlatformError> {
         check_binding()?;
-        glue::take(LIMITER, &name(shard), FIELD, message, timer(deadline))
+        glue::take(LIMITER, &name(shard), FIELD, message, timer(deadline), 1)
             .map_err(|error| failure(Dependency::Counter, &error))?;
         Ok(wait().await.of(Dependency::Counter)?.unwrap_or_default())
     }

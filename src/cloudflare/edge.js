@@ -39,6 +39,8 @@ class Exchange {
     this.rest = undefined;
     // What it removes from the cache, to be waited for by what takes its place.
     this.removing = undefined;
+    // Ends what it leads for other isolates.
+    this.endLead = undefined;
     this.answer = undefined;
     this.resolve = undefined;
     this.reject = undefined;
@@ -152,6 +154,7 @@ function resume(exchange, outcome, text) {
 
 function fail(exchange, error) {
   exchange.module.trapped(error);
+  exchange.endLead?.(LOST);
   exchange.reject(error);
 }
 
@@ -161,16 +164,23 @@ const messageOf = (error) => (error instanceof Error ? error.message : String(er
  * Resumes the current journey when the promise is settled, with the text that
  * `read` makes of its value (nothing where it gives undefined), or after so
  * many milliseconds; then `abandon` is called, and a value that comes all the
- * same is handed to `discard`.
+ * same is handed to `discard`. In several `steps` the time is longer where the
+ * isolate has too much to do: each begins when the one before is noticed.
  */
-function wait(promise, milliseconds, read, { discard, abandon } = {}) {
+function wait(promise, milliseconds, read, { discard, abandon, steps = 1 } = {}) {
   const exchange = current;
   let over = false;
-  const timer = setTimeout(() => {
+  let left = steps;
+  const expire = () => {
+    if (--left > 0) {
+      timer = setTimeout(expire, milliseconds / steps);
+      return;
+    }
     over = true;
     abandon?.();
     resume(exchange, TIMED_OUT, "");
-  }, milliseconds);
+  };
+  let timer = setTimeout(expire, milliseconds / steps);
   promise.then(
     (value) => {
       if (over) return discard?.(value);
@@ -471,6 +481,45 @@ async function match(key) {
   return undefined;
 }
 
+// In front of a body in KV: how long the head is, and the body.
+const LENGTHS = 8;
+
+/**
+ * Resumes with the place of what is stored for all locations under the name,
+ * its size, the moment at which it was looked for, and its head.
+ */
+export function lookupGlobal(binding, name, key, deadline) {
+  const begun = ++moment;
+  wait(readGlobal(current.env[binding], name, key), deadline, (value, { held }) => {
+    if (value === null || value.byteLength < LENGTHS) return undefined;
+    const view = new DataView(value);
+    const start = LENGTHS + view.getUint32(0);
+    const size = view.getUint32(4);
+    if (start + size !== value.byteLength) return undefined;
+    const head = new TextDecoder().decode(new Uint8Array(value, LENGTHS, start - LENGTHS));
+    // A copy: what comes near must not hold the head as well.
+    const bytes = new Uint8Array(value.slice(start));
+    return `${held.push(new Recalled({ bytes })) - 1}\n${size}\n${begun}\n${head}`;
+  });
+}
+
+async function readGlobal(namespace, name, key) {
+  return isBeingRemoved(key) ? null : namespace.get(name, "arrayBuffer");
+}
+
+async function putGlobal(namespace, name, primary, head, ttl, body, begun) {
+  if (isOvertaken(primary, begun)) return;
+  const text = new TextEncoder().encode(head);
+  const value = new Uint8Array(LENGTHS + text.byteLength + body.byteLength);
+  const view = new DataView(value.buffer);
+  view.setUint32(0, text.byteLength);
+  view.setUint32(4, body.byteLength);
+  value.set(text, LENGTHS);
+  value.set(body, LENGTHS + text.byteLength);
+  await namespace.put(name, value, { expirationTtl: ttl });
+  if (isOvertaken(primary, begun)) await namespace.delete(name);
+}
+
 /**
  * A response of a stored body, of its bytes from `first` to `last` where they
  * are not below zero, or of none, under a head of ours; its place.
@@ -533,25 +582,43 @@ export function discard(response) {
 /**
  * Splits a response between the client, who gets it from its place, and the
  * tiers. Nothing is stored before the whole body has arrived: a body that
- * breaks off must never be served as whole. `text` is key, primary key and
- * entry, a line each. `lifetime` is below zero where the location does not keep
- * it, `memory`, the largest body there, where the isolate does not, `size`
- * where it is not known, and `begun` where the answer takes the place of what
- * this request has just removed. The number of the body that the isolate keeps.
+ * breaks off must never be served as whole. `text` is key, primary key, entry
+ * and the name for all locations, a line each. `lifetime` is below zero where
+ * the location does not keep it, `memory` and `global`, the largest body there,
+ * where the isolate and all locations do not, `size` where it is not known, and
+ * `begun` where the answer takes the place of what this request has just
+ * removed. The number of the body.
  */
-export function keep(response, text, limit, size, lifetime, memory, begun) {
-  const [key, primary, entry] = text.split("\n");
-  const { held, module, removing } = current;
+export function keep(response, text, limit, size, lifetime, memory, begun, global, ttl, leads) {
+  const [key, primary, entry, name] = text.split("\n");
+  const { held, module, removing, env, endLead } = current;
+  if (leads) current.endLead = undefined;
   const native = held[response];
   const since = begun < 0 ? ++moment : begun;
-  const number = memory < 0 ? undefined : nextBody();
-  const lost = () => number !== undefined && module.bodyLost(number);
-  const store = async (body) => {
+  const number = nextBody();
+  const lost = () => memory >= 0 && tell(module, "bodyLost", number);
+  const near = async (body) => {
     if (body === null) return lost();
-    if (number !== undefined) remember(module, number, primary, body, memory, since);
-    if (lifetime < 0) return;
+    if (memory >= 0) remember(module, number, primary, body, memory, since);
     await removing;
-    await put(key, primary, entry, lifetime, body, since);
+    if (lifetime >= 0) await put(key, primary, entry, lifetime, body, since);
+  };
+  const store = async (collected) => {
+    let body;
+    try {
+      body = await collected;
+      await near(body);
+    } catch (error) {
+      if (body === undefined) lost();
+      if (leads) endLead?.(LOST);
+      throw error;
+    } finally {
+      tell(module, "bodySettled", number);
+    }
+    if (leads) endLead?.(body === null ? LOST : STORED);
+    if (body !== null && body.byteLength <= global) {
+      await putGlobal(env.CACHE, name, primary, `${key}\n${entry}`, ttl, body, since);
+    }
   };
   // Never before this has returned: only then does the number mean something.
   const whole = (bytes) => later(Promise.resolve(bytes).then(store));
@@ -561,14 +628,20 @@ export function keep(response, text, limit, size, lifetime, memory, begun) {
     const [toClient, toStore] = native.body.tee();
     const length = native.headers.get("content-length");
     const expected = [length === null ? -1 : Number(length), size];
-    const collected = collect(toStore, limit, expected).catch((error) => {
-      lost();
-      throw error;
-    });
     held[response] = new Response(toClient, native);
-    later(collected.then(store));
+    later(store(collect(toStore, limit, expected)));
   }
   return number;
+}
+
+/** Tells the module what has happened outside of any journey. */
+function tell(module, name, ...values) {
+  try {
+    module[name](...values);
+  } catch (error) {
+    module.trapped(error);
+    throw error;
+  }
 }
 
 function nextBody() {
@@ -579,16 +652,11 @@ function nextBody() {
 /** Keeps a body in memory, unless it is too large or was overtaken. */
 function remember(module, number, primary, body, largest, begun) {
   if (body.byteLength > largest || isOvertaken(primary, begun)) {
-    module.bodyLost(number);
+    tell(module, "bodyLost", number);
     return;
   }
   bodies.set(number, { bytes: body, text: undefined, headers: undefined });
-  try {
-    module.bodyArrived(number, body.byteLength);
-  } catch (error) {
-    module.trapped(error);
-    throw error;
-  }
+  tell(module, "bodyArrived", number, body.byteLength);
 }
 
 /** Goes on after the response; that it failed is worth a line, no more. */
@@ -638,22 +706,70 @@ async function put(key, primary, entry, lifetime, body, begun) {
   }
 }
 
-/** Removes what is stored under the keys, one a line. */
-export function remove(keys) {
+/** Removes what is stored under the keys, and under the names for all locations, one a line. */
+export function remove(keys, binding, names) {
   const list = keys.split("\n");
+  const namespace = current.env[binding];
   list.forEach(noteRemoval);
   beginRemoval(list);
-  const removed = openCache().then((opened) => Promise.all(list.map((key) => opened.delete(key))));
-  current.removing = removed.catch(() => {}).then(() => endRemoval(list));
+  const near = openCache().then((opened) => Promise.all(list.map((key) => opened.delete(key))));
+  const far = names === "" ? [] : names.split("\n").map(async (name) => namespace.delete(name));
+  const removed = Promise.all([near, ...far]);
+  current.removing = Promise.allSettled([near, ...far]).then(() => endRemoval(list));
   later(removed);
 }
 
+// How a lead ends, in the order of its messages.
+const STORED = 0;
+const LOST = 2;
+
+/** The location that has the request. */
+export function location() {
+  return current.request?.cf?.colo ?? "";
+}
+
+/**
+ * From now on the current exchange leads: it says so again and again, so many
+ * times at most, until it is told how that ends. `messages` are what it says,
+ * and then its ends.
+ */
+export function lead(binding, name, field, messages, every, times) {
+  const { env, context } = current;
+  const [renewal, ...ends] = messages.split("\n");
+  const stub = env[binding].get(env[binding].idFromName(name));
+  const say = (message) =>
+    stub.fetch("https://collapser.invalid/", { headers: { [field]: message } }).then(
+      () => {},
+      // Who waits finds out by himself.
+      () => {},
+    );
+  let left = times;
+  let timer;
+  const renew = () => {
+    timer = left-- > 0 ? setTimeout(renew, every) : undefined;
+    if (left < times - 1) void say(renewal);
+  };
+  renew();
+  current.endLead = (end) => {
+    clearTimeout(timer);
+    context.waitUntil(say(ends[end]));
+  };
+}
+
+/** Ends the lead of the current exchange. */
+export function endLead(end) {
+  current.endLead?.(end);
+  current.endLead = undefined;
+}
+
 /** Asks a counter object; resumes with the text of its answer. */
-export function take(binding, name, field, message, deadline) {
+export function take(binding, name, field, message, deadline, steps) {
   const namespace = current.env[binding];
   const stub = namespace.get(namespace.idFromName(name));
   const asked = stub.fetch("https://limiter.invalid/take", { headers: { [field]: message } });
-  wait(asked, deadline, ({ status, headers }) => headers.get(field) ?? `status ${status}`);
+  wait(asked, deadline, ({ status, headers }) => headers.get(field) ?? `status ${status}`, {
+    steps,
+  });
 }
 
 /** Asks several counter objects, a name a line; resumes with their answers, a line each. */

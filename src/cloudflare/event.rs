@@ -46,7 +46,7 @@ pub fn begin_refresh(id: u32) -> bool {
         Box::pin(async {
             let state = IsolateState::of();
             let line = refresh(&KvPolicyStore, &Edge, &state.fallback, &state.holder, now, FIRST_READ).await;
-            line.iter().for_each(|line| warn(line));
+            line.iter().for_each(|line| warn("policy", line));
             // The borrow must end before anything is awaited.
             let (due, have) = {
                 let mut holder = state.holder.borrow_mut();
@@ -73,7 +73,7 @@ async fn scheduled() {
     // This isolate may have sat idle: what is fetched is what the newest
     // policy says.
     let line = refresh(&KvPolicyStore, &Edge, &state.fallback, &state.holder, now, FIRST_READ).await;
-    line.iter().for_each(|line| warn(line));
+    line.iter().for_each(|line| warn("policy", line));
     let snapshot = state.holder.borrow().acting(now());
     let Some(snapshot) = snapshot else { return };
     run::scheduled(&Edge, &snapshot).await.iter().for_each(|line| glue::warn(line));
@@ -143,7 +143,7 @@ async fn answer() {
     let state = IsolateState::of();
     let Ready { snapshot, refresh_after, lines } =
         ready(&KvPolicyStore, &Edge, &state.fallback, &state.holder, now).await;
-    lines.iter().for_each(|line| warn(line));
+    lines.iter().for_each(|line| warn("policy", line));
     if refresh_after {
         glue::refresh_later();
     }
@@ -180,10 +180,10 @@ async fn answer() {
     }
 }
 
-/// Writes a line about the policy.
-fn warn(message: &str) {
+/// Writes a line about the policy, or what it asks for.
+pub(super) fn warn(event: &str, message: &str) {
     let time = now().to_string();
-    let line = serde_json::json!({ "schema": 1, "event": "policy", "time": time, "message": message });
+    let line = serde_json::json!({ "schema": 1, "event": event, "time": time, "message": message });
     glue::warn(&line.to_string());
 }
 

@@ -66,6 +66,10 @@ extern "C" {
     #[wasm_bindgen]
     pub fn lookup(key: &str, deadline: u32);
 
+    /// Asks for what is stored for all locations; to be waited for.
+    #[wasm_bindgen(js_name = lookupGlobal)]
+    pub fn lookup_global(binding: &str, name: &str, key: &str, deadline: u32);
+
     /// A response of a stored body, or of the bytes from `first` to `last`.
     #[wasm_bindgen(catch)]
     pub fn revive(
@@ -78,9 +82,11 @@ extern "C" {
     ) -> Result<u32, JsValue>;
 
     /// Splits a response between the client and the tiers. `text` is key,
-    /// primary key and entry, a line each; `lifetime` and `memory` are below
-    /// zero where that tier does not keep it, and `begun` where it takes the
-    /// place of what has just been removed. The number of the body in memory.
+    /// primary key, entry and the name for all locations, a line each;
+    /// `lifetime`, `memory` and `global` are below zero where that tier does
+    /// not keep it, and `begun` where it takes the place of what has just been
+    /// removed. With `leads` the lead of this exchange ends with it. The number
+    /// of the body.
     #[wasm_bindgen(catch)]
     pub fn keep(
         response: u32,
@@ -90,6 +96,9 @@ extern "C" {
         lifetime: f64,
         memory: f64,
         begun: f64,
+        global: f64,
+        ttl: f64,
+        leads: bool,
     ) -> Result<Option<u32>, JsValue>;
 
     /// A response of a body in memory.
@@ -108,13 +117,42 @@ extern "C" {
     #[wasm_bindgen]
     pub fn discard(response: u32);
 
-    /// Removes what is stored.
+    /// Removes what is stored under the keys, and under the names for all
+    /// locations.
     #[wasm_bindgen]
-    pub fn remove(keys: &str);
+    pub fn remove(keys: &str, binding: &str, names: &str);
+
+    /// The location that has the request, as the platform calls it.
+    #[wasm_bindgen]
+    pub fn location() -> String;
+
+    /// From now on this exchange leads. `messages` are what the object is told
+    /// as long as it does, and at its end: the answer is stored, must not be
+    /// kept, or is lost; a line each.
+    #[wasm_bindgen(catch)]
+    pub fn lead(
+        binding: &str,
+        name: &str,
+        field: &str,
+        messages: &str,
+        every: u32,
+        times: u32,
+    ) -> Result<(), JsValue>;
+
+    /// Ends the lead of this exchange: 0, 1 or 2, in the order of the messages.
+    #[wasm_bindgen(js_name = endLead)]
+    pub fn end_lead(end: u32);
 
     /// Asks a counter object; to be waited for.
     #[wasm_bindgen(catch)]
-    pub fn take(binding: &str, name: &str, field: &str, message: &str, deadline: u32) -> Result<(), JsValue>;
+    pub fn take(
+        binding: &str,
+        name: &str,
+        field: &str,
+        message: &str,
+        deadline: u32,
+        steps: u32,
+    ) -> Result<(), JsValue>;
 
     /// Asks several counter objects, a name a line; to be waited for.
     #[wasm_bindgen(js_name = takeAll, catch)]

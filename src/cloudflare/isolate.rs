@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use siphasher::sip128::SipHasher13;
 
-use super::binding::variable;
+use super::binding::{CACHE, COLLAPSER, variable};
 use super::glue;
 use super::head::Wanted;
 use crate::admin::tokens::Tokens;
-use crate::gateway::Isolate;
+use crate::gateway::{Bound, Isolate};
 use crate::observe::record::LogLevel;
 use crate::policy::snapshot::{Fallback, Holder, Snapshot};
 
@@ -26,6 +26,10 @@ fn tokens() -> Tokens {
         glue::warn(&line.to_string());
         Tokens::default()
     })
+}
+
+fn bound() -> Bound {
+    Bound { global: glue::is_bound(CACHE), collapser: glue::is_bound(COLLAPSER) }
 }
 
 /// What an isolate keeps.
@@ -81,7 +85,8 @@ impl IsolateState {
             fallback,
             #[expect(clippy::cast_possible_truncation, reason = "half of the seed")]
             isolate: Isolate::new(environment.as_deref().unwrap_or("unset"), seed as u64)
-                .with_tokens(tokens()),
+                .with_tokens(tokens())
+                .with_bound(bound()),
             log_level: LogLevel::parse(&variable("LOG_LEVEL").unwrap_or_default()),
             seed,
             count: Cell::new(0),
@@ -114,6 +119,10 @@ impl IsolateState {
         match &*cached {
             Some((of, wanted)) if Rc::ptr_eq(of, snapshot) => Rc::clone(wanted),
             _ => {
+                // Once for each policy.
+                if let Some(message) = self.isolate.missing(&snapshot.gateway) {
+                    super::event::warn("cache", message);
+                }
                 let wanted = Rc::new(Wanted::new(snapshot.gateway.wanted_fields.clone()));
                 *cached = Some((Rc::clone(snapshot), Rc::clone(&wanted)));
                 wanted

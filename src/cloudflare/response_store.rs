@@ -1,14 +1,15 @@
-//! Stored responses: those in the Cache API of the edge location, and the
-//! bodies in the memory of the isolate.
+//! Stored responses: the bodies in the memory of the isolate, what is in the
+//! Cache API of the edge location, and in KV for all locations.
 //!
-//! An entry is a 200 with a lifetime of ours; what the origin said stands in
-//! one field of our own, see [`crate::stages::cache::entry`].
+//! In the Cache API an entry is a 200 with a lifetime of ours; what the origin
+//! said stands in one field of our own, see [`crate::stages::cache::entry`]. In
+//! KV it stands in front of the body.
 
 use std::time::Duration;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use super::binding::timer;
+use super::binding::{CACHE, timer};
 use super::glue;
 use super::isolate::IsolateState;
 use super::origin::{Edge, EdgeResponse};
@@ -17,10 +18,14 @@ use crate::error::{Dependency, PlatformError};
 use crate::exchange::Edit;
 use crate::platform::{Found, Keep, ResponseStore, edits_text};
 use crate::stages::cache::fields::{Body, Made};
+use crate::stages::cache::global;
 use crate::stages::cache::memory::BodyNumber;
 
 /// How long the store may take; then the origin answers.
 const LOOKUP_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the one of all locations may take.
+const GLOBAL_WAIT: Duration = Duration::from_millis(500);
 
 /// Stands for no number where one crosses.
 const NONE: f64 = -1.0;
@@ -35,6 +40,16 @@ impl ResponseStore for Edge {
     async fn lookup(&self, key: &str) -> Result<Option<Found<EdgeResponse>>, PlatformError> {
         glue::lookup(key, timer(LOOKUP_WAIT));
         let text = wait().await.of(Dependency::ResponseStore)?;
+        Ok(text.as_deref().and_then(found))
+    }
+
+    async fn lookup_global(
+        &self,
+        name: &str,
+        key: &str,
+    ) -> Result<Option<Found<EdgeResponse>>, PlatformError> {
+        glue::lookup_global(CACHE, name, key, timer(GLOBAL_WAIT));
+        let text = wait().await.of(Dependency::GlobalStore)?;
         Ok(text.as_deref().and_then(found))
     }
 
@@ -61,15 +76,19 @@ impl ResponseStore for Edge {
         confirmed_by: Option<&EdgeResponse>,
     ) -> (EdgeResponse, Option<BodyNumber>) {
         let begun = confirmed_by.map_or(response.begun, |confirmed_by| confirmed_by.begun);
+        let name = keep.global.and_then(|_| global::name(keep.key)).unwrap_or_default();
         // What cannot be kept is answered all the same.
         let body = glue::keep(
             response.place,
-            &[keep.key, keep.primary, keep.entry].join("\n"),
+            &[keep.key, keep.primary, keep.entry, &name].join("\n"),
             number(keep.limit),
             keep.size.map_or(NONE, number),
             keep.retention.map_or(NONE, number),
             keep.memory.map_or(NONE, number),
             if keep.replaces { NONE } else { begun },
+            keep.global.map_or(NONE, |global| number(global.limit)),
+            keep.global.map_or(NONE, |global| number(global.retention)),
+            keep.lead.is_some(),
         );
         (response, body.ok().flatten().map(BodyNumber))
     }
@@ -88,8 +107,8 @@ impl ResponseStore for Edge {
         glue::discard(response.place);
     }
 
-    fn remove(&self, keys: Vec<String>) {
-        glue::remove(&keys.join("\n"));
+    fn remove(&self, keys: Vec<String>, names: Vec<String>) {
+        glue::remove(&keys.join("\n"), CACHE, &names.join("\n"));
     }
 }
 
@@ -117,5 +136,13 @@ pub fn body_arrived(body: u32, size: f64) {
 pub fn body_lost(body: u32) {
     if let Some(state) = IsolateState::current() {
         state.isolate.body_lost(BodyNumber(body));
+    }
+}
+
+/// The near tiers have what was kept under that number, or will not.
+#[wasm_bindgen(js_name = bodySettled)]
+pub fn body_settled(body: u32) {
+    if let Some(state) = IsolateState::current() {
+        state.isolate.body_settled(BodyNumber(body));
     }
 }

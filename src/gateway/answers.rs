@@ -23,7 +23,7 @@ use crate::stages::cache::memory::BodyNumber;
 use crate::stages::cache::plan::Plan;
 use crate::stages::cache::range::{Ranged, ranged};
 use crate::stages::cache::staleness::Stale;
-use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, fields, status_field, validation, vary};
+use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, Tier, fields, status_field, validation, vary};
 use crate::stages::identity::Identity;
 use crate::stages::target::Target;
 
@@ -73,6 +73,8 @@ pub(super) struct Candidate<R> {
     pub(super) entry: Rc<Entry>,
     pub(super) size: Option<u64>,
     pub(super) response: R,
+    /// Where it is from.
+    pub(super) tier: Tier,
     /// Its body, where it is from the isolate's memory.
     pub(super) body: Option<BodyNumber>,
 }
@@ -158,7 +160,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             // The store is a help, not a protection: without it the origin
             // answers.
             Err(error) => {
-                self.note_store_failure(&error);
+                self.note_store_failure("bypass", &error);
                 Search::nothing(Forward::Bypass)
             }
         }
@@ -167,7 +169,7 @@ impl<'a, P: Platform> Journey<'a, P> {
     /// Looks for an entry: under the primary key, and where other values
     /// select that one, under the key that the request's own make.
     async fn search(
-        &self,
+        &mut self,
         plan: &Plan,
         stage: &CacheStage,
         primary: &str,
@@ -198,7 +200,7 @@ impl<'a, P: Platform> Journey<'a, P> {
 
     /// A part of the answer has a key of its own (RFC 9111, 3.3).
     async fn search_part(
-        &self,
+        &mut self,
         plan: &Plan,
         stage: &CacheStage,
         primary: &str,
@@ -326,10 +328,11 @@ impl<'a, P: Platform> Journey<'a, P> {
         });
     }
 
-    fn note_store_failure(&mut self, error: &PlatformError) {
+    /// The store failed, and what is done about that.
+    pub(super) fn note_store_failure(&mut self, verdict: &'static str, error: &PlatformError) {
         self.record.stages.push(StageRecord {
             stage: "cache",
-            verdict: "bypass",
+            verdict,
             rule: None,
             prefix: None,
             shadow: false,

@@ -1,17 +1,25 @@
-//! Concurrent misses of one key cause one request to the origin, where the
-//! isolate's memory keeps the answer.
+//! Concurrent misses of one key cause one request to the origin: in the
+//! isolate, where its memory or the location keeps the answer; and among the
+//! isolates of the location, where that keeps it and there are objects for it.
+
+use std::time::Duration;
 
 use super::answers::{CacheState, Miss, Way};
 use super::{Isolate, Journey};
-use crate::error::Reject;
+use crate::error::{PlatformError, Reject};
 use crate::exchange::{Edit, Reply};
 use crate::platform::Platform;
+use crate::stages::cache::collapser::{Answer, End, Id, JOIN_WAIT, Lead, Message, PARK};
 use crate::stages::cache::flights::{LONGEST_WAIT, Turn, look_again};
 use crate::stages::cache::plan::Credentials;
 use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, status_field};
+use crate::time::{Timestamp, millis_of};
+
+/// For how long the objects are not asked after one of them did not answer.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Somebody asks the origin, and others wait: until this is dropped, or the
-/// body that the answer brings has arrived.
+/// body that the answer brings is kept.
 pub(super) struct Leading<'a> {
     isolate: &'a Isolate,
     key: String,
@@ -32,25 +40,40 @@ impl<'a, P: Platform> Journey<'a, P> {
         stage: &'a CacheStage,
         way: &Way<'a, '_>,
     ) -> Result<CacheState<'a, P::Response>, Reject> {
-        let mut miss = match self.lookup(stage, way).await? {
-            CacheState::Miss(miss) if self.collapses(&miss) => miss,
-            state => return Ok(state),
-        };
-        let key = miss.stored.as_ref().map_or(&miss.primary, |stored| &stored.key).clone();
-        let turn = self.isolate.flights.borrow_mut().join(&key, self.platform.now());
-        match turn {
-            Turn::Leads(number) => miss.leading = Some(Leading { isolate: self.isolate, key, number }),
-            Turn::Alone => {}
-            Turn::Waits => {
-                if let Some(stored) = miss.stored.take() {
-                    self.platform.discard(stored.response);
+        let mut landings = self.isolate.flights.borrow().landings();
+        let mut state = self.lookup(stage, way).await?;
+        let mut is_second = false;
+        loop {
+            let mut miss = match state {
+                CacheState::Miss(miss) if self.collapses(&miss) => miss,
+                state => return Ok(state),
+            };
+            let key = miss.stored.as_ref().map_or(&miss.primary, |stored| &stored.key).clone();
+            let turn = self.isolate.flights.borrow_mut().join(&key, landings, self.platform.now());
+            match turn {
+                Turn::Leads(number) => {
+                    miss.leading = Some(Leading { isolate: self.isolate, key, number });
+                    // Boxed: what a journey needs that waits must not make
+                    // every journey as large.
+                    return if stage.location && self.asks_objects() {
+                        Box::pin(self.join(miss, stage, way)).await
+                    } else {
+                        Ok(CacheState::Miss(miss))
+                    };
                 }
-                // Boxed: what a journey needs that waits must not make every
-                // journey as large.
-                return Box::pin(self.wait_for(&key, miss.forward, stage, way)).await;
+                Turn::LooksAgain if !is_second => {
+                    is_second = true;
+                    self.let_go(&mut miss);
+                    landings = self.isolate.flights.borrow().landings();
+                    state = Box::pin(self.lookup(stage, way)).await?;
+                }
+                Turn::Alone | Turn::LooksAgain => return Ok(CacheState::Miss(miss)),
+                Turn::Waits => {
+                    self.let_go(&mut miss);
+                    return Box::pin(self.wait_for(&key, miss.forward, stage, way)).await;
+                }
             }
         }
-        Ok(CacheState::Miss(miss))
     }
 
     /// Whether others that ask the same now get the same: not where the client
@@ -58,11 +81,17 @@ impl<'a, P: Platform> Journey<'a, P> {
     fn collapses(&self, miss: &Miss<'_, P::Response>) -> bool {
         let plan = &miss.plan;
         let is_plain = plan.store && plan.skip.is_none() && !plan.ranged && !plan.validate;
-        miss.stage.memory.is_some()
+        (miss.stage.memory.is_some() || miss.stage.location)
             && is_plain
             && plan.credentials == Credentials::None
             && matches!(miss.forward, Forward::UriMiss | Forward::Stale)
             && !self.isolate.unstorable.borrow().is_marked(&miss.primary, self.platform.now())
+    }
+
+    fn let_go(&self, miss: &mut Miss<'a, P::Response>) {
+        if let Some(stored) = miss.stored.take() {
+            self.platform.discard(stored.response);
+        }
     }
 
     async fn wait_for(
@@ -84,6 +113,15 @@ impl<'a, P: Platform> Journey<'a, P> {
             }
         }
         // Once: whoever finds nothing now asks for himself.
+        self.look_once_more(forward, stage, way).await
+    }
+
+    async fn look_once_more(
+        &mut self,
+        forward: Forward,
+        stage: &'a CacheStage,
+        way: &Way<'a, '_>,
+    ) -> Result<CacheState<'a, P::Response>, Reject> {
         let mut state = self.lookup(stage, way).await?;
         if let CacheState::Hit(Reply::Native(_, edits)) = &mut state
             && self.record.cache == Some("hit")
@@ -92,5 +130,70 @@ impl<'a, P: Platform> Journey<'a, P> {
             *edits = vec![Edit::Set(CACHE_STATUS, status_field::collapsed(forward))];
         }
         Ok(state)
+    }
+
+    fn asks_objects(&self) -> bool {
+        let now = self.platform.now();
+        let is_silent = |last: Timestamp| now >= last && now.since(last) < SILENCE;
+        self.isolate.bound.collapser && !self.isolate.silent.get().is_some_and(is_silent)
+    }
+
+    /// Whoever leads in this isolate asks the object of the key whether he
+    /// leads for all of them. Where it fails, he does.
+    async fn join(
+        &mut self,
+        mut miss: Box<Miss<'a, P::Response>>,
+        stage: &'a CacheStage,
+        way: &Way<'a, '_>,
+    ) -> Result<CacheState<'a, P::Response>, Reject> {
+        let id = Id::of(miss.stored.as_ref().map_or(&miss.primary, |stored| &stored.key));
+        let begun = self.platform.now();
+        let (mut message, mut deadline) = (Message::Join(id), JOIN_WAIT);
+        loop {
+            match self.platform.collapse(&message, deadline).await {
+                Ok(Answer::Wait) => {
+                    let left = LONGEST_WAIT.saturating_sub(self.platform.now().since(begun));
+                    if left.is_zero() {
+                        break;
+                    }
+                    let park = PARK.min(left);
+                    message = Message::Wait(id, millis_of(park));
+                    deadline = park.saturating_add(JOIN_WAIT);
+                }
+                Ok(Answer::Stored) => {
+                    self.let_go(&mut miss);
+                    // The others of this isolate wait on meanwhile.
+                    let leading = miss.leading.take();
+                    let mut state = self.look_once_more(miss.forward, stage, way).await?;
+                    if let CacheState::Miss(miss) = &mut state {
+                        miss.leading = leading;
+                    }
+                    return Ok(state);
+                }
+                Ok(Answer::Lead(number)) => {
+                    self.lead.set(Some(Lead { id, number }));
+                    break;
+                }
+                Ok(Answer::Alone | Answer::Noted) => break,
+                Err(error) => {
+                    self.note_silence(&error);
+                    break;
+                }
+            }
+        }
+        Ok(CacheState::Miss(miss))
+    }
+
+    fn note_silence(&mut self, error: &PlatformError) {
+        self.isolate.silent.set(Some(self.platform.now()));
+        self.note_store_failure("alone", error);
+    }
+
+    /// The request at hand does not bring what it led for, unless that is on
+    /// its way to the location.
+    pub(super) fn end_lead(&self, end: End) {
+        if let Some(lead) = self.lead.take() {
+            self.platform.end_lead(lead, end);
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::purge::Live;
 use crate::stages::cache::CacheStage;
 use crate::stages::cache::conclude::freshen;
 use crate::stages::cache::entry::Entry;
+use crate::stages::cache::global;
 use crate::stages::cache::key::{self, Index};
 use crate::stages::cache::plan::Plan;
 use crate::stages::cache::staleness::is_failure;
@@ -103,26 +104,27 @@ pub async fn revalidate<P: Clock + ResponseStore>(
     if confirmed {
         if confirms(&news.fields, &asked.entry)
             && let Ok(entry) = freshen(&asked.entry, news, &asked.stage)
-            && let Some(text) = entry.encode()
+            && let Ok(text) = isolate.text(&asked.stage, &entry)
         {
             let place = Place { key: &asked.key, primary: &asked.primary };
-            let keep = place.keep(&entry, &text, &asked.stage);
+            let keep = place.keep(&entry, &text, &asked.stage, isolate);
             renew(isolate, platform, &asked, &keep, &Rc::new(entry), &response).await?;
         }
         platform.discard(response);
     } else {
-        let entry = kept(head, &gateway.identity, &asked.stage, &asked.plan, news, asked.index.as_ref());
+        let index = asked.index.as_ref();
+        let entry = kept(isolate, head, &gateway.identity, &asked.stage, &asked.plan, news, index);
         let response = match entry {
             Ok((entry, text)) => {
                 let key = key::place(&asked.primary, asked.index.as_ref(), &entry);
                 let place = Place { key: &key, primary: &asked.primary };
-                let keep = place.keep(&entry, &text, &asked.stage);
+                let keep = place.keep(&entry, &text, &asked.stage, isolate);
                 isolate.keep(platform, response, &keep, &Rc::new(entry), None)
             }
             // The origin has another answer by now, which is not to be kept:
             // the old one is none any more (RFC 9111, 4.3.3).
             Err(_) => {
-                isolate.remove(platform, vec![asked.key.clone()]);
+                isolate.remove(platform, &asked.stage, vec![asked.key.clone()]);
                 response
             }
         };
@@ -145,13 +147,15 @@ async fn renew<P: ResponseStore + Clock>(
     if keep.memory.is_some() {
         isolate.renew_near(&asked.key, &asked.entry, entry);
     }
-    if keep.retention.is_none() {
-        return Ok(());
-    }
-    let Some(Found { entry: text, response: stored, .. }) = platform.lookup(&asked.key).await? else {
-        return Ok(());
+    // What all locations keep is read where the location keeps nothing.
+    let found = match global::name(&asked.key) {
+        _ if keep.retention.is_some() => platform.lookup(&asked.key).await?,
+        Some(name) if keep.global.is_some() => platform.lookup_global(&name, &asked.key).await?,
+        _ => None,
     };
-    let same = Entry::decode(&text).as_ref() == Some(&*asked.entry);
+    let Some(Found { entry: text, response: stored, .. }) = found else { return Ok(()) };
+    let text = if keep.retention.is_some() { Some(text.as_str()) } else { global::entry(&text, &asked.key) };
+    let same = text.and_then(Entry::decode).as_ref() == Some(&*asked.entry);
     let stored = if same {
         isolate.keep(platform, stored, &Keep { memory: None, ..*keep }, entry, Some(confirmed_by))
     } else {

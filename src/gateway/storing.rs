@@ -7,15 +7,17 @@ use std::rc::Rc;
 use http::Method;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
 
-use super::Journey;
 use super::answers::{CacheState, Candidate, Miss, Way, below_zero};
 use super::purging::tags;
+use super::{Isolate, Journey};
 use crate::error::Reject;
 use crate::exchange::{Edit, Head, Reply, list};
-use crate::platform::{Keep, Origin, Platform};
+use crate::platform::{Keep, KeepGlobal, Origin, Platform};
+use crate::stages::cache::collapser::End;
 use crate::stages::cache::conclude::{Answer, conclude, freshen};
 use crate::stages::cache::directives::Directives;
 use crate::stages::cache::entry::Entry;
+use crate::stages::cache::global;
 use crate::stages::cache::judge::stands_in;
 use crate::stages::cache::key::{self, Index};
 use crate::stages::cache::plan::{Credentials, Plan, is_unsafe};
@@ -56,7 +58,10 @@ impl<'a, P: Platform> Journey<'a, P> {
             miss.began = self.newest_purge();
             let answered = self.forward_miss(&miss, way).await;
             match self.settle_answer(&mut miss, answered, before, way) {
-                Concluded::Done(reply) => return reply,
+                Concluded::Done(reply) => {
+                    self.end_lead(End::Lost);
+                    return reply;
+                }
                 // It confirmed what we did not ask about (RFC 9111, 4.3.4):
                 // once more, without a condition of ours.
                 Concluded::Again => self.edits.truncate(before),
@@ -194,13 +199,14 @@ impl<'a, P: Platform> Journey<'a, P> {
         confirmed_by: &P::Response,
     ) -> (Candidate<P::Response>, Result<(), NotStored>) {
         let fresh = freshen(&stored.entry, news, miss.stage);
-        let text =
-            fresh.as_ref().map_err(|reason| *reason).and_then(|entry| entry.encode().ok_or(NotStored::Head));
+        let text = fresh.as_ref().map_err(|reason| *reason);
+        let text = text.and_then(|entry| self.isolate.text(miss.stage, entry));
         match (fresh, text) {
             (Ok(entry), Ok(text)) if miss.plan.skip.is_none() => {
                 let entry = Rc::new(entry);
                 let place = Place { key: &stored.key, primary: &miss.primary };
-                let keep = place.keep(&entry, &text, miss.stage);
+                let lead = self.lead.take();
+                let keep = Keep { lead, ..place.keep(&entry, &text, miss.stage, self.isolate) };
                 let stored_body = (stored.response, stored.body);
                 let response =
                     self.isolate.keep_confirmed(self.platform, stored_body, &keep, &entry, confirmed_by);
@@ -209,7 +215,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             (Ok(entry), Err(reason)) => (Candidate { entry: Rc::new(entry), ..stored }, Err(reason)),
             (Ok(entry), Ok(_)) => (Candidate { entry: Rc::new(entry), ..stored }, Err(NotStored::Request)),
             (Err(reason), _) => {
-                self.isolate.remove(self.platform, vec![stored.key.clone()]);
+                self.isolate.remove(self.platform, miss.stage, vec![stored.key.clone()]);
                 (stored, Err(reason))
             }
         }
@@ -231,7 +237,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 self.platform.discard(stored.response);
             }
             Learned::Other => {
-                self.isolate.remove(self.platform, vec![stored.key]);
+                self.isolate.remove(self.platform, miss.stage, vec![stored.key]);
                 self.platform.discard(stored.response);
             }
             Learned::Nothing => self.platform.discard(stored.response),
@@ -257,7 +263,9 @@ impl<'a, P: Platform> Journey<'a, P> {
                 let key = key::place(&miss.primary, miss.index.as_ref(), &entry);
                 let place = Place { key: &key, primary: &miss.primary };
                 let replaces = miss.plan.represents;
-                let keep = Keep { replaces, ..place.keep(&entry, &text, miss.stage) };
+                let lead = self.lead.take();
+                let keep = place.keep(&entry, &text, miss.stage, self.isolate);
+                let keep = Keep { replaces, lead, ..keep };
                 let response = self.isolate.keep(self.platform, response, &keep, &Rc::new(entry), None);
                 (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
             }
@@ -267,7 +275,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 // it answered, be that stored or not.
                 let is_answer = miss.plan.store && status < 500 && status != 304;
                 if let Some(key) = replaced.filter(|_| is_answer) {
-                    self.isolate.remove(self.platform, vec![key]);
+                    self.isolate.remove(self.platform, miss.stage, vec![key]);
                 }
                 (response, status_field::not_stored(miss.forward, status, reason))
             }
@@ -286,6 +294,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         let is_plain = store && !ranged && credentials == Credentials::None;
         if is_plain && status != 304 && status < 500 && miss.forward == Forward::UriMiss {
             self.isolate.unstorable.borrow_mut().mark(&miss.primary, now);
+            self.end_lead(End::Unstorable);
         }
     }
 
@@ -310,7 +319,8 @@ impl<'a, P: Platform> Journey<'a, P> {
             return Err(NotStored::Directive);
         }
         let news = self.news(miss, response, sent, before);
-        kept(self.head, &self.gateway.identity, miss.stage, &miss.plan, news, miss.index.as_ref())
+        let index = miss.index.as_ref();
+        kept(self.isolate, self.head, &self.gateway.identity, miss.stage, &miss.plan, news, index)
     }
 
     /// The origin's answer, without the fields that end here.
@@ -334,34 +344,39 @@ impl<'a, P: Platform> Journey<'a, P> {
         if !self.gateway.has_cache || !is_unsafe(self.head.method()) || !invalidation::is_change(status) {
             return;
         }
-        let mut keys = Vec::new();
-        self.void(target, &mut keys);
+        let (mut keys, mut names) = (Vec::new(), Vec::new());
+        self.void(target, &mut keys, &mut names);
         for name in [LOCATION, CONTENT_LOCATION] {
             let related = self
                 .platform
                 .field(response, &name)
                 .and_then(|reference| invalidation::related(target, &reference));
             if let Some(target) = related.as_deref().and_then(|url| parse(url, None).ok()) {
-                self.void(&target, &mut keys);
+                self.void(&target, &mut keys, &mut names);
             }
         }
-        keys.sort_unstable();
-        keys.dedup();
+        for list in [&mut keys, &mut names] {
+            list.sort_unstable();
+            list.dedup();
+        }
         if !keys.is_empty() {
-            self.isolate.remove(self.platform, keys);
+            self.isolate.remove_all(self.platform, keys, names);
         }
     }
 
-    /// The keys of what is stored for a target.
-    fn void(&self, target: &Target<'_>, keys: &mut Vec<String>) {
+    /// The keys of what is stored for a target, and the names of what all
+    /// locations keep of it.
+    fn void(&self, target: &Target<'_>, keys: &mut Vec<String>, names: &mut Vec<String>) {
         let authority = target.authority();
         for index in self.gateway.router.readers(target) {
             let Some(route) = self.gateway.routes.get(index) else { continue };
             let Some(stage) = &route.cache else { continue };
             let as_stored = stage.query.apply(target.as_sent);
+            let is_global = self.isolate.global(stage).is_some();
             for scheme in ["http", "https"] {
                 let mut push = |upstream, variant| {
                     let key = self.key(route, upstream, variant, scheme, &authority, &as_stored);
+                    names.extend(if is_global { global::name(&key) } else { None });
                     keys.push(key::part(&key));
                     keys.push(key);
                 };
@@ -387,8 +402,16 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn keep(&self, entry: &Entry, text: &'a str, stage: &CacheStage) -> Keep<'a> {
+    pub(super) fn keep(
+        &self,
+        entry: &Entry,
+        text: &'a str,
+        stage: &CacheStage,
+        isolate: &Isolate,
+    ) -> Keep<'a> {
         let length = entry.field(&CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        let fits = |limit: u64| length.is_none_or(|length| length <= limit);
+        let global = isolate.global(stage).filter(|global| global.takes(entry) && fits(global.max_body));
         Keep {
             key: self.key,
             primary: self.primary,
@@ -396,7 +419,11 @@ impl<'a> Place<'a> {
             limit: stage.max_body,
             size: entry.part.map(|part| part.span.size()),
             retention: stage.location.then(|| entry.retention()),
-            memory: stage.memory.filter(|limit| length.is_none_or(|length| length <= *limit)),
+            memory: stage.memory.filter(|limit| fits(*limit)),
+            // KV keeps nothing for less than a minute.
+            global: global
+                .map(|global| KeepGlobal { limit: global.max_body, retention: entry.retention().max(60) }),
+            lead: None,
             replaces: false,
         }
     }
@@ -428,8 +455,20 @@ pub(super) fn arrival<O: Origin>(
     Answer { status: platform.status(response), fields, sent, received, began }
 }
 
+impl Isolate {
+    /// The text of an entry that a tier of the stage keeps.
+    pub(super) fn text(&self, stage: &CacheStage, entry: &Entry) -> Result<String, NotStored> {
+        let is_near = stage.location || stage.memory.is_some();
+        if !is_near && !self.global(stage).is_some_and(|global| global.takes(entry)) {
+            return Err(NotStored::Tier);
+        }
+        entry.encode().ok_or(NotStored::Head)
+    }
+}
+
 /// The entry of an answer, and its text.
 pub(super) fn kept(
+    isolate: &Isolate,
     head: &impl Head,
     identity: &IdentityStage,
     stage: &CacheStage,
@@ -451,6 +490,6 @@ pub(super) fn kept(
         return Err(NotStored::Head);
     }
     let entry = conclude(head, plan, stage, answer, index)?;
-    let text = entry.encode().ok_or(NotStored::Head)?;
+    let text = isolate.text(stage, &entry)?;
     Ok((entry, text))
 }

@@ -1,46 +1,67 @@
-//! The tiers of the cache, near to far: the isolate's memory, then the
-//! location's cache. A hit in the far one fills the near one, a new answer
-//! fills both, and what is void leaves both.
+//! The tiers of the cache, near to far: the isolate's memory, the location's
+//! cache, and what all locations share. A hit in a far one fills the near ones,
+//! a new answer fills all, and what is void leaves all.
 
 use std::rc::Rc;
 
 use super::answers::{Candidate, Miss};
 use super::{Isolate, Journey};
 use crate::error::PlatformError;
-use crate::platform::{Found, Keep, Platform, ResponseStore};
-use crate::stages::cache::CacheStage;
+use crate::platform::{Clock, Found, Keep, Platform, ResponseStore};
 use crate::stages::cache::entry::Entry;
+use crate::stages::cache::global::{self, Global};
 use crate::stages::cache::memory::{BodyNumber, Kept, Waiting};
+use crate::stages::cache::{CacheStage, Tier};
 use crate::time::Timestamp;
 
 impl<P: Platform> Journey<'_, P> {
     /// What is stored under the key. Where memory has an answer that is fresh,
     /// nothing is waited for.
     pub(super) async fn fetch_entry(
-        &self,
+        &mut self,
         stage: &CacheStage,
         key: String,
     ) -> Result<Option<Candidate<P::Response>>, PlatformError> {
-        let near = stage.memory.and_then(|_| self.recall(&key));
-        let Some(near) = near else {
-            return if stage.location { self.fetch_far(key).await } else { Ok(None) };
+        let mut found = stage.memory.and_then(|_| self.recall(&key));
+        let mut failure = None;
+        if stage.location && self.asks_further(found.as_ref()) {
+            match self.fetch_location(&key).await {
+                Ok(far) => found = self.later(found, far),
+                // What fails here is no reason to forget what is near.
+                Err(error) => failure = Some(error),
+            }
+        }
+        if self.isolate.global(stage).is_some() && self.asks_further(found.as_ref()) {
+            match self.fetch_global(&key).await {
+                Ok(far) => found = self.later(found, far),
+                Err(error) => self.note_store_failure("miss", &error),
+            }
+        }
+        match (found, failure) {
+            (None, Some(error)) => Err(error),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// Whether it is worth asking a farther tier: another isolate may have had
+    /// confirmed what has become stale here.
+    fn asks_further(&self, found: Option<&Candidate<P::Response>>) -> bool {
+        found.is_none_or(|found| may_be_newer_elsewhere(&found.entry, self.platform.now()))
+    }
+
+    /// The later of two, the near one where they are the same.
+    fn later(
+        &self,
+        near: Option<Candidate<P::Response>>,
+        far: Option<Candidate<P::Response>>,
+    ) -> Option<Candidate<P::Response>> {
+        let (stays, goes) = match (near, far) {
+            (Some(near), Some(far)) if far.entry.received > near.entry.received => (far, near),
+            (Some(near), Some(far)) => (near, far),
+            (near, far) => return near.or(far),
         };
-        if !stage.location || !may_be_newer_elsewhere(&near.entry, self.platform.now()) {
-            return Ok(Some(near));
-        }
-        // Another isolate may have had it confirmed. What fails here is no
-        // reason to forget what is near.
-        match self.fetch_far(key).await {
-            Ok(Some(far)) if far.entry.received > near.entry.received => {
-                self.platform.discard(near.response);
-                Ok(Some(far))
-            }
-            Ok(Some(far)) => {
-                self.platform.discard(far.response);
-                Ok(Some(near))
-            }
-            Ok(None) | Err(_) => Ok(Some(near)),
-        }
+        self.platform.discard(goes.response);
+        Some(stays)
     }
 
     /// Takes an answer out of memory that is void.
@@ -56,7 +77,8 @@ impl<P: Platform> Journey<'_, P> {
         let Kept { entry, body, size, .. } = kept?;
         match self.platform.recall(body) {
             Some(response) => {
-                Some(Candidate { key: key.to_owned(), entry, size: Some(size), response, body: Some(body) })
+                let (key, size, body) = (key.to_owned(), Some(size), Some(body));
+                Some(Candidate { key, entry, size, response, tier: Tier::Memory, body })
             }
             None => {
                 self.isolate.memory.borrow_mut().remove(&[key.to_owned()]);
@@ -66,37 +88,61 @@ impl<P: Platform> Journey<'_, P> {
         }
     }
 
-    async fn fetch_far(&self, key: String) -> Result<Option<Candidate<P::Response>>, PlatformError> {
-        let Some(Found { entry, size, response }) = self.platform.lookup(&key).await? else {
-            return Ok(None);
-        };
-        match Entry::decode(&entry) {
-            Some(entry) => Ok(Some(Candidate { key, entry: Rc::new(entry), size, response, body: None })),
-            None => {
-                self.platform.discard(response);
-                Ok(None)
-            }
-        }
+    async fn fetch_location(&self, key: &str) -> Result<Option<Candidate<P::Response>>, PlatformError> {
+        let Some(found) = self.platform.lookup(key).await? else { return Ok(None) };
+        Ok(self.candidate(key, Tier::Location, found, Entry::decode))
     }
 
-    /// A hit in the far tier is kept in the near one, where it fits.
+    async fn fetch_global(&self, key: &str) -> Result<Option<Candidate<P::Response>>, PlatformError> {
+        let Some(name) = global::name(key) else { return Ok(None) };
+        let Some(found) = self.platform.lookup_global(&name, key).await? else { return Ok(None) };
+        let now = self.platform.now();
+        let removed = self.isolate.removed.borrow();
+        Ok(self.candidate(key, Tier::Global, found, |head| {
+            let entry = Entry::decode(global::entry(head, key)?)?;
+            (!removed.holds(&name, entry.received, now)).then_some(entry)
+        }))
+    }
+
+    fn candidate(
+        &self,
+        key: &str,
+        tier: Tier,
+        found: Found<P::Response>,
+        decode: impl Fn(&str) -> Option<Entry>,
+    ) -> Option<Candidate<P::Response>> {
+        let Found { entry, size, response } = found;
+        let Some(entry) = decode(&entry) else {
+            self.platform.discard(response);
+            return None;
+        };
+        Some(Candidate { key: key.to_owned(), entry: Rc::new(entry), size, response, tier, body: None })
+    }
+
+    /// A hit in a far tier is kept in the near ones, where it fits.
     pub(super) fn bring_near(
         &self,
         miss: &Miss<'_, P::Response>,
         candidate: Candidate<P::Response>,
     ) -> Candidate<P::Response> {
-        let Some(limit) = miss.stage.memory else { return candidate };
-        if candidate.body.is_some() || candidate.size.is_none_or(|size| size > limit) {
+        let Some(size) = candidate.size.filter(|_| candidate.tier != Tier::Memory) else { return candidate };
+        let memory = miss.stage.memory.filter(|limit| size <= *limit);
+        let is_far = candidate.tier == Tier::Global && miss.stage.location;
+        let text = if is_far { candidate.entry.encode() } else { None };
+        if memory.is_none() && text.is_none() {
             return candidate;
         }
+        let since = self.platform.now().since(candidate.entry.received).as_secs();
         let keep = Keep {
             key: &candidate.key,
             primary: &miss.primary,
-            entry: "",
-            limit,
+            entry: text.as_deref().unwrap_or_default(),
+            limit: size,
             size: candidate.size,
-            retention: None,
-            memory: Some(limit),
+            retention: text.as_ref().map(|_| candidate.entry.retention().saturating_sub(since).max(1)),
+            memory,
+            global: None,
+            lead: None,
             replaces: false,
         };
         let response = self.isolate.keep(self.platform, candidate.response, &keep, &candidate.entry, None);
@@ -124,8 +170,10 @@ impl Isolate {
         let (response, body) = platform.keep(response, keep, confirmed_by);
         if let Some(body) = body {
             self.flights.borrow_mut().ends_with(keep.key, body);
-            let (key, primary) = (keep.key.to_owned(), keep.primary.to_owned());
-            self.memory.borrow_mut().expect(body, Waiting { key, primary, entry: Rc::clone(entry) });
+            if keep.memory.is_some() {
+                let (key, primary) = (keep.key.to_owned(), keep.primary.to_owned());
+                self.memory.borrow_mut().expect(body, Waiting { key, primary, entry: Rc::clone(entry) });
+            }
         }
         response
     }
@@ -142,7 +190,7 @@ impl Isolate {
         let renewed =
             body.is_some_and(|body| self.memory.borrow_mut().renew(keep.key, body, Rc::clone(entry)));
         self.release(platform);
-        if renewed && keep.retention.is_none() {
+        if renewed && keep.retention.is_none() && keep.global.is_none() {
             return response;
         }
         let memory = keep.memory.filter(|_| !renewed);
@@ -154,11 +202,36 @@ impl Isolate {
         self.memory.borrow_mut().renew_if(key, old, Rc::clone(new));
     }
 
-    /// Removes what is stored under the keys from all tiers.
-    pub(super) fn remove<P: ResponseStore>(&self, platform: &P, keys: Vec<String>) {
+    /// What the stage keeps for all locations, where there is a store for that.
+    pub(super) fn global(&self, stage: &CacheStage) -> Option<Global> {
+        stage.global.filter(|_| self.bound.global)
+    }
+
+    /// Removes what is stored under the keys from the tiers of the stage.
+    pub(super) fn remove<P: ResponseStore + Clock>(
+        &self,
+        platform: &P,
+        stage: &CacheStage,
+        keys: Vec<String>,
+    ) {
+        let names = self.global(stage).map(|_| keys.iter().filter_map(|key| global::name(key)).collect());
+        self.remove_all(platform, keys, names.unwrap_or_default());
+    }
+
+    /// Removes what is stored under the keys, and under the names for all
+    /// locations.
+    pub(super) fn remove_all<P: ResponseStore + Clock>(
+        &self,
+        platform: &P,
+        keys: Vec<String>,
+        names: Vec<String>,
+    ) {
         self.memory.borrow_mut().remove(&keys);
         self.release(platform);
-        platform.remove(keys);
+        for name in &names {
+            self.removed.borrow_mut().note(name, platform.now());
+        }
+        platform.remove(keys, names);
     }
 
     /// A body has arrived as a whole that memory is to keep.
@@ -172,6 +245,10 @@ impl Isolate {
     /// made it void.
     pub fn body_lost(&self, body: BodyNumber) {
         self.memory.borrow_mut().give_up(body);
+    }
+
+    /// The near tiers have the answer of that body, or will not.
+    pub fn body_settled(&self, body: BodyNumber) {
         self.flights.borrow_mut().landed(body);
     }
 

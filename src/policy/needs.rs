@@ -82,7 +82,7 @@ const V3: Version = Version(0, 3, 0);
 pub const BESIDE: Version = V3;
 
 /// What came after [`FIRST`].
-pub const NEEDS: [Need; 150] = [
+pub const NEEDS: [Need; 156] = [
     need("$schema", None, Version(0, 2, 0)),
     need("admin", None, Version(0, 2, 0)),
     need("refresh.on_failure", None, Version(0, 2, 0)),
@@ -213,6 +213,9 @@ pub const NEEDS: [Need; 150] = [
     need("routes.*.rate_limit.rules.*.key.*.path", None, V3),
     need("defaults.cache.tiers.*", Some("memory"), V3),
     need("defaults.cache.max_memory_body", None, V3),
+    need("defaults.cache.tiers.*", Some("global"), V3),
+    need("defaults.cache.max_global_body", None, V3),
+    need("defaults.cache.min_global_lifetime", None, V3),
     need("defaults.cache.heuristic", None, V3),
     need("defaults.cache.ignore_client_directives", None, V3),
     need("defaults.cache.targets", None, V3),
@@ -224,6 +227,9 @@ pub const NEEDS: [Need; 150] = [
     need("defaults.cache.credentials", None, V3),
     need("routes.*.cache.tiers.*", Some("memory"), V3),
     need("routes.*.cache.max_memory_body", None, V3),
+    need("routes.*.cache.tiers.*", Some("global"), V3),
+    need("routes.*.cache.max_global_body", None, V3),
+    need("routes.*.cache.min_global_lifetime", None, V3),
     need("routes.*.cache.heuristic", None, V3),
     need("routes.*.cache.ignore_client_directives", None, V3),
     need("routes.*.cache.targets", None, V3),

@@ -12,8 +12,9 @@
 //!    and what the origin is asked about it.
 //! 5. [`key`], [`invalidation`]: under what it is stored, and what makes it
 //!    void.
-//! 6. [`memory`], [`flights`]: what the isolate keeps itself, and who asks the
-//!    origin for those that ask at the same time.
+//! 6. [`memory`], [`global`]: what the isolate keeps itself, and what all
+//!    locations share. [`flights`], [`collapser`]: who asks the origin for
+//!    those that ask at the same time.
 //! 7. [`status_field`]: what is said about all that.
 //!
 //! What the gateway itself needs: a request whose answer is nobody else's (a
@@ -24,6 +25,7 @@
 
 pub mod age;
 pub mod ask;
+pub mod collapser;
 pub mod conclude;
 pub mod config;
 pub mod date;
@@ -32,6 +34,7 @@ pub mod entry;
 pub mod fields;
 pub mod flights;
 pub mod freshness;
+pub mod global;
 pub mod hit_for_miss;
 pub mod invalidation;
 pub mod judge;
@@ -52,6 +55,7 @@ use http::header::HeaderName;
 
 pub use self::config::{CacheConfig, Tier};
 use self::freshness::Heuristic;
+use self::global::Global;
 use self::key::QueryRules;
 use self::plan::Plan;
 pub use self::plan::REQUEST_FIELDS;
@@ -83,6 +87,8 @@ pub struct CacheStage {
     pub memory: Option<u64>,
     /// Whether the location's cache keeps what the stage keeps.
     pub location: bool,
+    /// What is kept for all locations; `None` where nothing is.
+    pub global: Option<Global>,
     /// What is assumed of answers that say nothing.
     pub heuristic: Heuristic,
     /// Whether the client's directives say nothing.
@@ -208,6 +214,8 @@ pub enum NotStored {
     Size,
     /// The head is larger than the store takes.
     Head,
+    /// It lives too short for the only tier there is, or that is not bound.
+    Tier,
 }
 
 impl NotStored {
@@ -225,6 +233,7 @@ impl NotStored {
             Self::Partial => "partial",
             Self::Size => "size",
             Self::Head => "head",
+            Self::Tier => "tier",
         }
     }
 }

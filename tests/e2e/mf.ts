@@ -10,6 +10,7 @@ import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import { Log } from "./log.ts";
 import { exchange, HOST, type Fields, type RawResponse, type RequestOptions } from "./raw.ts";
 import {
+  CollapserStandIn,
   ControlRelay,
   LimiterStandIn,
   STAND_IN,
@@ -43,11 +44,16 @@ export interface GatewayOptions {
   /** Published under STATE before the first request, as sequence 1. */
   policy?: object;
   /** Isolates of the same module on the same bindings. */
-  isolates?: 1 | 2 | 3;
+  isolates?: 1 | 2 | 3 | 4;
   /** Where storage outlives the process. */
   persist?: string;
   /** A store that can be told to fail, in the place of the KV namespace. */
   store?: Store;
+  /** Another one, in the place of what the tier `global` of the cache keeps. Gateways that share it
+   * are locations: each has a Cache API of its own. */
+  cacheStore?: Store;
+  /** Bindings that are taken away. */
+  unbound?: readonly ("CACHE" | "COLLAPSER")[];
   /** Whole URLs reach the Worker as they are written, as those of the platform's own front do. By
    * default workerd makes them from Host and target: it resolves plain dot segments on the way, and
    * answers 500 itself where the two make no URL. */
@@ -56,6 +62,8 @@ export interface GatewayOptions {
   assets?: boolean;
   /** A Durable Object class that can be told to fail, in the place of the real one. */
   limiter?: "stand-in";
+  /** Between the isolates and a real Collapser object, one that can be told to fail. */
+  collapser?: "relay";
   /** Between the isolates and the real Control object, one that counts what passes and can be told
    * to fail. */
   control?: "relay";
@@ -140,6 +148,8 @@ export class Gateway {
   readonly relay: ControlRelay | undefined;
   /** What stands in the place of the Limiter objects, where something does. */
   readonly limiter: LimiterStandIn | undefined;
+  /** What stands before the Collapser objects, where something does. */
+  readonly collapser: CollapserStandIn | undefined;
   readonly #mf: Miniflare;
   readonly #options: GatewayOptions;
   /** The loopback port of each isolate. */
@@ -158,6 +168,7 @@ export class Gateway {
     this.log = log;
     if (standIn !== undefined && options.control) this.relay = new ControlRelay(standIn);
     if (standIn !== undefined && options.limiter) this.limiter = new LimiterStandIn(standIn);
+    if (standIn !== undefined && options.collapser) this.collapser = new CollapserStandIn(standIn);
   }
 
   /** Starts a gateway; the caller disposes of it. */
@@ -178,7 +189,8 @@ export class Gateway {
       const portOf = async (name?: string): Promise<number> =>
         Number((await mf.unsafeGetDirectURL(name)).port);
       const ports = await Promise.all(workers.map(({ name }) => portOf(name)));
-      const standIn = options.limiter || options.control ? await portOf(STAND_IN) : undefined;
+      const stands = options.limiter || options.control || options.collapser;
+      const standIn = stands ? await portOf(STAND_IN) : undefined;
       const gateway = new Gateway(mf, options, ports, standIn, log);
       if (options.policy) await gateway.publish(options.policy);
       return gateway;
@@ -372,18 +384,31 @@ function moduleWorker(options: GatewayOptions, build: Build): object {
     modulesRoot: path.dirname(script),
     scriptPath: script,
     bindings: Object.fromEntries(vars),
-    kvNamespaces: options.store ? { STATE: options.store.binding } : kvNamespaces,
+    kvNamespaces: without(options, {
+      ...kvNamespaces,
+      ...(options.store && { STATE: options.store.binding }),
+      ...(options.cacheStore && { CACHE: options.cacheStore.binding }),
+    }),
     durableObjects,
     ...(options.ratelimits && { ratelimits: options.ratelimits }),
   };
 }
 
+/** Bindings without those that are taken away. */
+function without({ unbound = [] }: GatewayOptions, bindings: object): object {
+  const kept = Object.entries(bindings).filter(
+    ([binding]) => !(unbound as readonly string[]).includes(binding),
+  );
+  return Object.fromEntries(kept);
+}
+
 /** Where an isolate finds the objects: the first one has them, unless something stands in between. */
 function objects(index: number, options: GatewayOptions): object {
-  const configured = Object.entries(settings(options.env).durableObjects ?? {});
+  const configured = Object.entries(without(options, settings(options.env).durableObjects ?? {}));
   const owner = (binding: string): string | undefined => {
     if (binding === "LIMITER" && options.limiter) return STAND_IN;
     if (binding === "CONTROL" && options.control) return STAND_IN;
+    if (binding === "COLLAPSER" && options.collapser) return STAND_IN;
     return index === 0 ? undefined : workerName(0);
   };
   return Object.fromEntries(
@@ -396,9 +421,10 @@ function objects(index: number, options: GatewayOptions): object {
 
 /** The Workers besides the isolates. */
 function besides(options: GatewayOptions): WorkerOptions[] {
-  if (!options.limiter && !options.control) return [];
-  const standIn = standInWorker(options.control ? OBJECTS : undefined);
-  if (!options.control) return [standIn];
+  if (!options.limiter && !options.control && !options.collapser) return [];
+  const isReal = options.control !== undefined || options.collapser !== undefined;
+  const standIn = standInWorker(isReal ? OBJECTS : undefined);
+  if (!isReal) return [standIn];
   const real = { ...moduleWorker(options, options.builds?.[0] ?? "current"), name: OBJECTS };
   return [standIn, real as WorkerOptions];
 }

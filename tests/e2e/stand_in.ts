@@ -1,5 +1,5 @@
-// Durable Object classes that stand in for ours: one in the place of the Limiter, one between the
-// isolates and the real Control object. Both count, and can be told to fail.
+// Durable Object classes that stand in for ours: one in the place of the Limiter, and one each between
+// the isolates and the real Control and Collapser objects. All count, and can be told to fail.
 
 import type { WorkerOptions } from "miniflare";
 import { exchange } from "./raw.ts";
@@ -15,11 +15,17 @@ export type LimiterMood = "throw" | "hang" | "garbage" | "status";
 export type ControlMood =
   "work" | "throw" | "hang" | "garbage" | "nothing" | "status" | "forget" | "age";
 
+/** How what stands before the Collapser objects behaves: `work` hands everything on, `forget` all but
+ * what the next leader says, so that it is as good as dead. */
+export type CollapserMood = "work" | "throw" | "hang" | "garbage" | "status" | "forget";
+
 const SCRIPT = `
 import { DurableObject } from "cloudflare:workers";
 
-const moods = { limiter: "throw", control: "work" };
-const calls = { limiter: [], control: [] };
+const moods = { limiter: "throw", control: "work", collapser: "work" };
+const calls = { limiter: [], control: [], collapser: [] };
+// The number of the leader that is not heard.
+let dead;
 const forever = () => new Promise((resolve) => setTimeout(resolve, 30_000));
 
 export class Limiter extends DurableObject {
@@ -55,6 +61,26 @@ export class Control extends DurableObject {
   }
 }
 
+export class Collapser extends DurableObject {
+  async fetch(request) {
+    const message = request.headers.get("weir-message") ?? "";
+    calls.collapser.push(message);
+    const mood = moods.collapser;
+    const say = (text) => new Response(null, { headers: { "weir-message": text } });
+    if (mood === "hang") await forever();
+    if (mood === "throw") throw new Error("told to fail");
+    if (mood === "status") return new Response("told to fail", { status: 500 });
+    if (mood === "garbage") return say("{");
+    if (mood === "forget" && /^1 (renew|end) /.test(message) && message.split(" ")[3] === dead)
+      return say("noted");
+    const real = this.env.REAL_COLLAPSER;
+    const stub = real.get(real.idFromName("v1"));
+    const answer = await stub.fetch(request.url, { headers: request.headers });
+    if (mood === "forget") dead ??= /^lead (.*)/.exec(answer.headers.get("weir-message"))?.[1];
+    return answer;
+  }
+}
+
 export default {
   fetch(request) {
     const [, object, mood] = new URL(request.url).pathname.split("/");
@@ -64,19 +90,23 @@ export default {
   },
 };`;
 
-/** The Worker. `objects` is the one that has the real Control. */
+/** The Worker. `objects` is the one that has the real objects. */
 export function standInWorker(objects: string | undefined): WorkerOptions {
   const own = {
     LIMITER: { className: "Limiter", useSQLite: true },
     CONTROL: { className: "Control", useSQLite: true },
+    COLLAPSER: { className: "Collapser", useSQLite: true },
   };
-  const real = { className: "Control", scriptName: objects, useSQLite: true };
+  const real = {
+    REAL: { className: "Control", scriptName: objects, useSQLite: true },
+    REAL_COLLAPSER: { className: "Collapser", scriptName: objects, useSQLite: true },
+  };
   return {
     name: STAND_IN,
     modules: true,
     script: SCRIPT,
     compatibilityDate: "2026-07-30",
-    durableObjects: objects === undefined ? own : { ...own, REAL: real },
+    durableObjects: objects === undefined ? own : { ...own, ...real },
     unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
   } as WorkerOptions;
 }
@@ -104,6 +134,12 @@ class StandIn<Mood extends string> {
 export class LimiterStandIn extends StandIn<LimiterMood> {
   constructor(port: number) {
     super(port, "limiter");
+  }
+}
+
+export class CollapserStandIn extends StandIn<CollapserMood> {
+  constructor(port: number) {
+    super(port, "collapser");
   }
 }
 

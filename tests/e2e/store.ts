@@ -21,6 +21,8 @@ export interface Put {
   value: string;
   metadata: string | undefined;
   mood: WriteMood;
+  /** For how many seconds it is to be kept, where that was said. */
+  ttl: number | undefined;
 }
 
 interface Held {
@@ -34,6 +36,8 @@ export class Store {
   writeMood: (key: string) => WriteMood = () => "work";
   /** How often a value was asked for. */
   reads = 0;
+  /** What was deleted, in order. */
+  readonly deletions: string[] = [];
   /** What was written, in order, the failed ones too. */
   readonly puts: Put[] = [];
   readonly #values = new Map<string, Held>();
@@ -79,6 +83,21 @@ export class Store {
     this.#values.delete(key);
   }
 
+  /** Half of what stands under a key is lost. */
+  tear(key: string): void {
+    const held = this.#values.get(key);
+    if (held)
+      this.#values.set(key, { ...held, value: held.value.subarray(0, held.value.length >> 1) });
+  }
+
+  /** What stands under a key comes back by itself, as it does where the view is old. */
+  async bringBack<T>(key: string, after: () => Promise<T>): Promise<T> {
+    const held = this.#values.get(key);
+    const result = await after();
+    if (held) this.#values.set(key, held);
+    return result;
+  }
+
   /** The keys that begin so. */
   keys(prefix: string): string[] {
     return [...this.#values.keys()].filter((key) => key.startsWith(prefix));
@@ -106,7 +125,13 @@ export class Store {
     // The URL that workerd asked for: http://HOST/<key, urlencoded>?urlencoded=true
     const url = new URL(String(request.headers["mf-url"] ?? "http://store/"));
     const key = decodeURIComponent(url.pathname.slice(1));
-    if (request.method === "PUT") return this.#take(key, request, response);
+    if (request.method === "PUT") return this.#take(key, url, request, response);
+    if (request.method === "DELETE") {
+      this.deletions.push(key);
+      this.#values.delete(key);
+      request.resume();
+      return void response.writeHead(200).end();
+    }
     this.reads += 1;
     request.resume();
     if (this.mood === "hang") return;
@@ -117,14 +142,20 @@ export class Store {
     response.writeHead(200, metadata).end(found.value);
   }
 
-  async #take(key: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #take(
+    key: string,
+    url: URL,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
     const parts: Buffer[] = [];
     for await (const part of request) parts.push(part as Buffer);
     const value = Buffer.concat(parts);
     const field = request.headers["mf-header-cf-kv-metadata"];
     const metadata = typeof field === "string" ? field : undefined;
     const mood = this.writeMood(key);
-    this.puts.push({ key, at: Date.now(), value: value.toString("utf8"), metadata, mood });
+    const ttl = Number(url.searchParams.get("expiration_ttl")) || undefined;
+    this.puts.push({ key, at: Date.now(), value: value.toString("utf8"), metadata, mood, ttl });
     if (mood === "hang") return;
     if (mood === "throw") return void response.writeHead(500).end("told to fail");
     const kept = mood === "tear" ? value.subarray(0, value.length >> 1) : value;

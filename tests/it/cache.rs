@@ -1,6 +1,7 @@
 //! The cache's decisions, a file for each part of RFC 9111: what a request
 //! allows, what an answer allows, and whether the one serves the other now.
 
+mod collapser;
 mod conclude;
 mod config;
 mod date;
@@ -8,6 +9,7 @@ mod directives;
 mod entry;
 mod flights;
 mod freshness;
+mod global;
 mod invalidation;
 mod judge;
 mod key;

@@ -17,18 +17,20 @@ use edgeweir::error::{Dependency, PlatformError};
 use edgeweir::exchange::{Edit, PlainHead, Reply, join_lines};
 use edgeweir::gateway::revalidation::revalidate;
 use edgeweir::gateway::settle::settle;
-use edgeweir::gateway::{Acting, Isolate, handle};
+use edgeweir::gateway::{Acting, Bound, Isolate, handle};
 use edgeweir::observe::record::Record;
 use edgeweir::platform::{
-    AdminPlatform, BodyError, Clock, ControlClient, CounterPeek, Counters, Found, Keep, LimiterClient,
-    Origin, PartRead, Pause, PolicyStore, ResponseStore,
+    AdminPlatform, BodyError, Clock, Collapse, ControlClient, CounterPeek, Counters, Found, Keep,
+    LimiterClient, Origin, PartRead, Pause, PolicyStore, ResponseStore,
 };
 use edgeweir::policy::compile;
 use edgeweir::policy::manifest::sha256_hex;
 use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::bans::BanSet;
 use edgeweir::stages::bans::set::{Entry, encode};
+use edgeweir::stages::cache::collapser::{self, End, Leases};
 use edgeweir::stages::cache::fields::{Body, Made};
+use edgeweir::stages::cache::global;
 use edgeweir::stages::cache::memory::BodyNumber;
 use edgeweir::stages::cache::range::Span;
 use edgeweir::stages::ip_filter::prefix::Prefix;
@@ -189,15 +191,19 @@ impl Response {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreEvent {
     Lookup(String),
+    LookupGlobal(String),
     Keep { key: String, limit: u64 },
+    KeepGlobal { name: String, retention: u64 },
     Remove(Vec<String>),
+    RemoveGlobal(Vec<String>),
 }
 
 type Script = Box<dyn Fn(&Sent) -> Response>;
 
 /// Everything a journey needs, on memory.
 pub struct FakePlatform {
-    pub clock: Cell<u64>,
+    /// Several isolates may share it.
+    pub clock: Rc<Cell<u64>>,
     script: RefCell<Script>,
     /// How long the origin takes.
     pub origin_takes: Cell<u64>,
@@ -214,11 +220,23 @@ pub struct FakePlatform {
     pub platform_limits: RefCell<BTreeMap<(String, CounterKey), u32>>,
     pub platform_limit: Cell<u32>,
     pub store_events: RefCell<Vec<StoreEvent>>,
-    pub stored: RefCell<BTreeMap<String, (String, String)>>,
+    /// What the location has; several isolates may share it.
+    pub stored: Rc<RefCell<BTreeMap<String, (String, String)>>>,
+    /// What all locations have, by name.
+    pub global: RefCell<BTreeMap<String, (String, String)>>,
+    pub global_fault: Cell<Option<Fault>>,
+    /// Whether what is removed for all locations goes on being shown.
+    pub global_lags: Cell<bool>,
+    /// The objects that collapse misses; several isolates may share them.
+    pub collapser: Rc<RefCell<Leases>>,
+    pub collapser_fault: Cell<Option<Fault>>,
+    /// What they were told.
+    pub collapsed: RefCell<Vec<collapser::Message>>,
     /// The bodies that are kept in memory.
     pub bodies: RefCell<BTreeMap<BodyNumber, String>>,
     /// Those that come in after the response; `None` for one that does not.
     arriving: RefCell<Vec<(BodyNumber, Option<String>)>>,
+    settling: RefCell<Vec<BodyNumber>>,
     next_body: Cell<u32>,
     /// Whether bodies break off on their way to memory.
     pub breaks_off: Cell<bool>,
@@ -253,7 +271,7 @@ type Meddler = Box<dyn Fn(&MemoryStore, &str)>;
 impl Default for FakePlatform {
     fn default() -> Self {
         Self {
-            clock: Cell::new(START),
+            clock: Rc::new(Cell::new(START)),
             script: RefCell::new(Box::new(|_| Response::new(200))),
             origin_takes: Cell::new(0),
             counter_takes: Cell::new(0),
@@ -266,9 +284,16 @@ impl Default for FakePlatform {
             platform_limits: RefCell::default(),
             platform_limit: Cell::new(u32::MAX),
             store_events: RefCell::default(),
-            stored: RefCell::default(),
+            stored: Rc::default(),
+            global: RefCell::default(),
+            global_fault: Cell::new(None),
+            global_lags: Cell::new(false),
+            collapser: Rc::default(),
+            collapser_fault: Cell::new(None),
+            collapsed: RefCell::default(),
             bodies: RefCell::default(),
             arriving: RefCell::default(),
+            settling: RefCell::default(),
             next_body: Cell::new(0),
             breaks_off: Cell::new(false),
             limiters: Rc::default(),
@@ -416,8 +441,10 @@ impl LimiterClient for FakePlatform {
 
 impl Pause for FakePlatform {
     async fn pause(&self, span: Duration) {
+        // Who waits at the same time waits for the same time.
+        let until = self.clock.get() + u64::try_from(span.as_millis()).unwrap();
         Turn(false).await;
-        self.advance(u64::try_from(span.as_millis()).unwrap());
+        self.clock.set(self.clock.get().max(until));
     }
 }
 
@@ -522,6 +549,20 @@ impl ResponseStore for FakePlatform {
         }))
     }
 
+    async fn lookup_global(&self, name: &str, _: &str) -> Result<Option<Found<Response>>, PlatformError> {
+        Turn(false).await;
+        self.store_events.borrow_mut().push(StoreEvent::LookupGlobal(name.to_owned()));
+        if let Some(fault) = self.global_fault.get() {
+            return Err(fault.error(Dependency::GlobalStore));
+        }
+        let stored = self.global.borrow();
+        Ok(stored.get(name).map(|(head, body)| Found {
+            entry: head.clone(),
+            size: Some(body.len() as u64),
+            response: Response::new(200).body(body),
+        }))
+    }
+
     fn revive(&self, stored: Response, made: &Made) -> Response {
         let body = match made.body {
             Body::None => String::new(),
@@ -539,21 +580,31 @@ impl ResponseStore for FakePlatform {
     ) -> (Response, Option<BodyNumber>) {
         let Keep { key, entry, limit, size, retention, memory, .. } = *keep;
         let length = response.body.len() as u64;
-        let whole = length <= limit && size.is_none_or(|size| size == length);
+        let whole = length <= limit && size.is_none_or(|size| size == length) && !self.breaks_off.get();
         if retention.is_some() {
             self.store_events.borrow_mut().push(StoreEvent::Keep { key: key.to_owned(), limit });
             if whole && self.store_fault.get().is_none() {
                 self.stored.borrow_mut().insert(key.to_owned(), (entry.to_owned(), response.body.clone()));
             }
         }
-        let number = memory.map(|memory| {
-            let number = self.next_body.get() + 1;
-            self.next_body.set(number);
-            let body = (whole && length <= memory && !self.breaks_off.get()).then(|| response.body.clone());
-            self.arriving.borrow_mut().push((BodyNumber(number), body));
-            BodyNumber(number)
-        });
-        (response, number)
+        if let Some(global) = keep.global.filter(|global| whole && length <= global.limit) {
+            let (name, retention) = (global::name(key).unwrap(), global.retention);
+            self.store_events.borrow_mut().push(StoreEvent::KeepGlobal { name: name.clone(), retention });
+            if self.global_fault.get().is_none() {
+                self.global.borrow_mut().insert(name, (global::head(key, entry), response.body.clone()));
+            }
+        }
+        let number = BodyNumber(self.next_body.get() + 1);
+        self.next_body.set(number.0);
+        if let Some(memory) = memory {
+            let body = (whole && length <= memory).then(|| response.body.clone());
+            self.arriving.borrow_mut().push((number, body));
+        }
+        self.settling.borrow_mut().push(number);
+        if let Some(lead) = keep.lead {
+            self.end_lead(lead, if whole { End::Stored } else { End::Lost });
+        }
+        (response, Some(number))
     }
 
     fn recall(&self, body: BodyNumber) -> Option<Response> {
@@ -568,11 +619,50 @@ impl ResponseStore for FakePlatform {
 
     fn discard(&self, _: Response) {}
 
-    fn remove(&self, keys: Vec<String>) {
+    fn remove(&self, keys: Vec<String>, names: Vec<String>) {
         for key in &keys {
             self.stored.borrow_mut().remove(key);
         }
         self.store_events.borrow_mut().push(StoreEvent::Remove(keys));
+        if !names.is_empty() {
+            self.global.borrow_mut().retain(|name, _| self.global_lags.get() || !names.contains(name));
+            self.store_events.borrow_mut().push(StoreEvent::RemoveGlobal(names));
+        }
+    }
+}
+
+impl Collapse for FakePlatform {
+    async fn collapse(
+        &self,
+        message: &collapser::Message,
+        _: Duration,
+    ) -> Result<collapser::Answer, PlatformError> {
+        Turn(false).await;
+        self.collapsed.borrow_mut().push(*message);
+        if let Some(fault) = self.collapser_fault.get() {
+            return Err(fault.error(Dependency::Collapser));
+        }
+        let text = message.encode();
+        assert_eq!(collapser::Message::decode(&text).as_ref(), Some(message));
+        let told = self.collapser.borrow_mut().tell(message, self.now());
+        if told.park.is_zero() {
+            return Ok(told.answer);
+        }
+        // Held back, a moment at a time: somebody else may end it.
+        let until = self.now().after(told.park);
+        loop {
+            self.pause(Duration::from_millis(20)).await;
+            let told = self.collapser.borrow_mut().tell(message, self.now());
+            if told.answer != collapser::Answer::Wait || self.now() >= until {
+                return Ok(told.answer);
+            }
+        }
+    }
+
+    fn end_lead(&self, lead: collapser::Lead, end: End) {
+        let message = collapser::Message::End(lead, end);
+        self.collapsed.borrow_mut().push(message);
+        self.collapser.borrow_mut().tell(&message, self.now());
     }
 }
 
@@ -647,7 +737,7 @@ impl Gate {
         let gateway = compile(&policy.to_string()).unwrap_or_else(|error| panic!("{error}"));
         Self {
             platform: FakePlatform::default(),
-            isolate: Isolate::new("test", 7),
+            isolate: Isolate::new("test", 7).with_bound(Bound { global: true, collapser: false }),
             snapshot: Snapshot {
                 gateway: std::rc::Rc::new(gateway),
                 revision: "r1".to_owned(),
@@ -706,6 +796,9 @@ impl Gate {
                 }
                 None => self.isolate.body_lost(number),
             }
+        }
+        for number in self.platform.settling.take() {
+            self.isolate.body_settled(number);
         }
         let response = match reply {
             Reply::Answer(answer) => {

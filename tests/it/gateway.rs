@@ -3,6 +3,7 @@
 mod attacks;
 mod caching;
 mod collapsing;
+mod global;
 mod hardening;
 mod limits;
 mod log;

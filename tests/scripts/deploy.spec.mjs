@@ -126,6 +126,24 @@ describe("a first deployment", () => {
     assert.match(w.seen.said.join("\n"), /ADMIN_TOKENS is not set.*--new-admin-token/);
   });
 
+  it("makes the namespace of the cache, too, where it is bound", async () => {
+    const cached = `${TOML}\n[[env.staging.kv_namespaces]]\nbinding = "CACHE"\nid = "not-created-yet"\n`;
+    const w = world({
+      config: () =>
+        config({
+          kv_namespaces: [
+            { binding: "STATE", id: ID },
+            { binding: "CACHE", id: "not-created-yet" },
+          ],
+        }),
+    });
+    w.seen.toml = cached;
+    await go(w);
+    const created = w.seen.calls.filter((call) => call.startsWith("kv namespace create"));
+    assert.deepEqual(created, ["kv namespace create edgeweir-staging-cache"]);
+    assert.equal(w.seen.toml, cached.replace(/"not-created-yet"\n$/, `"${ID}"\n`));
+  });
+
   it("takes a namespace that an earlier try made", async () => {
     const w = world({
       answers: {
@@ -275,6 +293,20 @@ describe("refusals", () => {
     await go(world({ policy: own, config: some }));
   });
 
+  it("answers for all locations, and nowhere to keep them", async () => {
+    const cache = { tiers: ["location", "global"] };
+    const routes = [{ id: "a", match: {}, upstream: "app", cache }];
+    for (const more of [{ routes }, { defaults: { cache } }]) {
+      const own = () => JSON.stringify({ ...policy(), ...more });
+      await refused({ policy: own }, /tier "global", and \[env\.staging\] has no KV binding CACHE/);
+      const bound = [
+        { binding: "STATE", id: ID },
+        { binding: "CACHE", id: ID },
+      ];
+      await go(world({ policy: own, config: () => config({ kv_namespaces: bound }) }));
+    }
+  });
+
   it("no login, and no consent", async () => {
     await refused({ answers: { whoami: { code: 1 } } }, /not logged in\. Run npx wrangler login/);
     await refused({ ask: async () => false }, /Nothing was done/);
@@ -331,14 +363,17 @@ describe("wrangler.toml of this repository", async () => {
   const { unstable_readConfig: read } = await import("wrangler");
   const toml = readFileSync(inRoot("wrangler.toml"), "utf8");
   for (const name of checks.environments(toml)) {
-    it(`[env.${name}] is in order, and its namespace's id can be written`, () => {
+    it(`[env.${name}] is in order, and the ids of its namespaces can be written`, () => {
       const settings = read({ config: inRoot("wrangler.toml"), env: name }, { hideWarnings: true });
       const document = JSON.parse(readFileSync(inRoot(`policies/${name}.json`), "utf8"));
       assert.deepEqual(checks.problems(name, settings, document), []);
       assert.deepEqual(settings.triggers.crons, ["*/5 * * * *"]);
-      const written = checks.withNamespaceId(toml, name, ID);
-      const changed = written.split("\n").filter((line, index) => line !== toml.split("\n")[index]);
-      assert.deepEqual(changed, [`id = "${ID}"`]);
+      for (const binding of ["STATE", "CACHE"]) {
+        const written = checks.withNamespaceId(toml, name, binding, ID);
+        const before = toml.split("\n");
+        const changed = written.split("\n").filter((line, index) => line !== before[index]);
+        assert.deepEqual(changed, [`id = "${ID}"`]);
+      }
     });
   }
 

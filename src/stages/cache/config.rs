@@ -4,6 +4,7 @@ use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName};
 use serde::Deserialize;
 
 use super::freshness::Heuristic;
+use super::global::Global;
 use super::key::{Preset, QueryRules};
 use super::staleness::Bounds;
 use super::vary::Selector;
@@ -21,9 +22,9 @@ pub struct CacheConfig {
     /// `enforce` or `off`. Default `enforce`.
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::cache_mode", extend("default" = "enforce")))]
     pub mode: Mode,
-    /// Where answers are kept, near to far: `["memory"]`, `["location"]` or
-    /// `["memory", "location"]`. Default `["location"]`.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 2), extend("uniqueItems" = true), extend("default" = ["location"])))]
+    /// Where answers are kept, near to far: some of `memory`, `location` and
+    /// `global`, in this order. Default `["location"]`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 3), extend("uniqueItems" = true), extend("default" = ["location"])))]
     pub tiers: Vec<Tier>,
     /// The largest body that is kept, 1B to 25MiB. Default 1MiB.
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::size::<1, 26_214_400>", extend("default" = "1MiB")))]
@@ -32,6 +33,14 @@ pub struct CacheConfig {
     /// keeps 16 MiB in all. Default 1MiB.
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::size::<1, 4_194_304>", extend("default" = "1MiB")))]
     pub max_memory_body: Size,
+    /// The largest body that the tier `global` keeps, 1B to 1MiB. Default
+    /// 256KiB.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::size::<1, 1_048_576>", extend("default" = "256KiB")))]
+    pub max_global_body: Size,
+    /// How long an answer must still be fresh for the tier `global` to keep
+    /// it, 1m to 30d: every write there is paid for. Default 5m.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::policy::schema::span::<60_000, 2_592_000_000>", extend("default" = "5m")))]
+    pub min_global_lifetime: Span,
     /// How long answers are fresh that do not say so themselves.
     pub heuristic: HeuristicConfig,
     /// Whether the client's `Cache-Control` and `Pragma` say nothing. Default
@@ -161,6 +170,8 @@ impl Default for CacheConfig {
             tiers: vec![Tier::Location],
             max_body: Size(1 << 20),
             max_memory_body: Size(1 << 20),
+            max_global_body: Size(256 << 10),
+            min_global_lifetime: Span(std::time::Duration::from_secs(300)),
             heuristic: HeuristicConfig::default(),
             ignore_client_directives: false,
             targets: vec![FieldName(CDN_CACHE_CONTROL)],
@@ -175,7 +186,7 @@ impl Default for CacheConfig {
 }
 
 /// Where answers are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
@@ -183,6 +194,8 @@ pub enum Tier {
     Memory,
     /// The Cache API of the edge location.
     Location,
+    /// KV, which all locations read.
+    Global,
 }
 
 impl CacheConfig {
@@ -191,15 +204,15 @@ impl CacheConfig {
         if self.mode == Mode::Shadow {
             problems.add(path.entry("mode"), "\"shadow\"", "expected \"enforce\" or \"off\"");
         }
-        if ![&[Tier::Memory][..], &[Tier::Location], &[Tier::Memory, Tier::Location]]
-            .contains(&self.tiers.as_slice())
-        {
-            let expected = "expected [\"memory\"], [\"location\"] or [\"memory\", \"location\"]";
+        if self.tiers.is_empty() || !self.tiers.is_sorted_by(|near, far| near < far) {
+            let expected = "expected some of \"memory\", \"location\" and \"global\", in this order";
             problems.add(path.entry("tiers"), format!("{} tiers", self.tiers.len()), expected);
         }
-        for (name, size, most) in
-            [("max_body", self.max_body, 25), ("max_memory_body", self.max_memory_body, 4)]
-        {
+        for (name, size, most) in [
+            ("max_body", self.max_body, 25),
+            ("max_memory_body", self.max_memory_body, 4),
+            ("max_global_body", self.max_global_body, 1),
+        ] {
             if !(1..=most << 20).contains(&size.0) {
                 let expected = format!("expected \"1B\" to \"{most}MiB\"");
                 problems.add(path.entry(name), format!("{}B", size.0), expected);
@@ -219,6 +232,14 @@ impl CacheConfig {
         let limit = self.heuristic.limit;
         if limit.0 < std::time::Duration::from_secs(1) || limit.0 > month {
             problems.add(heuristic.entry("limit"), format!("\"{limit}\""), "expected \"1s\" to \"30d\"");
+        }
+        let least = self.min_global_lifetime;
+        if least.0 < std::time::Duration::from_secs(60) || least.0 > month {
+            problems.add(
+                path.entry("min_global_lifetime"),
+                format!("\"{least}\""),
+                "expected \"1m\" to \"30d\"",
+            );
         }
         for (name, span) in
             [("stale_if_error", self.stale_if_error), ("stale_while_revalidate", self.stale_while_revalidate)]
@@ -289,12 +310,15 @@ impl CacheConfig {
         selectors.dedup();
         let query = &self.key.query;
         let location = self.tiers.contains(&Tier::Location);
-        let memory = self.tiers.contains(&Tier::Memory);
-        let largest = self.max_body.0.min(self.max_memory_body.0);
+        let largest = |tier, size: Size| self.tiers.contains(&tier).then(|| self.max_body.0.min(size.0));
+        let memory = largest(Tier::Memory, self.max_memory_body);
+        let global = largest(Tier::Global, self.max_global_body);
         CacheStage {
-            max_body: if location { self.max_body.0 } else { largest },
-            memory: memory.then_some(largest),
+            max_body: if location { self.max_body.0 } else { memory.max(global).unwrap_or_default() },
+            memory,
             location,
+            global: global
+                .map(|max_body| Global { max_body, lifetime: self.min_global_lifetime.0.as_secs() }),
             heuristic: Heuristic { percent: self.heuristic.percent, limit: self.heuristic.limit.0.as_secs() },
             ignore_client_directives: self.ignore_client_directives,
             consumed: names(&self.targets).into_iter().filter(|name| *name != CDN_CACHE_CONTROL).collect(),

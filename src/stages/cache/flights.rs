@@ -2,7 +2,8 @@
 //!
 //! The first one goes to the origin, the others wait until its answer is kept,
 //! or is known not to be. Nobody waits twice, and nobody waits for what takes
-//! too long.
+//! too long. Who looked before an answer was kept, and asks after that, looks
+//! once more.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,6 +36,8 @@ struct Flight {
     begun: Timestamp,
     /// The body that it ends with, once its head is there.
     body: Option<BodyNumber>,
+    /// Which of all landings its own was.
+    landed: Option<u64>,
 }
 
 /// What a request for a key has to do.
@@ -46,6 +49,8 @@ pub enum Turn {
     Waits,
     /// It asks the origin for itself.
     Alone,
+    /// An answer has come since it looked.
+    LooksAgain,
 }
 
 /// The keys for which the origin is being asked.
@@ -53,22 +58,39 @@ pub enum Turn {
 pub struct Flights {
     flights: BTreeMap<String, Flight>,
     last: u64,
+    /// How many have landed.
+    landings: u64,
+    /// All up to this one are forgotten.
+    forgotten: u64,
 }
 
 impl Flights {
-    /// A request for the key has missed.
-    pub fn join(&mut self, key: &str, now: Timestamp) -> Turn {
+    /// How many answers have been kept: to be read before looking for one.
+    #[must_use]
+    pub const fn landings(&self) -> u64 {
+        self.landings
+    }
+
+    /// A request for the key has missed, which began to look when so many had
+    /// landed.
+    pub fn join(&mut self, key: &str, landings: u64, now: Timestamp) -> Turn {
         if self.is_under_way(key, now) {
             return Turn::Waits;
         }
+        let landed = self.flights.get(key).and_then(|flight| flight.landed);
+        if landed.unwrap_or(self.forgotten) > landings {
+            return Turn::LooksAgain;
+        }
         if self.flights.len() >= CAPACITY && !self.flights.contains_key(key) {
             self.flights.retain(|_, flight| flight.lasts(now));
+            self.forgotten = self.landings;
             if self.flights.len() >= CAPACITY {
                 return Turn::Alone;
             }
         }
         self.last = self.last.wrapping_add(1);
-        self.flights.insert(key.to_owned(), Flight { number: self.last, begun: now, body: None });
+        self.flights
+            .insert(key.to_owned(), Flight { number: self.last, begun: now, body: None, landed: None });
         Turn::Leads(self.last)
     }
 
@@ -85,16 +107,19 @@ impl Flights {
         }
     }
 
-    /// That body has arrived, or will not.
+    /// That body is kept, or will not be.
     pub fn landed(&mut self, body: BodyNumber) {
-        if !self.flights.is_empty() {
-            self.flights.retain(|_, flight| flight.body != Some(body));
+        for flight in self.flights.values_mut().filter(|flight| flight.body == Some(body)) {
+            self.landings = self.landings.wrapping_add(1);
+            (flight.body, flight.landed) = (None, Some(self.landings));
         }
     }
 
     /// Who leads is done; where a body is on its way, the others wait on.
     pub fn done(&mut self, key: &str, number: u64) {
-        if self.flights.get(key).is_some_and(|flight| flight.number == number && flight.body.is_none()) {
+        let is_over =
+            |flight: &Flight| flight.number == number && flight.body.is_none() && flight.landed.is_none();
+        if self.flights.get(key).is_some_and(is_over) {
             self.flights.remove(key);
         }
     }
@@ -102,6 +127,6 @@ impl Flights {
 
 impl Flight {
     fn lasts(&self, now: Timestamp) -> bool {
-        now >= self.begun && now.since(self.begun) < LONGEST_WAIT
+        self.landed.is_none() && now >= self.begun && now.since(self.begun) < LONGEST_WAIT
     }
 }

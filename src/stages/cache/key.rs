@@ -26,6 +26,9 @@ use crate::time::Timestamp;
 /// A URL, as the Cache API wants one; nothing is there.
 const BASE: &str = "https://cache.edgeweir.invalid/";
 
+/// What marks the key of a part.
+const PART: &str = "~part";
+
 /// Parameters that tell campaigns and clicks apart and no answers: those of
 /// Google (`utm_`, `gclid`, …), Meta, Microsoft, X, TikTok, Mailchimp, HubSpot
 /// and Matomo. A `*` at the end stands for anything.
@@ -210,11 +213,22 @@ pub fn place(primary: &str, index: Option<&Index>, entry: &Entry) -> String {
 /// The key of a part of the answer.
 #[must_use]
 pub fn part(primary: &str) -> String {
-    marked(primary, "~part")
+    marked(primary, PART)
+}
+
+/// Whether it is the key of a part.
+#[must_use]
+pub fn is_part(key: &str) -> bool {
+    without_base(key).strip_prefix(PART).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// A key without what all of them begin with.
+#[must_use]
+pub fn without_base(key: &str) -> &str {
+    key.strip_prefix(BASE).unwrap_or(key)
 }
 
 /// No environment begins with "~", so a marked key is no primary one.
 fn marked(primary: &str, mark: &str) -> String {
-    let rest = primary.strip_prefix(BASE).unwrap_or(primary);
-    [BASE, mark, "/", rest].concat()
+    [BASE, mark, "/", without_base(primary)].concat()
 }

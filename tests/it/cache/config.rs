@@ -1,5 +1,6 @@
 //! `cache` in the policy.
 
+use edgeweir::stages::cache::global::Global;
 use serde_json::json;
 
 use super::{compiled, stage};
@@ -23,6 +24,35 @@ fn configuration() {
     assert_eq!(selectors, ["x-a", "x-b", "cookie:sid"]);
 }
 
+/// Each tier has its own bound, and the largest is that of the stage where the
+/// location, which has none, is not one of them.
+#[test]
+fn tiers_and_what_they_keep() {
+    let kept = |more: serde_json::Value| {
+        let stage = stage(&more);
+        (stage.max_body >> 10, stage.memory.map(|size| size >> 10), stage.location, stage.global)
+    };
+    let global = |kib: u64, lifetime| Some(Global { max_body: kib << 10, lifetime });
+    assert_eq!(kept(json!({})), (1_024, None, true, None));
+    assert_eq!(kept(json!({"tiers": ["global"]})), (256, None, false, global(256, 300)));
+    assert_eq!(
+        kept(json!({"tiers": ["memory", "global"], "max_memory_body": "64KiB"})),
+        (256, Some(64), false, global(256, 300))
+    );
+    let all = json!(["memory", "location", "global"]);
+    assert_eq!(kept(json!({"tiers": all})), (1_024, Some(1_024), true, global(256, 300)));
+    assert_eq!(
+        kept(json!({"tiers": all, "max_body": "1KiB", "min_global_lifetime": "1m"})),
+        (1, Some(1), true, global(1, 60))
+    );
+    assert_eq!(
+        kept(
+            json!({"tiers": ["location", "global"], "max_global_body": "1MiB", "min_global_lifetime": "30d"})
+        ),
+        (1_024, None, true, global(1_024, 2_592_000))
+    );
+}
+
 #[test]
 fn what_is_out_of_range_is_refused() {
     let many = |count: usize| (0..count).map(|index| format!("x-{index}")).collect::<Vec<_>>();
@@ -32,7 +62,13 @@ fn what_is_out_of_range_is_refused() {
         (json!({"tiers": ["location", "location"]}), "tiers"),
         (json!({"tiers": ["location", "memory"]}), "tiers"),
         (json!({"tiers": ["memory", "memory"]}), "tiers"),
-        (json!({"tiers": ["global"]}), "tiers[0]"),
+        (json!({"tiers": ["global", "location"]}), "tiers"),
+        (json!({"tiers": ["memory", "location", "global", "global"]}), "tiers"),
+        (json!({"tiers": ["disk"]}), "tiers[0]"),
+        (json!({"max_global_body": "0B"}), "max_global_body"),
+        (json!({"max_global_body": "2MiB"}), "max_global_body"),
+        (json!({"min_global_lifetime": "59s"}), "min_global_lifetime"),
+        (json!({"min_global_lifetime": "31d"}), "min_global_lifetime"),
         (json!({"max_memory_body": "0B"}), "max_memory_body"),
         (json!({"max_memory_body": "5MiB"}), "max_memory_body"),
         (json!({"max_body": "0B"}), "max_body"),

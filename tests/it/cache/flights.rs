@@ -8,7 +8,7 @@ use edgeweir::stages::cache::memory::BodyNumber;
 use super::at;
 
 fn leads(flights: &mut Flights, key: &str) -> u64 {
-    match flights.join(key, at(0)) {
+    match flights.join(key, 0, at(0)) {
         Turn::Leads(number) => number,
         turn => panic!("{turn:?}"),
     }
@@ -18,7 +18,7 @@ fn leads(flights: &mut Flights, key: &str) -> u64 {
 fn the_first_leads_until_it_is_done() {
     let mut flights = Flights::default();
     let first = leads(&mut flights, "a");
-    assert_eq!(flights.join("a", at(1)), Turn::Waits);
+    assert_eq!(flights.join("a", 0, at(1)), Turn::Waits);
     leads(&mut flights, "b");
     flights.done("a", first + 1_000);
     assert!(flights.is_under_way("a", at(1)));
@@ -51,7 +51,35 @@ fn nobody_leads_for_ever() {
     leads(&mut flights, "a");
     let seconds = LONGEST_WAIT.as_secs();
     assert!(flights.is_under_way("a", at(seconds - 1)) && !flights.is_under_way("a", at(seconds)));
-    assert!(matches!(flights.join("a", at(seconds)), Turn::Leads(_)));
+    assert!(matches!(flights.join("a", 0, at(seconds)), Turn::Leads(_)));
+}
+
+/// Who looked before an answer was kept, and asks after that, looks again.
+#[test]
+fn what_has_landed_since_is_looked_for() {
+    let mut flights = Flights::default();
+    let before = flights.landings();
+    let number = leads(&mut flights, "a");
+    flights.ends_with("a", BodyNumber(7));
+    flights.done("a", number);
+    flights.landed(BodyNumber(7));
+    assert_eq!(flights.join("a", before, at(1)), Turn::LooksAgain);
+    assert!(matches!(flights.join("b", before, at(1)), Turn::Leads(_)));
+    assert!(matches!(flights.join("a", flights.landings(), at(1)), Turn::Leads(_)));
+    assert_eq!(flights.join("a", before, at(1)), Turn::Waits);
+}
+
+/// What is forgotten may have landed.
+#[test]
+fn what_may_have_landed_is_looked_for() {
+    let mut flights = Flights::default();
+    leads(&mut flights, "a");
+    flights.ends_with("a", BodyNumber(7));
+    flights.landed(BodyNumber(7));
+    for key in 1..=1_024 {
+        assert!(matches!(flights.join(&key.to_string(), 1, at(0)), Turn::Leads(_)));
+    }
+    assert_eq!(flights.join("a", 0, at(0)), Turn::LooksAgain);
 }
 
 #[test]
@@ -60,9 +88,9 @@ fn the_table_is_bounded() {
     for key in 0..1_024 {
         leads(&mut flights, &key.to_string());
     }
-    assert_eq!(flights.join("one more", at(0)), Turn::Alone);
-    assert_eq!(flights.join("5", at(0)), Turn::Waits);
-    assert!(matches!(flights.join("one more", at(60)), Turn::Leads(_)));
+    assert_eq!(flights.join("one more", 0, at(0)), Turn::Alone);
+    assert_eq!(flights.join("5", 0, at(0)), Turn::Waits);
+    assert!(matches!(flights.join("one more", 0, at(60)), Turn::Leads(_)));
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn malformed() -> Vec<(&'static str, Value, &'static str)> {
         ),
         ("/routes/1/nope", json!({"deep": [1]}), "routes[1].nope"),
         ("/routes/2/ip_filter/rules/0/prefixes/1", json!(7), "routes[2].ip_filter.rules[0].prefixes[1]"),
-        ("/routes/2/cache/tiers/0", json!("global"), "routes[2].cache.tiers[0]"),
+        ("/routes/2/cache/tiers/0", json!("disk"), "routes[2].cache.tiers[0]"),
         ("/routes/2/match/hosts/1", json!(7), "routes[2].match.hosts[1]"),
     ]
 }
@@ -150,7 +150,7 @@ fn a_mistake_is_reported_once_not_again_where_it_is_used() {
         ("/upstreams/b/timeouts", json!("fast"), "upstreams.b.timeouts"),
         ("/address_sets/home/prefixes", json!("::/0"), "address_sets.home.prefixes"),
         ("/routes/1/canary/variants/0/weight", json!("5%"), "routes[1].canary.variants[0].weight"),
-        ("/routes/1/cache/tiers/0", json!("global"), "routes[1].cache.tiers[0]"),
+        ("/routes/1/cache/tiers/0", json!("disk"), "routes[1].cache.tiers[0]"),
         ("/routes/1/match/path", json!(7), "routes[1].match.path"),
         (
             "/routes/1/rate_limit/rules/0/key/1/header",
