@@ -34,6 +34,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::policy::{Gateway, Route};
 use crate::stages::bans::offences::{self, Offences};
 use crate::stages::bans::{BanTable, table};
+use crate::stages::cache::demand::SETTLED_MILLIS;
 use crate::stages::cache::flights::Flights;
 use crate::stages::cache::hit_for_miss::HitForMiss;
 use crate::stages::cache::memory::Memory;
@@ -69,6 +70,8 @@ pub struct Isolate {
     flights: RefCell<Flights>,
     /// Stored answers about which somebody has begun to ask the origin.
     revalidated: RefCell<HitForMiss>,
+    /// Those about which the origin has just been asked for a client's sake.
+    demanded: RefCell<HitForMiss>,
     /// Those that are to be asked about after the response.
     revalidations: RefCell<VecDeque<Revalidation>>,
     /// Bans that came about since the last manifest.
@@ -104,6 +107,7 @@ impl Isolate {
             memory: RefCell::new(Memory::new(seed)),
             flights: RefCell::default(),
             revalidated: RefCell::new(HitForMiss::with_lifetime(seed, REVALIDATION)),
+            demanded: RefCell::new(HitForMiss::with_lifetime(seed, SETTLED_MILLIS)),
             revalidations: RefCell::default(),
             bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
             offences: RefCell::new(Offences::new(offences::CAPACITY, seed)),
@@ -155,6 +159,7 @@ struct Journey<'a, P: Platform> {
     isolate: &'a Isolate,
     platform: &'a P,
     head: &'a P::Request,
+    arrived: Timestamp,
     /// What the answer gets, whoever makes it.
     edits: Vec<Edit>,
     /// The limit that speaks in the RateLimit fields: the one with the least
@@ -193,6 +198,7 @@ pub async fn handle<P: Platform>(
         isolate,
         platform,
         head,
+        arrived,
         edits: Vec::new(),
         strictest: None,
         route_limits: None,

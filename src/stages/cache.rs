@@ -14,7 +14,8 @@
 //!    void.
 //! 6. [`memory`], [`flights`]: what the isolate keeps itself, and who asks the
 //!    origin for those that ask at the same time.
-//! 7. [`status_field`]: what is said about all that.
+//! 7. [`demand`]: how far clients can have their own way.
+//! 8. [`status_field`]: what is said about all that.
 //!
 //! What the gateway itself needs: a request whose answer is nobody else's (a
 //! body, If-Match, If-Unmodified-Since, an upgrade) goes past the cache; no
@@ -27,6 +28,7 @@ pub mod ask;
 pub mod conclude;
 pub mod config;
 pub mod date;
+pub mod demand;
 pub mod directives;
 pub mod entry;
 pub mod fields;

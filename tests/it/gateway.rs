@@ -3,6 +3,7 @@
 mod attacks;
 mod caching;
 mod collapsing;
+mod demands;
 mod hardening;
 mod limits;
 mod log;
