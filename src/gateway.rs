@@ -5,6 +5,7 @@
 
 mod answers;
 pub mod bans;
+mod bypass;
 mod collapsing;
 mod limits;
 mod peek;
@@ -34,6 +35,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::policy::{Gateway, Route};
 use crate::stages::bans::offences::{self, Offences};
 use crate::stages::bans::{BanTable, table};
+use crate::stages::cache::bypass::BypassKey;
 use crate::stages::cache::demand::SETTLED_MILLIS;
 use crate::stages::cache::flights::Flights;
 use crate::stages::cache::hit_for_miss::HitForMiss;
@@ -88,6 +90,8 @@ pub struct Isolate {
     pub environment: String,
     /// Who may use the admin API.
     pub tokens: Tokens,
+    /// Who may pass the cache.
+    bypass_key: Option<BypassKey>,
     /// Rejected attempts to use it.
     pub rejections: RefCell<CounterTable>,
     /// The sequence of a change of the policy that went through here.
@@ -116,6 +120,7 @@ impl Isolate {
             overload: RefCell::default(),
             environment: environment.to_owned(),
             tokens: Tokens::default(),
+            bypass_key: None,
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
             changed: Cell::new(None),
             notes: RefCell::default(),

@@ -114,7 +114,7 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) -> Result<CacheState<'a, P::Response>, Reject> {
         let own_cookie = way.route.canary.as_ref().and_then(|canary| canary.cookie_name());
         let ask = ask(self.head, way.target, way.identity, &self.gateway.identity, stage, own_cookie);
-        let plan = ask.plan;
+        let plan = if self.passes_cache(way.target) { ask.plan.bypassed_by_token() } else { ask.plan };
         let target = stage.target(&plan, way.target.as_sent);
         let authority = way.target.authority();
         let primary = self.key(way.route, way.upstream, way.variant, ask.scheme, &authority, &target);

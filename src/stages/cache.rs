@@ -14,7 +14,7 @@
 //!    void.
 //! 6. [`memory`], [`flights`]: what the isolate keeps itself, and who asks the
 //!    origin for those that ask at the same time.
-//! 7. [`demand`]: how far clients can have their own way.
+//! 7. [`demand`], [`bypass`]: how far clients can have their own way.
 //! 8. [`status_field`]: what is said about all that.
 //!
 //! What the gateway itself needs: a request whose answer is nobody else's (a
@@ -25,6 +25,7 @@
 
 pub mod age;
 pub mod ask;
+pub mod bypass;
 pub mod conclude;
 pub mod config;
 pub mod date;
@@ -191,6 +192,8 @@ impl Forward {
 pub enum NotStored {
     /// The request did not allow it.
     Request,
+    /// A signed token took the request past the cache.
+    Token,
     /// The status is no answer that could be stored.
     Status,
     /// `no-store`, `private`, or directives that cannot be read.
@@ -218,6 +221,7 @@ impl NotStored {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",
+            Self::Token => bypass::GRANTED,
             Self::Status => "status",
             Self::Directive => "directive",
             Self::Credentials => "credentials",

@@ -1,6 +1,7 @@
 //! The whole journey over a platform in memory.
 
 mod attacks;
+mod bypass;
 mod caching;
 mod collapsing;
 mod demands;
