@@ -7,6 +7,7 @@ mod answers;
 pub mod bans;
 mod bypass;
 mod collapsing;
+pub mod inspect;
 mod limits;
 mod peek;
 mod purging;
@@ -15,14 +16,17 @@ pub mod revalidation;
 pub mod settle;
 mod storing;
 mod tiers;
+pub mod warm;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use self::answers::{CacheState, Way};
+pub(crate) use self::purging::tags;
 use self::revalidation::Revalidation;
 use self::settle::{Charged, Overload, Settlements};
 use http::header::HeaderName;
+use siphasher::sip::SipHasher13;
 
 use crate::admin::tokens::{Caller, Tokens};
 use crate::admin::{self, Answered};
@@ -94,6 +98,8 @@ pub struct Isolate {
     bypass_key: Option<BypassKey>,
     /// Rejected attempts to use it.
     pub rejections: RefCell<CounterTable>,
+    /// A name that tells it apart from others, for people.
+    pub id: String,
     /// The sequence of a change of the policy that went through here.
     pub changed: Cell<Option<u64>>,
     /// Lines for the log about what requests to the admin API brought about.
@@ -122,6 +128,7 @@ impl Isolate {
             tokens: Tokens::default(),
             bypass_key: None,
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
+            id: name_of(seed),
             changed: Cell::new(None),
             notes: RefCell::default(),
         }
@@ -132,6 +139,11 @@ impl Isolate {
     pub fn with_tokens(self, tokens: Tokens) -> Self {
         Self { tokens, ..self }
     }
+}
+
+/// A name made of the seed, which it does not tell.
+fn name_of(seed: u64) -> String {
+    text::hex(SipHasher13::new_with_keys(seed, 2).hash(b"isolate").into(), 16)
 }
 
 /// The policy that an isolate acts on.
@@ -196,25 +208,8 @@ pub async fn handle<P: Platform>(
     head: &P::Request,
     fresh: u128,
 ) -> (Reply<P::Response>, Record) {
-    let arrived = platform.now();
-    let mut journey = Journey {
-        gateway: &acting.snapshot.gateway,
-        acting,
-        isolate,
-        platform,
-        head,
-        arrived,
-        edits: Vec::new(),
-        strictest: None,
-        route_limits: None,
-        charged: Vec::new(),
-        costs: Vec::new(),
-        tags: Vec::new(),
-        guarded: false,
-        client: None,
-        tripped: 0,
-        record: Record::new(arrived, head.method().as_str()),
-    };
+    let mut journey = Journey::new(acting, isolate, platform, head);
+    let arrived = journey.arrived;
     if acting.available {
         journey.record.revision = Some(acting.snapshot.revision.clone());
     }
@@ -228,7 +223,30 @@ pub async fn handle<P: Platform>(
     (reply, journey.record)
 }
 
-impl<P: Platform> Journey<'_, P> {
+impl<'a, P: Platform> Journey<'a, P> {
+    /// One that begins now.
+    fn new(acting: &'a Acting<'a>, isolate: &'a Isolate, platform: &'a P, head: &'a P::Request) -> Self {
+        let arrived = platform.now();
+        Self {
+            gateway: &acting.snapshot.gateway,
+            acting,
+            isolate,
+            platform,
+            head,
+            arrived,
+            edits: Vec::new(),
+            strictest: None,
+            route_limits: None,
+            charged: Vec::new(),
+            costs: Vec::new(),
+            tags: Vec::new(),
+            guarded: false,
+            client: None,
+            tripped: 0,
+            record: Record::new(arrived, head.method().as_str()),
+        }
+    }
+
     /// The stages in order.
     async fn travel(&mut self, arrived: Timestamp, fresh: u128) -> Result<Reply<P::Response>, Reject> {
         let gateway = self.gateway;
@@ -317,16 +335,9 @@ impl<P: Platform> Journey<'_, P> {
         }
 
         // 4 route: by the normal form of what will be sent, never by what was
-        // written; an escape that origins read in two ways has to be allowed.
+        // written.
         let target = target?;
-        let index = gateway.router.find(&target, self.head);
-        let allowed = index.and_then(|index| gateway.router.matcher(index)).map(|matcher| matcher.allowed);
-        if !target.encoded.within(allowed.unwrap_or_default()) {
-            return Err(Reject::new(Reason::InvalidTarget)
-                .detail("The path holds an encoded slash, backslash or NUL, which is not allowed here."));
-        }
-        let route =
-            index.and_then(|index| gateway.routes.get(index)).ok_or_else(|| Reject::new(Reason::NoRoute))?;
+        let (_, route) = gateway.find_route(&target, self.head)?;
         self.record.route = Some(route.id.clone());
         // A loop costs every hop of it, so it ends before anything is spent.
         upstream::refuse_loop(self.head, &gateway.identity.cdn_id)?;

@@ -61,6 +61,10 @@ pub enum Call {
     Purges,
     /// Purges stored answers.
     Purge,
+    /// Says what is stored for a request.
+    LookInCache,
+    /// Asks for URLs, so that they are stored.
+    Warm,
     /// Lists the counters that are used most.
     Limits,
     /// Says what counters say.
@@ -82,6 +86,16 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A network; it may stand there several times.
     Networks,
+    /// A header line; it may stand there several times.
+    Headers,
+}
+
+impl Kind {
+    /// Whether such a parameter may stand there several times.
+    #[must_use]
+    pub const fn repeats(self) -> bool {
+        matches!(self, Self::Networks | Self::Headers)
+    }
 }
 
 /// A parameter of the query.
@@ -220,7 +234,7 @@ const PLAIN: Endpoint = Endpoint {
 };
 
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 27] = [
+pub const ENDPOINTS: [Endpoint; 29] = [
     Endpoint {
         path: "/policy",
         call: Call::Policy,
@@ -541,6 +555,39 @@ pub const ENDPOINTS: [Endpoint; 27] = [
         body: "PurgeRequest",
         answer: "PurgeAcknowledgement",
         refusals: &[Refusal::ControlUnavailable],
+        ..PLAIN
+    },
+    Endpoint {
+        path: "/cache",
+        call: Call::LookInCache,
+        summary: "What is stored for a request in the location that answers, without bodies and secrets.",
+        parameters: &[
+            Parameter {
+                name: "url",
+                description: "The URL, with scheme and query.",
+                kind: Kind::Text,
+                required: true,
+            },
+            parameter("method", Kind::Text, "The method. Default: GET."),
+            parameter(
+                "header",
+                Kind::Headers,
+                "A request field that selects, such as Accept-Encoding: gzip. For several, several times.",
+            ),
+        ],
+        answer: "CacheReport",
+        ..PLAIN
+    },
+    Endpoint {
+        method: "POST",
+        path: "/cache/warm",
+        call: Call::Warm,
+        role: Role::Operator,
+        changes: true,
+        summary: "Asks for URLs as clients would, past the rules about addresses and limits, so that their answers \
+                  are stored in the location and the isolate that answer.",
+        body: "WarmRequest",
+        answer: "WarmReport",
         ..PLAIN
     },
     Endpoint {

@@ -48,7 +48,7 @@ fn is_sensitive(name: &HeaderName) -> bool {
     PARTS.iter().any(|part| name.contains(part))
 }
 
-fn shown(name: &HeaderName, value: &str) -> String {
+pub(crate) fn shown(name: &HeaderName, value: &str) -> String {
     if is_sensitive(name) {
         return format!("(redacted, {} bytes)", value.len());
     }

@@ -267,14 +267,9 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         let target = target.map_err(|reject| self.refuse(stage.clone(), reject))?;
         let index = gateway.router.find(&target, self.head);
         stage.passed_over = describe::passed_over(gateway, &target, self.head, index);
-        let allowed = index.and_then(|index| gateway.router.matcher(index)).map(|matcher| matcher.allowed);
-        if !target.encoded.within(allowed.unwrap_or_default()) {
-            let reject = Reject::new(Reason::InvalidTarget)
-                .detail("The path holds an encoded slash, backslash or NUL, which is not allowed here.");
-            return Err(self.refuse(stage, reject));
-        }
-        let Some(route) = index.and_then(|index| gateway.routes.get(index)) else {
-            return Err(self.refuse(stage, Reject::new(Reason::NoRoute)));
+        let route = match gateway.find_route(&target, self.head) {
+            Ok((_, route)) => route,
+            Err(reject) => return Err(self.refuse(stage, reject)),
         };
         stage.rule = Some(route.id.clone());
         self.explanation.route = Some(route.id.clone());

@@ -15,6 +15,7 @@ mod rates;
 mod rates_attacks;
 mod tiers;
 mod validity;
+mod warm;
 
 use edgeweir::observe::record::Record;
 use serde_json::{Value, json};
