@@ -17,6 +17,7 @@
 pub mod address;
 pub mod bans;
 pub mod body;
+pub mod cache;
 mod calls;
 pub mod endpoints;
 pub mod explain;
@@ -28,6 +29,7 @@ pub mod problem;
 pub mod purges;
 pub mod sets;
 pub mod tokens;
+pub mod warm;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -35,7 +37,7 @@ use std::time::Duration;
 
 use http::header::{ALLOW, WWW_AUTHENTICATE};
 
-use self::endpoints::{Endpoint, Found, Kind, Parameter};
+use self::endpoints::{Endpoint, Found, Parameter};
 use self::problem::{Problem, Refusal};
 use self::tokens::{Caller, Token};
 use crate::control::message::{Action, NAME_LIMIT, Note};
@@ -222,8 +224,7 @@ impl<P: Platform> Request<'_, P> {
         let keys = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
         let mut seen: Vec<&str> = Vec::new();
         for key in keys.filter(|key| !key.is_empty()) {
-            let may_repeat =
-                |parameter: &Parameter| parameter.name == key && parameter.kind == Kind::Networks;
+            let may_repeat = |parameter: &Parameter| parameter.name == key && parameter.kind.repeats();
             if seen.contains(&key) && !endpoint.parameters.iter().any(may_repeat) {
                 return Err(Problem::new(Refusal::BadRequest).detail("A parameter stands there twice."));
             }

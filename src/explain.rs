@@ -19,6 +19,7 @@ mod text;
 
 use std::time::Duration;
 
+pub(crate) use self::describe::shown;
 use self::explanation::{Asked, Explanation, Outcome, Stage};
 pub use self::request::ExplainRequest;
 use crate::control;

@@ -5,7 +5,9 @@
 
 mod answers;
 pub mod bans;
+mod bypass_token;
 mod collapsing;
+pub mod inspect;
 mod limits;
 mod peek;
 mod purging;
@@ -14,14 +16,17 @@ pub mod revalidation;
 pub mod settle;
 mod storing;
 mod tiers;
+pub mod warm;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use self::answers::{CacheState, Way};
+pub(crate) use self::purging::tags;
 use self::revalidation::Revalidation;
 use self::settle::{Charged, Overload, Settlements};
 use http::header::HeaderName;
+use siphasher::sip::SipHasher13;
 
 use crate::admin::tokens::{Caller, Tokens};
 use crate::admin::{self, Answered};
@@ -34,7 +39,9 @@ use crate::policy::snapshot::Snapshot;
 use crate::policy::{Gateway, Route};
 use crate::stages::bans::offences::{self, Offences};
 use crate::stages::bans::{BanTable, table};
+use crate::stages::cache::bypass_token::BypassKey;
 use crate::stages::cache::collapser::Lead;
+use crate::stages::cache::demand::SETTLED_MILLIS;
 use crate::stages::cache::flights::Flights;
 use crate::stages::cache::global::Removed;
 use crate::stages::cache::hit_for_miss::HitForMiss;
@@ -86,6 +93,8 @@ pub struct Isolate {
     bound: Bound,
     /// Stored answers about which somebody has begun to ask the origin.
     revalidated: RefCell<HitForMiss>,
+    /// Those about which the origin has just been asked for a client's sake.
+    demanded: RefCell<HitForMiss>,
     /// Those that are to be asked about after the response.
     revalidations: RefCell<VecDeque<Revalidation>>,
     /// Bans that came about since the last manifest.
@@ -102,8 +111,12 @@ pub struct Isolate {
     pub environment: String,
     /// Who may use the admin API.
     pub tokens: Tokens,
+    /// Who may pass the cache.
+    bypass_key: Option<BypassKey>,
     /// Rejected attempts to use it.
     pub rejections: RefCell<CounterTable>,
+    /// A name that tells it apart from others, for people.
+    pub id: String,
     /// The sequence of a change of the policy that went through here.
     pub changed: Cell<Option<u64>>,
     /// Lines for the log about what requests to the admin API brought about.
@@ -124,6 +137,7 @@ impl Isolate {
             silent: Cell::new(None),
             bound: Bound::default(),
             revalidated: RefCell::new(HitForMiss::with_lifetime(seed, REVALIDATION)),
+            demanded: RefCell::new(HitForMiss::with_lifetime(seed, SETTLED_MILLIS)),
             revalidations: RefCell::default(),
             bans: RefCell::new(BanTable::new(table::CAPACITY, seed)),
             offences: RefCell::new(Offences::new(offences::CAPACITY, seed)),
@@ -132,7 +146,9 @@ impl Isolate {
             overload: RefCell::default(),
             environment: environment.to_owned(),
             tokens: Tokens::default(),
+            bypass_key: None,
             rejections: RefCell::new(CounterTable::with_capacity(CONTROL_CAPACITY)),
+            id: name_of(seed),
             changed: Cell::new(None),
             notes: RefCell::default(),
         }
@@ -157,6 +173,11 @@ impl Isolate {
     pub fn with_tokens(self, tokens: Tokens) -> Self {
         Self { tokens, ..self }
     }
+}
+
+/// A name made of the seed, which it does not tell.
+fn name_of(seed: u64) -> String {
+    text::hex(SipHasher13::new_with_keys(seed, 2).hash(b"isolate").into(), 16)
 }
 
 /// The policy that an isolate acts on.
@@ -189,6 +210,7 @@ struct Journey<'a, P: Platform> {
     isolate: &'a Isolate,
     platform: &'a P,
     head: &'a P::Request,
+    arrived: Timestamp,
     /// What the answer gets, whoever makes it.
     edits: Vec<Edit>,
     /// The limit that speaks in the RateLimit fields: the one with the least
@@ -222,25 +244,8 @@ pub async fn handle<P: Platform>(
     head: &P::Request,
     fresh: u128,
 ) -> (Reply<P::Response>, Record) {
-    let arrived = platform.now();
-    let mut journey = Journey {
-        gateway: &acting.snapshot.gateway,
-        acting,
-        isolate,
-        platform,
-        head,
-        edits: Vec::new(),
-        strictest: None,
-        route_limits: None,
-        charged: Vec::new(),
-        costs: Vec::new(),
-        tags: Vec::new(),
-        guarded: false,
-        client: None,
-        tripped: 0,
-        lead: Cell::new(None),
-        record: Record::new(arrived, head.method().as_str()),
-    };
+    let mut journey = Journey::new(acting, isolate, platform, head);
+    let arrived = journey.arrived;
     if acting.available {
         journey.record.revision = Some(acting.snapshot.revision.clone());
     }
@@ -254,7 +259,31 @@ pub async fn handle<P: Platform>(
     (reply, journey.record)
 }
 
-impl<P: Platform> Journey<'_, P> {
+impl<'a, P: Platform> Journey<'a, P> {
+    /// One that begins now.
+    fn new(acting: &'a Acting<'a>, isolate: &'a Isolate, platform: &'a P, head: &'a P::Request) -> Self {
+        let arrived = platform.now();
+        Self {
+            gateway: &acting.snapshot.gateway,
+            acting,
+            isolate,
+            platform,
+            head,
+            arrived,
+            edits: Vec::new(),
+            strictest: None,
+            route_limits: None,
+            charged: Vec::new(),
+            costs: Vec::new(),
+            tags: Vec::new(),
+            guarded: false,
+            client: None,
+            tripped: 0,
+            lead: Cell::new(None),
+            record: Record::new(arrived, head.method().as_str()),
+        }
+    }
+
     /// The stages in order.
     async fn travel(&mut self, arrived: Timestamp, fresh: u128) -> Result<Reply<P::Response>, Reject> {
         let gateway = self.gateway;
@@ -343,16 +372,9 @@ impl<P: Platform> Journey<'_, P> {
         }
 
         // 4 route: by the normal form of what will be sent, never by what was
-        // written; an escape that origins read in two ways has to be allowed.
+        // written.
         let target = target?;
-        let index = gateway.router.find(&target, self.head);
-        let allowed = index.and_then(|index| gateway.router.matcher(index)).map(|matcher| matcher.allowed);
-        if !target.encoded.within(allowed.unwrap_or_default()) {
-            return Err(Reject::new(Reason::InvalidTarget)
-                .detail("The path holds an encoded slash, backslash or NUL, which is not allowed here."));
-        }
-        let route =
-            index.and_then(|index| gateway.routes.get(index)).ok_or_else(|| Reject::new(Reason::NoRoute))?;
+        let (_, route) = gateway.find_route(&target, self.head)?;
         self.record.route = Some(route.id.clone());
         // A loop costs every hop of it, so it ends before anything is spent.
         upstream::refuse_loop(self.head, &gateway.identity.cdn_id)?;

@@ -260,6 +260,23 @@ pub trait AdminPlatform: Origin + ControlClient + FeedSource {
     /// Begins to read the body of the request at hand by
     /// [`Pieces::next_piece`].
     fn open_body(&self);
+
+    /// The location that runs this, by the platform's code; `None` where it
+    /// says nothing.
+    fn colo(&self) -> Option<String>;
+
+    /// Asks the gateway itself for URLs, some at once: each is a GET with these
+    /// fields whose journey is [`crate::gateway::warm::warm`], and is over when
+    /// what it stores is stored. `jobs` are lines of
+    /// [`crate::gateway::warm::Job`]; the answers, in their order, are lines of
+    /// [`crate::gateway::warm::Warmed`], `None` for what failed or did not come
+    /// in time.
+    fn warm(
+        &self,
+        fields: &[(HeaderName, String)],
+        jobs: &[String],
+        deadline: Duration,
+    ) -> impl Future<Output = Vec<Option<String>>>;
 }
 
 /// Everything a journey needs.

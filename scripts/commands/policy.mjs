@@ -4,6 +4,7 @@ import { environment, LOCAL } from "../lib/environments.mjs";
 import { readArguments } from "../lib/flags.mjs";
 import { address } from "../lib/policy-address.mjs";
 import { ban, bans, unban } from "../lib/policy-bans.mjs";
+import { cache, warm } from "../lib/policy-cache.mjs";
 import { push, rollback } from "../lib/policy-change.mjs";
 import { allPolicies, checkFiles, problemLine, showChecked } from "../lib/policy-check.mjs";
 import { help } from "../lib/policy-help.mjs";
@@ -92,6 +93,14 @@ const COMMANDS = {
     options: { limit: text, before: text },
     bare: true,
     run: (call, _, flags) => purges(call, flags),
+  },
+  cache: {
+    options: { method: text, header: { type: "string", short: "H", multiple: true } },
+    run: (call, names, flags) => cache(call, names, flags),
+  },
+  warm: {
+    options: { header: { type: "string", short: "H", multiple: true } },
+    run: (call, names, flags) => warm(call, names, flags),
   },
   limits: {
     options: { ...counters, limit: text },

@@ -6,12 +6,24 @@ import {
   requireName,
   requireRole,
 } from "../lib/admin-token.mjs";
+import {
+  DEFAULT_LIFE,
+  KEY_NAME,
+  lifeOf,
+  makeBypassToken,
+  makeKey,
+  requireKey,
+  requireScope,
+} from "../lib/bypass-token.mjs";
 import { readFlags } from "../lib/flags.mjs";
+import { readText } from "../lib/input.mjs";
 import { userPath } from "../lib/paths.mjs";
 import { quoted } from "../lib/things-to-try.mjs";
 import { bold, main, note, Refusal } from "../lib/term.mjs";
 
 const help = `npm run token -- --name NAME --role ROLE [FLAGS]
+npm run token -- bypass [--for 1h] [--scope HOST[/PATH]] [--key-file FILE] [--json]
+npm run token -- bypass-key [--env NAME]
 
 Makes a token of the admin API: shows it once, and what the gateway is to be told of it. Sends nothing.
 
@@ -24,6 +36,14 @@ Makes a token of the admin API: shows it once, and what the gateway is to be tol
   --env NAME       the environment, for the line that puts the secret
   --json           {"token", "entry"} as JSON
   --help           this text
+
+bypass makes a token for the request field Weir-Cache-Bypass, which takes a request past the cache. It signs with
+CACHE_BYPASS_KEY, from the environment or a file, and sends nothing. bypass-key makes such a key.
+
+  --for 1h         how long it is good: s, m or h, at most 24h (1h)
+  --scope HOST     for that host only, or HOST/PATH for what lies below a path; everything without it
+  --key-file FILE  holds the key; - reads the standard input
+  --json           {"token", "expires"} as JSON
 `;
 
 /** The entries of the file; none where it does not exist yet. */
@@ -59,8 +79,44 @@ function writeList(path, list) {
   renameSync(`${path}.tmp`, path);
 }
 
+const text = { type: "string" };
+
+async function bypass(args) {
+  const options = { for: text, scope: text, "key-file": text, json: { type: "boolean" } };
+  const flags = readFlags(args, options);
+  if (flags.help) return void process.stdout.write(help);
+  const file = flags["key-file"];
+  const key = requireKey(file === undefined ? process.env[KEY_NAME] : await readText(file, 4_096));
+  const scope = requireScope(flags.scope);
+  const expires = Math.floor(Date.now() / 1_000) + lifeOf(flags.for ?? DEFAULT_LIFE);
+  const token = makeBypassToken({ key, expires, scope });
+  const until = new Date(expires * 1_000).toISOString().replace(".000Z", "Z");
+  if (flags.json) {
+    process.stdout.write(`${JSON.stringify({ token, expires: until })}\n`);
+    return;
+  }
+  const where = scope === "" ? "everything" : scope;
+  note(`${bold("A token", process.stderr)} for ${where}, good until ${until}. Send it as`);
+  process.stdout.write(`Weir-Cache-Bypass: ${token}\n`);
+}
+
+function bypassKey(args) {
+  const flags = readFlags(args, { env: text });
+  if (flags.help) return void process.stdout.write(help);
+  note("A key, shown this once. Keep it where tokens are made, and put it:");
+  process.stdout.write(`${makeKey()}\n`);
+  note(`npx wrangler secret put ${KEY_NAME} --env ${requireEnvironment(flags.env)}`);
+}
+
+function requireEnvironment(name = "NAME") {
+  if (/^[\w-]+$/.test(name)) return name;
+  throw new Refusal("That is not the name of an environment.");
+}
+
 await main(async () => {
-  const text = { type: "string" };
+  const [command, ...rest] = process.argv.slice(2);
+  if (command === "bypass") return bypass(rest);
+  if (command === "bypass-key") return bypassKey(rest);
   const flags = readFlags(process.argv.slice(2), {
     name: text,
     role: text,
@@ -73,8 +129,7 @@ await main(async () => {
     process.stdout.write(help);
     return;
   }
-  const environment = flags.env ?? "NAME";
-  if (!/^[\w-]+$/.test(environment)) throw new Refusal("That is not the name of an environment.");
+  const environment = requireEnvironment(flags.env);
   const { token, entry } = makeToken({
     name: requireName(flags.name),
     role: requireRole(flags.role),

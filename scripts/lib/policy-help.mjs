@@ -1,6 +1,7 @@
 export const help = `npm run policy -- COMMAND [FLAGS]
 
-Checks policies, publishes them, goes back, and tells what they do. Keeps address sets, bans and purges.
+Checks policies, publishes them, goes back, and tells what they do. Keeps address sets, bans and purges,
+and looks into the cache.
 
 Policies
   check [FILE…]              every problem, found on this machine (policies/*.json);
@@ -61,6 +62,10 @@ Stored answers
       --soft                 it becomes stale, and may be revalidated
   purges [--limit N] [--before SEQUENCE]
                              what was purged, newest first
+  cache URL                  what is stored for a request in the location that answers, without the body
+      --method M, -H 'name: value' (again for more)
+  warm FILE|-|URL…           has URLs stored there, one a line in a FILE; exit code 1 if one is not
+      -H 'name: value'       what selects among the answers; Accept-Encoding is that of browsers
 
 Limits
   limits [--limit N]         the shared counters that are used most

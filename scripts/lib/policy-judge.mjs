@@ -25,7 +25,7 @@ const object = (members) =>
     .map(([name, text]) => `${JSON.stringify(name)}:${text}`)
     .join(",")}}`;
 
-function header(text) {
+export function header(text) {
   const [, name, value] = /^([^:\s]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
   if (name !== undefined && !/[\r\n\0]/.test(value)) return [name, value];
   throw new Refusal(`-H wants 'name: value'; ${JSON.stringify(text)} is none.`, undefined, USAGE);

@@ -67,6 +67,8 @@ pub(super) async fn call<P: Platform>(
         Call::Unban => request.unban(token).await,
         Call::Purges => request.purges().await,
         Call::Purge => request.purge(token).await,
+        Call::LookInCache => request.look_in_cache().await,
+        Call::Warm => request.warm().await,
         Call::Limits => request.limits().await,
         Call::LookAtLimits => request.look_at_limits().await,
         Call::ResetLimits => request.reset_limits().await,

@@ -1,11 +1,16 @@
 //! The endpoints of the admin API, as data: the API dispatches by this table,
 //! and its OpenAPI document is made of it.
 
+mod bans;
+mod cache;
+mod limits;
+mod lists;
+mod policy;
+
 use http::Method;
 
 use super::problem::Refusal;
 use crate::control::message::Role;
-use crate::feeds::FormatName;
 
 /// The version's prefix.
 pub const PREFIX: &str = "/_weir/admin/v1";
@@ -61,6 +66,10 @@ pub enum Call {
     Purges,
     /// Purges stored answers.
     Purge,
+    /// Says what is stored for a request.
+    LookInCache,
+    /// Asks for URLs, so that they are stored.
+    Warm,
     /// Lists the counters that are used most.
     Limits,
     /// Says what counters say.
@@ -82,6 +91,16 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A network; it may stand there several times.
     Networks,
+    /// A header line; it may stand there several times.
+    Headers,
+}
+
+impl Kind {
+    /// Whether such a parameter may stand there several times.
+    #[must_use]
+    pub const fn repeats(self) -> bool {
+        matches!(self, Self::Networks | Self::Headers)
+    }
 }
 
 /// A parameter of the query.
@@ -141,10 +160,6 @@ pub struct Endpoint {
     pub refusals: &'static [Refusal],
 }
 
-const fn revision(name: &'static str, required: bool, description: &'static str) -> Parameter {
-    Parameter { name, description, kind: Kind::Revision, required }
-}
-
 const LIMIT: Parameter = Parameter {
     name: "limit",
     description: "At most so many, 1 to 100; what lies outside is clipped. Default 100.",
@@ -162,46 +177,9 @@ const MESSAGE: Parameter = Parameter {
 /// The body of an import: a list of any type.
 pub const LIST: &str = "List";
 
-const FORMATS: [&str; 7] = {
-    let mut names = [""; 7];
-    let mut rest = FormatName::ALL.as_slice();
-    let mut place = names.as_mut_slice();
-    while let ([format, formats @ ..], [name, names @ ..]) = (rest, place) {
-        *name = format.as_str();
-        (rest, place) = (formats, names);
-    }
-    names
-};
-
 const fn parameter(name: &'static str, kind: Kind, description: &'static str) -> Parameter {
     Parameter { name, description, kind, required: false }
 }
-
-const IMPORT_PARAMETERS: &[Parameter] = &[
-    parameter("format", Kind::Choice(&FORMATS), "How the list is written. Default: netset."),
-    parameter(
-        "column",
-        Kind::Text,
-        "The column of a csv: its number from 1, or its name in the first record.",
-    ),
-    parameter(
-        "host_bits",
-        Kind::Choice(&["refuse", "mask"]),
-        "What happens to a prefix with bits set behind its length. Default: refuse.",
-    ),
-    parameter(
-        "max_change",
-        Kind::Number,
-        "By how much the number of prefixes may change, in percent, 0 to 10000. Default: 50.",
-    ),
-    parameter("max_prefixes", Kind::Number, "The most prefixes, 1 to 2000000. Default: 1000000."),
-    parameter(
-        "allow_private",
-        Kind::Choice(&["true", "false"]),
-        "Whether private and special networks may be in it. Default: false.",
-    ),
-    MESSAGE,
-];
 
 const PLAIN: Endpoint = Endpoint {
     method: "GET",
@@ -219,361 +197,39 @@ const PLAIN: Endpoint = Endpoint {
     refusals: &[],
 };
 
+/// The endpoints by resource.
+const GROUPS: [&[Endpoint]; 5] =
+    [&policy::ENDPOINTS, &lists::ENDPOINTS, &bans::ENDPOINTS, &cache::ENDPOINTS, &limits::ENDPOINTS];
+
+/// How many there are.
+const COUNT: usize = {
+    let mut count: usize = 0;
+    let mut groups = GROUPS.as_slice();
+    while let [group, others @ ..] = groups {
+        count = count.saturating_add(group.len());
+        groups = others;
+    }
+    count
+};
+
 /// All endpoints.
-pub const ENDPOINTS: [Endpoint; 27] = [
-    Endpoint {
-        path: "/policy",
-        call: Call::Policy,
-        summary: "The active document, or that of a revision, as its author wrote it. The ETag is the revision's name.",
-        parameters: &[revision("revision", false, "Which revision. Default: the active one.")],
-        precondition: Precondition::Revalidation,
-        answer: "Policy",
-        refusals: &[Refusal::NoSuchRevision, Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "PUT",
-        path: "/policy",
-        call: Call::Push,
-        role: Role::Operator,
-        changes: true,
-        summary: "Makes a document the active one: a new revision, durable when it is acknowledged.",
-        parameters: &[MESSAGE],
-        precondition: Precondition::Base,
-        body: "Policy",
-        status: 201,
-        answer: "Acknowledgement",
-        refusals: &[
-            Refusal::PreconditionRequired,
-            Refusal::StaleBase,
-            Refusal::InvalidPolicy,
-            Refusal::NeedsNewerModule,
-            Refusal::NeedsOwner,
-            Refusal::ControlUnavailable,
-        ],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/policy/validate",
-        call: Call::Validate,
-        summary: "Checks a document, and tells everything that is wrong with it.",
-        body: "Policy",
-        answer: "Validated",
-        refusals: &[Refusal::InvalidPolicy],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/policy/diff",
-        call: Call::DiffDocument,
-        summary: "What a document would change, by ids and not by positions.",
-        parameters: &[revision("base", false, "Against which revision. Default: the active one.")],
-        body: "Policy",
-        answer: "Difference",
-        has_text: true,
-        refusals: &[Refusal::InvalidPolicy, Refusal::NoSuchRevision, Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/policy/diff",
-        call: Call::DiffRevisions,
-        summary: "What changed from one revision to another.",
-        parameters: &[
-            revision("from", true, "The earlier revision."),
-            revision("to", false, "The later revision. Default: the active one."),
-        ],
-        answer: "Difference",
-        has_text: true,
-        refusals: &[Refusal::NoSuchRevision, Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/policy/rollback",
-        call: Call::Rollback,
-        role: Role::Operator,
-        changes: true,
-        summary: "Makes a new revision with the content of an old one.",
-        precondition: Precondition::Base,
-        body: "RollbackRequest",
-        status: 201,
-        answer: "Acknowledgement",
-        refusals: &[
-            Refusal::PreconditionRequired,
-            Refusal::StaleBase,
-            Refusal::NoSuchRevision,
-            Refusal::InvalidPolicy,
-            Refusal::NeedsNewerModule,
-            Refusal::NeedsOwner,
-            Refusal::ControlUnavailable,
-        ],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/policy/history",
-        call: Call::History,
-        summary: "The revisions, newest first; the newest is the active one.",
-        parameters: &[revision("before", false, "Only revisions before this one."), LIMIT],
-        answer: "History",
-        refusals: &[Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/explain",
-        call: Call::Explain,
-        summary: "The verdict of every stage about a request. Nothing is sent, and no counter moves.",
-        body: "ExplainCall",
-        answer: "Explanation",
-        has_text: true,
-        refusals: &[Refusal::InvalidPolicy, Refusal::NoSuchRevision, Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/replay",
-        call: Call::Replay,
-        summary: "What a document would have done with recorded requests.",
-        body: "ReplayCall",
-        answer: "Report",
-        has_text: true,
-        refusals: &[Refusal::InvalidPolicy, Refusal::NoSuchRevision, Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/audit",
-        call: Call::Audit,
-        summary: "Every change and every rejected attempt, newest first.",
-        parameters: &[
-            Parameter {
-                name: "before",
-                description: "Only entries before this number.",
-                kind: Kind::Number,
-                required: false,
-            },
-            LIMIT,
-        ],
-        answer: "AuditLog",
-        refusals: &[Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/health",
-        call: Call::Health,
-        summary: "How this isolate and the control plane are, and why one is degraded.",
-        answer: "AdminHealth",
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/openapi.json",
-        call: Call::OpenApi,
-        summary: "This document.",
-        answer: "Document",
-        refusals: &[Refusal::AssetsUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/schema.json",
-        call: Call::Schema,
-        summary: "The JSON Schema of the policy.",
-        answer: "Document",
-        refusals: &[Refusal::AssetsUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/address-sets",
-        call: Call::AddressSets,
-        summary: "The stored address sets, and the generations of the last 24 hours.",
-        answer: "AddressSets",
-        refusals: &[Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "DELETE",
-        path: "/address-sets/{name}",
-        call: Call::RemoveSet,
-        role: Role::Operator,
-        changes: true,
-        summary: "Removes a stored set that the active policy does not name.",
-        parameters: &[MESSAGE],
-        answer: "SetsAcknowledgement",
-        refusals: &[Refusal::NoSuchSet, Refusal::SetInUse, Refusal::StaleBase, Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/address-sets/rollback",
-        call: Call::RollbackSets,
-        role: Role::Operator,
-        changes: true,
-        summary: "Makes an earlier generation of the stored sets the present one, under a new number.",
-        body: "RollbackSetsRequest",
-        answer: "SetsAcknowledgement",
-        refusals: &[
-            Refusal::NoSuchGeneration,
-            Refusal::SetInUse,
-            Refusal::StaleBase,
-            Refusal::ControlUnavailable,
-        ],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/address/{ip}",
-        call: Call::Address,
-        summary: "Every set that contains an address, since when and from where, and what decides about it.",
-        answer: "AddressReport",
-        has_text: true,
-        refusals: &[Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "PUT",
-        path: "/address-sets/{name}",
-        call: Call::ImportSet,
-        role: Role::Operator,
-        changes: true,
-        summary: "Imports a list, as it is published, into a stored set. What the query does not say is as the feed of \
-                  the active policy has it, else as a feed has it by default.",
-        parameters: IMPORT_PARAMETERS,
-        body: LIST,
-        answer: "ImportedSet",
-        refusals: &[Refusal::InvalidList, Refusal::StaleBase, Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/bans",
-        call: Call::Bans,
-        summary: "The bans that hold now, by network.",
-        parameters: &[
-            Parameter {
-                name: "address",
-                description: "Only bans that hold this address.",
-                kind: Kind::Text,
-                required: false,
-            },
-            Parameter {
-                name: "after",
-                description: "Only bans behind this network.",
-                kind: Kind::Text,
-                required: false,
-            },
-            LIMIT,
-        ],
-        answer: "BanList",
-        refusals: &[Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/address-sets/{name}/refresh",
-        call: Call::RefreshSet,
-        role: Role::Operator,
-        changes: true,
-        summary: "Fetches the list of a stored set from its feed now.",
-        answer: "ImportedSet",
-        refusals: &[
-            Refusal::NoSuchSet,
-            Refusal::NoFeed,
-            Refusal::FeedUnavailable,
-            Refusal::InvalidList,
-            Refusal::StaleBase,
-            Refusal::ControlUnavailable,
-        ],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/bans",
-        call: Call::Ban,
-        role: Role::Operator,
-        changes: true,
-        summary: "Bans networks until an end. A ban of a network that has one replaces it.",
-        body: "BanRequest",
-        answer: "BansAcknowledgement",
-        refusals: &[Refusal::Guarded, Refusal::TooManyBans, Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "DELETE",
-        path: "/bans",
-        call: Call::Unban,
-        role: Role::Operator,
-        changes: true,
-        summary: "Lifts the bans of exactly these networks, those that a trigger is just making among them.",
-        parameters: &[
-            Parameter {
-                name: "network",
-                description: "A network as it is banned. For several, several times; at most 1,000.",
-                kind: Kind::Networks,
-                required: true,
-            },
-            MESSAGE,
-        ],
-        answer: "BansAcknowledgement",
-        refusals: &[Refusal::NoSuchBan, Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/purges",
-        call: Call::Purges,
-        summary: "What is purged, newest first.",
-        parameters: &[
-            Parameter {
-                name: "before",
-                description: "Only purges before this sequence.",
-                kind: Kind::Number,
-                required: false,
-            },
-            LIMIT,
-        ],
-        answer: "PurgeList",
-        refusals: &[Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/purge",
-        call: Call::Purge,
-        role: Role::Operator,
-        changes: true,
-        summary: "Purges stored answers by URL, prefix or tag, or all of them.",
-        body: "PurgeRequest",
-        answer: "PurgeAcknowledgement",
-        refusals: &[Refusal::ControlUnavailable],
-        ..PLAIN
-    },
-    Endpoint {
-        path: "/limits",
-        call: Call::Limits,
-        summary: "The shared counters that are used most.",
-        parameters: &[Parameter { description: "At most so many, 1 to 100. Default 20.", ..LIMIT }],
-        answer: "LimitList",
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/limits/look",
-        call: Call::LookAtLimits,
-        summary: "What the counters of a request or client say. Nothing is counted.",
-        body: "LimitCall",
-        answer: "LimitReport",
-        refusals: &[Refusal::NoSuchCounter],
-        ..PLAIN
-    },
-    Endpoint {
-        method: "POST",
-        path: "/limits/reset",
-        call: Call::ResetLimits,
-        role: Role::Operator,
-        changes: true,
-        summary: "Sets the counters of a request or client back; the answer is what they said before.",
-        body: "LimitCall",
-        answer: "LimitReport",
-        refusals: &[Refusal::NoSuchCounter, Refusal::CounterUnavailable],
-        ..PLAIN
-    },
-];
+pub const ENDPOINTS: [Endpoint; COUNT] = {
+    let mut all = [PLAIN; COUNT];
+    let mut place = all.as_mut_slice();
+    let mut groups = GROUPS.as_slice();
+    while let [group, others @ ..] = groups {
+        place = fill(place, group);
+        groups = others;
+    }
+    all
+};
+
+/// Puts a group where there is room; gives what is left.
+const fn fill<'a>(place: &'a mut [Endpoint], group: &[Endpoint]) -> &'a mut [Endpoint] {
+    let Some((here, rest)) = place.split_at_mut_checked(group.len()) else { return &mut [] };
+    here.copy_from_slice(group);
+    rest
+}
 
 /// What a method and a path lead to.
 #[derive(Clone, Debug)]

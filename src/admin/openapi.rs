@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::address::AddressReport;
 use super::bans::BanRequest;
+use super::cache::CacheReport;
 use super::calls::{AdminHealth, Difference, RollbackRequest, Validated};
 use super::endpoints::{Call, ENDPOINTS, Endpoint, Kind, LIST, PREFIX, Parameter, Precondition};
 use super::explain::ReplayCall;
@@ -24,6 +25,7 @@ use super::limits::{LimitCall, LimitList, LimitReport};
 use super::problem::{Details, Refusal};
 use super::purges::{PurgeAcknowledgement, PurgeRequest};
 use super::sets::{AddressSets, RollbackSetsRequest};
+use super::warm::{WarmReport, WarmRequest};
 use crate::control::answer::{Acknowledgement, AuditLog, History};
 use crate::control::bans::{BanList, BansAcknowledgement};
 use crate::control::message::Role;
@@ -133,6 +135,8 @@ const fn operation_id(call: Call) -> &'static str {
         Call::Ban => "banNetworks",
         Call::Purges => "getPurges",
         Call::Purge => "purge",
+        Call::LookInCache => "lookInCache",
+        Call::Warm => "warmCache",
         Call::Limits => "getLimits",
         Call::LookAtLimits => "lookAtLimits",
         Call::ResetLimits => "resetLimits",
@@ -203,6 +207,9 @@ fn parameter(parameter: &Parameter) -> Value {
         Kind::Text => json!({"type": "string"}),
         Kind::Networks => {
             json!({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1_000})
+        }
+        Kind::Headers => {
+            json!({"type": "array", "items": {"type": "string", "pattern": ":"}, "maxItems": 128})
         }
         Kind::Number => json!({"type": "integer", "minimum": 0}),
         Kind::Revision => json!({"type": "string", "pattern": "^r(0|[1-9][0-9]*)$"}),
@@ -292,6 +299,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<BanRequest>();
     read.subschema_for::<LimitCall>();
     read.subschema_for::<PurgeRequest>();
+    read.subschema_for::<WarmRequest>();
     let explain = explain_call(&mut read);
     let mut written = settings().for_serialize().into_generator();
     add::<Acknowledgement>(&mut written);
@@ -312,6 +320,8 @@ fn schemas() -> Map<String, Value> {
     add::<BansAcknowledgement>(&mut written);
     add::<PurgeList>(&mut written);
     add::<PurgeAcknowledgement>(&mut written);
+    add::<CacheReport>(&mut written);
+    add::<WarmReport>(&mut written);
     add::<Details<'static>>(&mut written);
     let document = json!({"type": "object", "description": "A JSON document."});
     let mut all =

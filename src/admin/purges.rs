@@ -114,12 +114,12 @@ impl<P: Platform> Request<'_, P> {
         let (author, role) = (token.name.clone(), token.role);
         let order = PurgeOrder { urls, prefixes, tags, all, soft, message, author, role };
         let taken: PurgesTaken = self.control(&Action::Purge(order)).await?;
-        let PurgesTaken { newest, sequence, state, purged, overflowed, list } = taken;
+        let PurgesTaken { newest, mut sequence, mut state, purged, overflowed, list } = taken;
         if let Err(damage) = self.snapshot.live_purges.hold(&list, newest) {
             *self.failure.borrow_mut() = Some(damage.to_string());
         }
         // The manifest that it came with may have more that is new.
-        self.await_change(sequence);
+        self.follow(&mut sequence, &mut state).await;
         Ok(Self::json(200, &PurgeAcknowledgement { sequence, state, purged, overflowed }))
     }
 }

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use http::header::HeaderName;
+
 use super::binding::{ASSETS, failure, timer};
 use super::glue;
 use super::origin::{Edge, EdgeResponse};
 use super::task::{Outcome, wait};
 use crate::error::{Dependency, PlatformError};
 use crate::platform::{AdminPlatform, BodyError};
+
+/// How many URLs are asked for at once: as many connections as the platform
+/// gives to one request.
+const AT_ONCE: u32 = 6;
 
 impl AdminPlatform for Edge {
     async fn read_body(&self, limit: usize, deadline: Duration) -> Result<Vec<u8>, BodyError> {
@@ -34,5 +40,21 @@ impl AdminPlatform for Edge {
         // Should the runtime refuse, there is no piece to read: as of a
         // request without a body.
         let _ = glue::open_body();
+    }
+
+    fn colo(&self) -> Option<String> {
+        glue::colo()
+    }
+
+    async fn warm(
+        &self,
+        fields: &[(HeaderName, String)],
+        jobs: &[String],
+        deadline: Duration,
+    ) -> Vec<Option<String>> {
+        let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        glue::warm(&lines.join("\n"), &jobs.join("\n"), AT_ONCE, timer(deadline));
+        let Outcome::Done(answers) = wait().await else { return Vec::new() };
+        answers.split('\n').map(|line| (!line.is_empty()).then(|| line.to_owned())).collect()
     }
 }

@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use super::binding::failure;
 use super::glue;
 use super::head::EdgeHead;
-use super::isolate::IsolateState;
+use super::isolate::{IsolateState, warn_of};
 use super::origin::{Edge, EdgeResponse, now};
 use super::policy_store::KvPolicyStore;
 use super::task;
@@ -24,6 +24,7 @@ use crate::feeds::run;
 use crate::gateway::bans::report_offences;
 use crate::gateway::revalidation::revalidate;
 use crate::gateway::settle::settle_all;
+use crate::gateway::warm::{Job, warm};
 use crate::gateway::{self, Acting};
 use crate::observe::record::{Record, Verdict};
 use crate::platform::edits_text;
@@ -89,9 +90,7 @@ pub fn begin_reports(id: u32) -> bool {
             let state = IsolateState::of();
             // They go on being counted here, and are told again.
             if let Some(error) = report_offences(&state.isolate, &Edge).await {
-                let time = now().to_string();
-                let line = serde_json::json!({ "schema": 1, "event": "bans", "time": time, "error": error.to_string() });
-                glue::warn(&line.to_string());
+                warn_of("bans", "error", &error.to_string());
             }
         }),
     )
@@ -113,10 +112,29 @@ pub fn begin_revalidation(id: u32) -> bool {
             let head = EdgeHead::read(state.wanted(&snapshot));
             let asked = revalidate(&snapshot.gateway, &state.isolate, &Edge, &head, asked).await;
             if let Err(error) = asked {
-                let time = now().to_string();
-                let line = serde_json::json!({ "schema": 1, "event": "revalidation", "time": time, "error": error.to_string() });
-                glue::warn(&line.to_string());
+                warn_of("revalidation", "error", &error.to_string());
             }
+        }),
+    )
+}
+
+/// Begins to ask for the URL of the exchange's job; `true` when it is over.
+#[wasm_bindgen(js_name = beginWarming)]
+#[must_use]
+pub fn begin_warming(id: u32) -> bool {
+    task::run(
+        id,
+        Box::pin(async {
+            let state = IsolateState::of();
+            let snapshot = state.holder.borrow().acting(now());
+            let Some((snapshot, job)) = snapshot.zip(Job::decode(&glue::job())) else { return };
+            let head = EdgeHead::read(state.wanted(&snapshot));
+            let acting = Acting { snapshot: &snapshot, available: true, degraded: None };
+            let warmed = warm(&acting, &state.isolate, &Edge, &head, &job, state.fresh()).await;
+            if state.isolate.has_revalidations() {
+                glue::revalidate_later();
+            }
+            glue::warmed(&warmed.encode());
         }),
     )
 }
@@ -131,9 +149,7 @@ pub fn begin_settling(id: u32) -> bool {
             let state = IsolateState::of();
             // What is lost counts as spent.
             if let Some(error) = settle_all(&state.isolate, &Edge).await {
-                let time = now().to_string();
-                let line = serde_json::json!({ "schema": 1, "event": "limits", "time": time, "error": error.to_string() });
-                glue::warn(&line.to_string());
+                warn_of("limits", "error", &error.to_string());
             }
         }),
     )
@@ -182,9 +198,7 @@ async fn answer() {
 
 /// Writes a line about the policy, or what it asks for.
 pub(super) fn warn(event: &str, message: &str) {
-    let time = now().to_string();
-    let line = serde_json::json!({ "schema": 1, "event": event, "time": time, "message": message });
-    glue::warn(&line.to_string());
+    warn_of(event, "message", message);
 }
 
 async fn serve(state: &IsolateState, snapshot: &Rc<Snapshot>, acting: &Acting<'_>) -> Record {

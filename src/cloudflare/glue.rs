@@ -218,6 +218,23 @@ extern "C" {
     #[wasm_bindgen(js_name = openFeed, catch)]
     pub fn open_feed(text: &str, deadline: u32) -> Result<(), JsValue>;
 
+    /// The location that runs this.
+    #[wasm_bindgen]
+    pub fn colo() -> Option<String>;
+
+    /// Asks for URLs, each in an exchange of its own; to be waited for. The
+    /// fields are "name:value", a line each, as are the jobs.
+    #[wasm_bindgen]
+    pub fn warm(fields: &str, jobs: &str, at_once: u32, deadline: u32);
+
+    /// The job of the exchange.
+    #[wasm_bindgen]
+    pub fn job() -> String;
+
+    /// What became of it.
+    #[wasm_bindgen]
+    pub fn warmed(text: &str);
+
     /// Starts a refresh of the policy beside the exchange.
     #[wasm_bindgen(js_name = refreshLater)]
     pub fn refresh_later();

@@ -12,24 +12,37 @@ use crate::admin::tokens::Tokens;
 use crate::gateway::{Bound, Isolate};
 use crate::observe::record::LogLevel;
 use crate::policy::snapshot::{Fallback, Holder, Snapshot};
+use crate::stages::cache::bypass_token::BypassKey;
 
 thread_local! {
     static CURRENT: OnceCell<Rc<IsolateState>> = const { OnceCell::new() };
+}
+
+/// Writes a line about something that is no request. `name` is what the text
+/// stands under.
+pub fn warn_of(event: &str, name: &str, text: &str) {
+    let time = super::origin::now().to_string();
+    let line = serde_json::json!({ "schema": 1, "event": event, "time": time, name: text });
+    glue::warn(&line.to_string());
 }
 
 /// Who may use the admin API. Nobody may where the secret cannot be read.
 fn tokens() -> Tokens {
     let Some(text) = variable("ADMIN_TOKENS") else { return Tokens::default() };
     Tokens::parse(&text).unwrap_or_else(|why| {
-        let time = super::origin::now().to_string();
-        let line = serde_json::json!({ "schema": 1, "event": "admin", "time": time, "message": why });
-        glue::warn(&line.to_string());
+        warn_of("admin", "message", &why);
         Tokens::default()
     })
 }
 
 fn bound() -> Bound {
     Bound { global: glue::is_bound(CACHE), collapser: glue::is_bound(COLLAPSER) }
+}
+
+/// By what tokens pass the cache. None does where the secret cannot be used.
+fn bypass_key() -> Option<BypassKey> {
+    let key = BypassKey::new(&variable("CACHE_BYPASS_KEY")?);
+    key.inspect_err(|why| warn_of("cache", "message", why)).ok()
 }
 
 /// What an isolate keeps.
@@ -86,7 +99,8 @@ impl IsolateState {
             #[expect(clippy::cast_possible_truncation, reason = "half of the seed")]
             isolate: Isolate::new(environment.as_deref().unwrap_or("unset"), seed as u64)
                 .with_tokens(tokens())
-                .with_bound(bound()),
+                .with_bound(bound())
+                .with_bypass_key(bypass_key()),
             log_level: LogLevel::parse(&variable("LOG_LEVEL").unwrap_or_default()),
             seed,
             count: Cell::new(0),

@@ -1,9 +1,10 @@
 //! The first revision of an environment that has a policy and never pushed one.
 //!
 //! A deployment writes its first policy into the policy store itself, and a
-//! variable or the demo may stand in for one. Bans and stored sets travel with
-//! a revision of `Control`'s, so the first of them makes that policy the first
-//! revision: what acts stays what it is, and what was asked for acts, too.
+//! variable or the demo may stand in for one. Bans, purges and stored sets
+//! travel with a revision of `Control`'s, so the first of them makes that
+//! policy the first revision: what acts stays what it is, and what was asked
+//! for acts, too.
 //!
 //! 1. What the policy store holds is the policy, and `Control` reads it there.
 //! 2. Holds it none, the Worker offers what it acts on in its place; not where
@@ -32,7 +33,7 @@ fn first(document: String, from: &str) -> Action {
         base: "r0".to_owned(),
         document,
         parts: Vec::new(),
-        message: format!("taken over from {from}, with the first address set or ban"),
+        message: format!("taken over from {from}, with the first address set, ban or purge"),
         author: AUTHOR.to_owned(),
         role: Role::Operator,
     })

@@ -10,6 +10,7 @@ use crate::exchange::{Edit, Head, PlainHead};
 use crate::policy::Gateway;
 use crate::stages::Mode;
 use crate::stages::cache::ask::Ask;
+use crate::stages::cache::bypass_token::BYPASS;
 use crate::stages::cache::plan::{Credentials, plan};
 use crate::stages::cache::{CacheStage, REQUEST_FIELDS};
 use crate::stages::canary::{self, CanaryStage};
@@ -30,7 +31,7 @@ const PASSED_OVER_LIMIT: usize = 5;
 
 /// Whether a field carries credentials: its value is for nobody's eyes.
 fn is_sensitive(name: &HeaderName) -> bool {
-    const PARTS: [&str; 10] = [
+    const PARTS: [&str; 11] = [
         "authorization",
         "cookie",
         "token",
@@ -41,12 +42,13 @@ fn is_sensitive(name: &HeaderName) -> bool {
         "session",
         "credential",
         "signature",
+        "cache-bypass",
     ];
     let name = name.as_str().replace('_', "-");
     PARTS.iter().any(|part| name.contains(part))
 }
 
-fn shown(name: &HeaderName, value: &str) -> String {
+pub(crate) fn shown(name: &HeaderName, value: &str) -> String {
     if is_sensitive(name) {
         return format!("(redacted, {} bytes)", value.len());
     }
@@ -243,6 +245,9 @@ pub(super) fn stored(
     };
     let mut fields: Vec<String> =
         REQUEST_FIELDS.iter().filter(|name| alone(name)).map(HeaderName::to_string).collect();
+    if ask.plan.by_token {
+        fields.push(BYPASS.to_string());
+    }
     if ask.is_robbed {
         fields.push(CONNECTION.to_string());
     }
@@ -253,6 +258,7 @@ pub(super) fn stored(
         key,
         because,
         fields: if ask.plan.skip.is_some() { fields } else { Vec::new() },
+        token: None,
         may_store: ask.plan.store,
         only_shared: ask.plan.credentials != Credentials::None,
         only_if_cached: ask.plan.only_if_cached,

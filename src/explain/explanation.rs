@@ -385,6 +385,10 @@ pub struct Stored {
     /// The request fields that cause it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
+    /// What the token of `Weir-Cache-Bypass` says: `bypass-token` where it is
+    /// good, else why it is ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<&'static str>,
     /// Whether the answer may be kept, as far as the request goes.
     pub may_store: bool,
     /// Whether the request shows credentials, so that only an answer that says

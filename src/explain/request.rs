@@ -173,17 +173,28 @@ const fn get() -> Method {
     Method::GET
 }
 
+/// A method, if it is one that is explained.
+#[must_use]
+pub fn parse_method(text: &str) -> Option<Method> {
+    let good = text.len() <= METHOD_LIMIT && is_token(text);
+    good.then(|| Method::from_bytes(text.as_bytes()).ok()).flatten()
+}
+
+/// Whether a URL is one that is explained.
+#[must_use]
+pub fn is_url(text: &str) -> bool {
+    let is_absolute = text.starts_with("http://") || text.starts_with("https://");
+    is_absolute && text.len() <= URL_LIMIT
+}
+
 fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Method, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let good = text.len() <= METHOD_LIMIT && is_token(&text);
-    let method = good.then(|| Method::from_bytes(text.as_bytes()).ok()).flatten();
-    method.ok_or_else(|| D::Error::custom("expected a method such as \"GET\", at most 64 bytes"))
+    parse_method(&text).ok_or_else(|| D::Error::custom("expected a method such as \"GET\", at most 64 bytes"))
 }
 
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let is_absolute = text.starts_with("http://") || text.starts_with("https://");
-    if is_absolute && text.len() <= URL_LIMIT {
+    if is_url(&text) {
         return Ok(text);
     }
     Err(D::Error::custom(format!(
@@ -191,29 +202,33 @@ fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     )))
 }
 
-struct LinesVisitor;
-
-impl LinesVisitor {
-    /// Adds a line; says what is wrong with it.
-    fn add<E: Error>(lines: &mut Lines, size: &mut usize, name: &str, value: &str) -> Result<(), E> {
+impl Lines {
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn add(&mut self, name: &str, value: &str) -> Result<(), String> {
         let field = HeaderName::from_bytes(name.as_bytes()).ok().filter(|_| name.len() <= 128);
         let field = field.ok_or_else(|| {
-            E::custom(format!("expected names of header fields; {:?} is none", crate::error::clip(name, 100)))
+            format!("expected names of header fields; {:?} is none", crate::error::clip(name, 100))
         })?;
         // As in a message: these bytes end a line, or are refused in one.
         if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
-            return Err(E::custom(format!("expected a value without control characters for \"{field}\"")));
+            return Err(format!("expected a value without control characters for \"{field}\""));
         }
-        *size = size.saturating_add(name.len()).saturating_add(value.len());
-        if lines.0.len() >= LINES_LIMIT || *size > HEADERS_LIMIT {
-            return Err(E::custom(format!(
+        let lines = self.0.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()));
+        let size = lines.fold(name.len().saturating_add(value.len()), usize::saturating_add);
+        if self.0.len() >= LINES_LIMIT || size > HEADERS_LIMIT {
+            return Err(format!(
                 "expected at most {LINES_LIMIT} header lines and {HEADERS_LIMIT} bytes in all"
-            )));
+            ));
         }
-        lines.0.push((field, trim(value).to_owned()));
+        self.0.push((field, trim(value).to_owned()));
         Ok(())
     }
 }
+
+struct LinesVisitor;
 
 impl<'de> Visitor<'de> for LinesVisitor {
     type Value = Lines;
@@ -223,17 +238,17 @@ impl<'de> Visitor<'de> for LinesVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Lines, A::Error> {
-        let (mut lines, mut size) = (Lines::default(), 0);
+        let mut lines = Lines::default();
         while let Some((name, value)) = entries.next_entry::<String, String>()? {
-            Self::add(&mut lines, &mut size, &name, &value)?;
+            lines.add(&name, &value).map_err(Error::custom)?;
         }
         Ok(lines)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Lines, A::Error> {
-        let (mut lines, mut size) = (Lines::default(), 0);
+        let mut lines = Lines::default();
         while let Some((name, value)) = items.next_element::<(String, String)>()? {
-            Self::add(&mut lines, &mut size, &name, &value)?;
+            lines.add(&name, &value).map_err(Error::custom)?;
         }
         Ok(lines)
     }

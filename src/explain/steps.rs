@@ -11,6 +11,7 @@ use crate::platform::{Clock, CounterPeek};
 use crate::policy::Route;
 use crate::stages::bans::Ban;
 use crate::stages::cache::ask::ask;
+use crate::stages::cache::bypass_token::{BypassRefusal, GRANTED};
 use crate::stages::identity::Identity;
 use crate::stages::ip_filter::{Action, IpFilterStage};
 use crate::stages::rate_limit::key::{Keyed, Subject};
@@ -266,14 +267,9 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         let target = target.map_err(|reject| self.refuse(stage.clone(), reject))?;
         let index = gateway.router.find(&target, self.head);
         stage.passed_over = describe::passed_over(gateway, &target, self.head, index);
-        let allowed = index.and_then(|index| gateway.router.matcher(index)).map(|matcher| matcher.allowed);
-        if !target.encoded.within(allowed.unwrap_or_default()) {
-            let reject = Reject::new(Reason::InvalidTarget)
-                .detail("The path holds an encoded slash, backslash or NUL, which is not allowed here.");
-            return Err(self.refuse(stage, reject));
-        }
-        let Some(route) = index.and_then(|index| gateway.routes.get(index)) else {
-            return Err(self.refuse(stage, Reject::new(Reason::NoRoute)));
+        let route = match gateway.find_route(&target, self.head) {
+            Ok((_, route)) => route,
+            Err(reject) => return Err(self.refuse(stage, reject)),
         };
         stage.rule = Some(route.id.clone());
         self.explanation.route = Some(route.id.clone());
@@ -327,7 +323,11 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         };
         let gateway = self.context.gateway;
         let own_cookie = route.canary.as_ref().and_then(|canary| canary.cookie_name());
-        let ask = ask(self.head, target, identity, &gateway.identity, config, own_cookie);
+        let mut ask = ask(self.head, target, identity, &gateway.identity, config, own_cookie);
+        let token = self.context.isolate.bypass(self.head, target, self.platform.now());
+        if token == Some(Ok(())) {
+            ask.plan = ask.plan.bypassed_by_token();
+        }
         let name = gateway.upstreams.get(upstream).map_or("", |upstream| upstream.name.as_str());
         let as_stored = config.target(&ask.plan, target.as_sent);
         self.shape.target = Some(as_stored.to_string());
@@ -336,7 +336,8 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         let environment = &self.context.isolate.environment;
         let key = cache::key::primary(environment, &route.id, name, variant.unwrap_or_default(), url);
         let is_unstorable = self.context.isolate.is_unstorable(&key, self.platform.now());
-        let facts = describe::stored(&ask, self.head, own_cookie, key, is_unstorable, config);
+        let mut facts = describe::stored(&ask, self.head, own_cookie, key, is_unstorable, config);
+        facts.token = token.map(|said| said.map_or_else(BypassRefusal::as_str, |()| GRANTED));
         let is_asked = facts.because.is_none();
         let stage =
             Stage { verdict: if is_asked { "lookup" } else { "bypass" }, cache: Some(facts), ..stage };

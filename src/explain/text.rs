@@ -167,6 +167,9 @@ fn cache(stored: &Stored) -> String {
         Some(because) => format!("{because} ({}), ", stored.fields.join(", ")),
         None => String::new(),
     };
+    if let Some(token) = stored.token {
+        let _ = write!(text, "the token of Weir-Cache-Bypass: {token}, ");
+    }
     let keeps = match (stored.may_store, stored.only_shared) {
         (true, false) => "may be kept",
         (true, true) => "may be kept if it says that it is shared",

@@ -16,6 +16,7 @@ use crate::observe::record::{StageRecord, Verdict};
 use crate::platform::Platform;
 use crate::policy::Route;
 use crate::stages::cache::ask::ask;
+use crate::stages::cache::demand::is_settled;
 use crate::stages::cache::entry::Entry;
 use crate::stages::cache::judge::{Lookup, judge};
 use crate::stages::cache::key::{self, Index};
@@ -115,7 +116,7 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) -> Result<CacheState<'a, P::Response>, Reject> {
         let own_cookie = way.route.canary.as_ref().and_then(|canary| canary.cookie_name());
         let ask = ask(self.head, way.target, way.identity, &self.gateway.identity, stage, own_cookie);
-        let plan = ask.plan;
+        let plan = if self.passes_cache(way.target) { ask.plan.bypassed_by_token() } else { ask.plan };
         let target = stage.target(&plan, way.target.as_sent);
         let authority = way.target.authority();
         let primary = self.key(way.route, way.upstream, way.variant, ask.scheme, &authority, &target);
@@ -227,6 +228,9 @@ impl<'a, P: Platform> Journey<'a, P> {
         let judged = match judge(&miss.plan, self.head, &candidate.entry, miss.stage, now) {
             // A soft purge makes stale: the origin is asked.
             Lookup::Fresh { .. } | Lookup::Stale { .. } if is_void => Lookup::Revalidate(Forward::Stale),
+            judged @ Lookup::Revalidate(_) if !is_void && miss.plan.demands() => {
+                self.on_demand(miss, &candidate, judged)
+            }
             judged => judged,
         };
         if !matches!(judged, Lookup::Fresh { .. }) && candidate.key == miss.primary {
@@ -255,6 +259,30 @@ impl<'a, P: Platform> Journey<'a, P> {
         miss.forward = forward;
         miss.stored = stored;
         None
+    }
+
+    /// What becomes of a stored answer that would do if the client did not want
+    /// the origin's word for it: for each key the origin is asked once a second.
+    fn on_demand(
+        &self,
+        miss: &Miss<'a, P::Response>,
+        candidate: &Candidate<P::Response>,
+        judged: Lookup,
+    ) -> Lookup {
+        let (entry, key, now) = (&candidate.entry, &candidate.key, self.platform.now());
+        let allowed = judge(&miss.plan.undemanding(), self.head, entry, miss.stage, now);
+        if !matches!(allowed, Lookup::Fresh { .. } | Lookup::Stale { .. }) {
+            return judged;
+        }
+        if is_settled(entry, self.arrived, now) {
+            return allowed;
+        }
+        if miss.plan.only_if_cached || !self.isolate.demanded.borrow_mut().marks(key, now) {
+            return judged;
+        }
+        // Somebody else has asked; where he still does, this one may wait.
+        let waits = self.collapses(miss) && self.isolate.flights.borrow().is_under_way(key, now);
+        if waits { judged } else { allowed }
     }
 
     /// Whether an entry has all the bytes that the request asks for.
@@ -305,7 +333,9 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) {
         let now = self.platform.now();
         let Some(upstream) = self.gateway.upstreams.get(way.upstream) else { return };
-        if self.head.method() != Method::GET || self.isolate.is_revalidated(&candidate.key, now) {
+        if self.head.method() != Method::GET
+            || self.isolate.revalidated.borrow_mut().marks(&candidate.key, now)
+        {
             return;
         }
         let target =
@@ -347,16 +377,6 @@ pub(super) fn below_zero(staleness: u64) -> i64 {
 }
 
 impl Isolate {
-    /// Whether somebody has just begun to ask the origin about this key.
-    fn is_revalidated(&self, key: &str, now: crate::time::Timestamp) -> bool {
-        let mut revalidated = self.revalidated.borrow_mut();
-        let is_marked = revalidated.is_marked(key, now);
-        if !is_marked {
-            revalidated.mark(key, now);
-        }
-        is_marked
-    }
-
     fn later(&self, revalidation: Revalidation) {
         let mut waiting: std::cell::RefMut<'_, VecDeque<Revalidation>> = self.revalidations.borrow_mut();
         if waiting.len() < LATER {

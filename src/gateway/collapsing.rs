@@ -78,13 +78,13 @@ impl<'a, P: Platform> Journey<'a, P> {
 
     /// Whether others that ask the same now get the same: not where the client
     /// wants its own, and not where the last answer could not be kept.
-    fn collapses(&self, miss: &Miss<'_, P::Response>) -> bool {
+    pub(super) fn collapses(&self, miss: &Miss<'_, P::Response>) -> bool {
         let plan = &miss.plan;
-        let is_plain = plan.store && plan.skip.is_none() && !plan.ranged && !plan.validate;
+        let is_plain = plan.store && plan.skip.is_none() && !plan.ranged;
         (miss.stage.memory.is_some() || miss.stage.location)
             && is_plain
             && plan.credentials == Credentials::None
-            && matches!(miss.forward, Forward::UriMiss | Forward::Stale)
+            && matches!(miss.forward, Forward::UriMiss | Forward::Stale | Forward::Request)
             && !self.isolate.unstorable.borrow().is_marked(&miss.primary, self.platform.now())
     }
 

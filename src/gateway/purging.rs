@@ -18,7 +18,7 @@ pub(super) const HARD: Void = Void { soft: false };
 ///
 /// # Errors
 /// There are too many.
-pub(super) fn tags(fields: &[(HeaderName, String)]) -> Result<Vec<String>, TooManyTags> {
+pub(crate) fn tags(fields: &[(HeaderName, String)]) -> Result<Vec<String>, TooManyTags> {
     let values = fields.iter().filter(|(name, _)| TAGS.contains(name));
     tags_of(values.map(|(_, value)| value.as_str()))
 }

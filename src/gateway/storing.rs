@@ -307,7 +307,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         before: usize,
     ) -> Result<(Entry, String), NotStored> {
         if !miss.plan.store {
-            return Err(NotStored::Request);
+            return Err(if miss.plan.by_token { NotStored::Token } else { NotStored::Request });
         }
         // Most answers that may not be kept say so in this one field; the
         // others are worth reading the whole head for.

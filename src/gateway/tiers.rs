@@ -97,11 +97,7 @@ impl<P: Platform> Journey<'_, P> {
         let Some(name) = global::name(key) else { return Ok(None) };
         let Some(found) = self.platform.lookup_global(&name, key).await? else { return Ok(None) };
         let now = self.platform.now();
-        let removed = self.isolate.removed.borrow();
-        Ok(self.candidate(key, Tier::Global, found, |head| {
-            let entry = Entry::decode(global::entry(head, key)?)?;
-            (!removed.holds(&name, entry.received, now)).then_some(entry)
-        }))
+        Ok(self.candidate(key, Tier::Global, found, |head| self.isolate.global_entry(&name, key, head, now)))
     }
 
     fn candidate(
@@ -158,6 +154,13 @@ fn may_be_newer_elsewhere(entry: &Entry, now: Timestamp) -> bool {
 }
 
 impl Isolate {
+    /// The entry that all locations share under a name, if it is the key's and
+    /// has not been removed here.
+    pub(super) fn global_entry(&self, name: &str, key: &str, head: &str, now: Timestamp) -> Option<Entry> {
+        let entry = Entry::decode(global::entry(head, key)?)?;
+        (!self.removed.borrow().holds(name, entry.received, now)).then_some(entry)
+    }
+
     /// Keeps an answer in the tiers that `keep` names.
     pub(super) fn keep<P: ResponseStore>(
         &self,

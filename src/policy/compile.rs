@@ -11,7 +11,8 @@ use super::defaults::with_defaults;
 use super::units::{Name, repeated};
 use super::{DOCUMENT_LIMIT, DOCUMENT_VERSION, Policy, RefreshFailure, RouteConfig, Source};
 use crate::addresses::{AddressIndex, SetId};
-use crate::error::{PolicyError, Problem};
+use crate::error::{PolicyError, Problem, Reason, Reject};
+use crate::exchange::Head;
 use crate::feeds::{Feed, compile_feeds};
 use crate::observe::record::ClientAddress;
 use crate::stages::bans::{BansStage, LIMIT_EXPECTED, LimitNames};
@@ -21,7 +22,7 @@ use crate::stages::identity::IdentityStage;
 use crate::stages::ip_filter::{ADDRESS_SET_EXPECTED, IpFilterStage, PolicySets, SetNames, compile_sets};
 use crate::stages::rate_limit::{Place, RateLimitConfig, RateLimitStage};
 use crate::stages::route::{Matcher, Router};
-use crate::stages::target::parse_authority;
+use crate::stages::target::{Target, parse_authority};
 use crate::stages::upstream::{self, Upstream};
 
 /// A compiled policy.
@@ -65,6 +66,24 @@ pub struct Gateway {
     pub wanted_fields: Vec<HeaderName>,
     /// Whether any route has a cache.
     pub has_cache: bool,
+}
+
+impl Gateway {
+    /// The route of a target and its place; an escape in the path that origins
+    /// read in two ways has to be allowed there.
+    ///
+    /// # Errors
+    /// No route takes it, or it holds such an escape.
+    pub fn find_route(&self, target: &Target<'_>, head: &impl Head) -> Result<(usize, &Route), Reject> {
+        let index = self.router.find(target, head);
+        let allowed = index.and_then(|index| self.router.matcher(index)).map(|matcher| matcher.allowed);
+        if !target.encoded.within(allowed.unwrap_or_default()) {
+            return Err(Reject::new(Reason::InvalidTarget)
+                .detail("The path holds an encoded slash, backslash or NUL, which is not allowed here."));
+        }
+        let found = index.and_then(|index| Some((index, self.routes.get(index)?)));
+        found.ok_or_else(|| Reject::new(Reason::NoRoute))
+    }
 }
 
 /// The rules of one route.

@@ -172,10 +172,47 @@ impl Purges {
     }
 
     fn of_prefixes(&self, url: &str) -> Newest {
+        self.prefix_of(url).map(|entry| entry.newest).unwrap_or_default()
+    }
+
+    /// The longest prefix that a URL begins with.
+    fn prefix_of(&self, url: &str) -> Option<&PrefixEntry> {
         let url = url_form(url);
         let behind = self.prefixes.partition_point(|entry| *entry.prefix <= *url);
-        let place = self.longest(&url, behind.checked_sub(1));
-        place.and_then(|place| self.prefixes.get(place)).map(|entry| entry.newest).unwrap_or_default()
+        self.prefixes.get(self.longest(&url, behind.checked_sub(1))?)
+    }
+
+    /// Which purge has made a stored answer void, for people: the newest of
+    /// those that count.
+    #[must_use]
+    pub fn culprit(&self, stored: &Stored<'_>) -> Option<Purge> {
+        let soft = self.judge(stored)?.soft;
+        let strength = |newest: Newest| if soft { newest.soft } else { newest.hard };
+        let url = self.urls.get(stored.url).map(|newest| (*newest, Scope::Url(stored.url.to_owned())));
+        let tags = stored
+            .tags
+            .iter()
+            .filter_map(|tag| self.tags.get(tag.as_str()).map(|newest| (*newest, Scope::Tag(tag.clone()))));
+        let found = [(self.all, Scope::All)]
+            .into_iter()
+            .chain(url)
+            .chain(tags)
+            .chain(self.prefix(stored.url, &strength));
+        let purges = found.map(|(newest, scope)| Purge { sequence: strength(newest), scope, soft });
+        purges.max_by_key(|purge| purge.sequence).filter(|purge| purge.sequence > stored.began)
+    }
+
+    /// The prefix itself that says what the longest one of a URL says: the
+    /// shortest of them that says as much.
+    fn prefix(&self, url: &str, strength: &impl Fn(Newest) -> u64) -> Option<(Newest, Scope)> {
+        let mut entry = self.prefix_of(url)?;
+        let newest = entry.newest;
+        while let Some(parent) = entry.parent.and_then(|place| self.prefixes.get(place))
+            && strength(parent.newest) == strength(newest)
+        {
+            entry = parent;
+        }
+        Some((newest, Scope::Prefix(entry.prefix.to_string())))
     }
 }
 

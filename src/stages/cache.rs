@@ -15,7 +15,8 @@
 //! 6. [`memory`], [`global`]: what the isolate keeps itself, and what all
 //!    locations share. [`flights`], [`collapser`]: who asks the origin for
 //!    those that ask at the same time.
-//! 7. [`status_field`]: what is said about all that.
+//! 7. [`demand`], [`bypass_token`]: how far clients can have their own way.
+//! 8. [`status_field`]: what is said about all that.
 //!
 //! What the gateway itself needs: a request whose answer is nobody else's (a
 //! body, If-Match, If-Unmodified-Since, an upgrade) goes past the cache; no
@@ -25,10 +26,12 @@
 
 pub mod age;
 pub mod ask;
+pub mod bypass_token;
 pub mod collapser;
 pub mod conclude;
 pub mod config;
 pub mod date;
+pub mod demand;
 pub mod directives;
 pub mod entry;
 pub mod fields;
@@ -195,6 +198,8 @@ impl Forward {
 pub enum NotStored {
     /// The request did not allow it.
     Request,
+    /// A signed token took the request past the cache.
+    Token,
     /// The status is no answer that could be stored.
     Status,
     /// `no-store`, `private`, or directives that cannot be read.
@@ -224,6 +229,7 @@ impl NotStored {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",
+            Self::Token => bypass_token::GRANTED,
             Self::Status => "status",
             Self::Directive => "directive",
             Self::Credentials => "credentials",

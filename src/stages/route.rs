@@ -316,6 +316,12 @@ impl Matcher {
         }
     }
 
+    /// Whether it takes whatever host a request names.
+    #[must_use]
+    pub fn takes_any_host(&self) -> bool {
+        self.hosts.contains(&HostPattern::Any)
+    }
+
     /// The header fields that a request must have, with their values.
     #[must_use]
     pub fn fields(&self) -> &[(HeaderName, String)] {

@@ -160,6 +160,12 @@ pub fn is_websocket(head: &impl Head) -> bool {
 }
 
 impl Upstream {
+    /// Whether it is the host that the request names.
+    #[must_use]
+    pub const fn is_own_host(&self) -> bool {
+        self.origin.is_none()
+    }
+
     /// Builds what the origin gets.
     #[must_use]
     pub fn request(

@@ -1,13 +1,14 @@
-// The first set or ban of an environment that never pushed a policy: what it acts on becomes the first
+// The first set, ban or purge of an environment that never pushed a policy: what it acts on becomes the first
 // revision, and what was asked for acts in every isolate.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Admin, TOKENS, type Revision } from "./admin.ts";
+import { FRESH, isHit } from "./caching.ts";
 import { eventually } from "./expect.ts";
 import { policy, route, using, type Gateway, type GatewayOptions } from "./mf.ts";
 import { Origin } from "./origin.ts";
-import type { Fields } from "./raw.ts";
+import { HOST, type Fields, type RawResponse } from "./raw.ts";
 
 const PLAIN: Fields = [["Content-Type", "text/plain"]];
 const LISTED = "198.51.100.9";
@@ -20,13 +21,17 @@ before(async () => {
 after(() => origin.stop());
 
 const document = (): object =>
-  policy(origin.url, [route("all", "/*")], {
-    refresh: { interval: "1s", source: "control" },
-    address_sets: { drop: { stored: true } },
-    ip_filter: {
-      rules: [{ id: "drop", action: "deny", address_sets: ["drop"], on_failure: "open" }],
+  policy(
+    origin.url,
+    [route("near", "/n/*", { cache: { tiers: ["memory"] } }), route("all", "/*")],
+    {
+      refresh: { interval: "1s", source: "control" },
+      address_sets: { drop: { stored: true } },
+      ip_filter: {
+        rules: [{ id: "drop", action: "deny", address_sets: ["drop"], on_failure: "open" }],
+      },
     },
-  });
+  );
 
 interface Changed {
   sequence: number;
@@ -97,6 +102,37 @@ describe("an environment without a revision", () => {
           await admin.pushed(document(), "r1");
         }));
     }
+  }
+
+  for (const [name, options, from] of kinds) {
+    test(`${name}: a purge acts in each isolate`, () =>
+      using({ ...options(), isolates: 2 }, async (gateway) => {
+        const admin = new Admin(gateway);
+        const path = origin.serve((_, nth) => ({ fields: FRESH, body: String(nth) }), "/n");
+        const bodyOf = async (isolate: number): Promise<string> =>
+          (await gateway.fetch(path, { isolate })).text;
+        const kept: string[] = [];
+        for (const isolate of [0, 1]) {
+          kept.push(await bodyOf(isolate));
+          const again = async (): Promise<RawResponse> => gateway.fetch(path, { isolate });
+          await eventually("a hit", again, isHit);
+        }
+        assert.deepEqual(kept, ["1", "2"]);
+        const answer = await admin.post("/purge", { urls: [`http://${HOST}${path}`] });
+        assert.equal(answer.status, 200, answer.text);
+        assert.ok((answer.json as Changed).sequence > 0, answer.text);
+        for (const isolate of [0, 1]) {
+          await eventually(
+            `isolate ${isolate} to ask the origin again`,
+            () => bodyOf(isolate),
+            (body) => !kept.includes(body),
+            20_000,
+          );
+        }
+        const [first, ...more] = await revisions(admin);
+        assert.deepEqual(more, []);
+        assert.match(first?.message ?? "", new RegExp(`taken over from ${from}`));
+      }));
   }
 
   test("and without a policy has nothing to take over, and keeps what was asked for", () =>

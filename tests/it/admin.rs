@@ -4,6 +4,7 @@ mod access;
 mod asking;
 mod audit;
 mod bans;
+mod cache;
 mod changes;
 mod failures;
 mod forms;
@@ -15,6 +16,7 @@ mod properties;
 mod purges;
 pub mod sets;
 mod tokens;
+mod warm;
 
 pub use self::sets::sets_of;
 use edgeweir::admin::endpoints::PREFIX;
@@ -181,6 +183,7 @@ pub fn samples() -> Vec<Sample> {
     let rollback_sets = json!({"to": 1}).to_string();
     let limits = json!({"client": "192.0.2.7"}).to_string();
     let purge = json!({"urls": ["https://app.example/x"], "message": "a typo"}).to_string();
+    let warm = json!({"urls": ["https://app.example/x"]}).to_string();
     let list = "198.51.100.0/24\n".to_owned();
     let none = String::new();
     let all = [
@@ -208,6 +211,14 @@ pub fn samples() -> Vec<Sample> {
         ("DELETE", "/bans?network=203.0.113.9&message=sorry", &[], &none, "operator"),
         ("GET", "/purges", &[], &none, "reader"),
         ("POST", "/purge", &[], &purge, "operator"),
+        (
+            "GET",
+            "/cache?url=https://app.example/x&header=Accept:%20text/html&header=Accept-Language:%20de",
+            &[],
+            &none,
+            "reader",
+        ),
+        ("POST", "/cache/warm", &[], &warm, "operator"),
         ("GET", "/limits", &[], &none, "reader"),
         ("POST", "/limits/look", &[], &limits, "reader"),
         ("POST", "/limits/reset", &[], &limits, "operator"),

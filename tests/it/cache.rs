@@ -1,6 +1,7 @@
 //! The cache's decisions, a file for each part of RFC 9111: what a request
 //! allows, what an answer allows, and whether the one serves the other now.
 
+pub mod bypass_token;
 mod collapser;
 mod conclude;
 mod config;

@@ -198,6 +198,9 @@ pub enum StoreEvent {
     RemoveGlobal(Vec<String>),
 }
 
+/// Field lines.
+pub type Fields = Vec<(HeaderName, String)>;
+
 type Script = Box<dyn Fn(&Sent) -> Response>;
 
 /// Everything a journey needs, on memory.
@@ -262,6 +265,10 @@ pub struct FakePlatform {
     /// Whether there are static assets.
     pub has_assets: Cell<bool>,
     pub feeds: feeds::FakeFeeds,
+    /// The URLs that were asked for to be stored, and with which fields.
+    pub warmed: RefCell<Vec<(Fields, String)>>,
+    /// What becomes of them, in order; then nothing in time.
+    pub warm_answers: RefCell<VecDeque<Option<String>>>,
     /// What somebody else does with the control plane before each call.
     before_call: RefCell<Meddler>,
 }
@@ -309,6 +316,8 @@ impl Default for FakePlatform {
             asset_fault: Cell::new(None),
             has_assets: Cell::new(true),
             feeds: feeds::FakeFeeds::default(),
+            warmed: RefCell::default(),
+            warm_answers: RefCell::default(),
             before_call: RefCell::new(Box::new(|_, _| {})),
         }
     }
@@ -490,6 +499,21 @@ impl AdminPlatform for FakePlatform {
         let body = || self.body.borrow().clone().map_or_else(|error| vec![Err(error)], cut);
         let pieces = self.feeds.pieces.take().unwrap_or_else(body);
         self.feeds.open(pieces);
+    }
+
+    fn colo(&self) -> Option<String> {
+        Some("ICN".to_owned())
+    }
+
+    async fn warm(
+        &self,
+        fields: &[(HeaderName, String)],
+        jobs: &[String],
+        _: Duration,
+    ) -> Vec<Option<String>> {
+        Turn(false).await;
+        self.warmed.borrow_mut().extend(jobs.iter().map(|job| (fields.to_vec(), job.clone())));
+        jobs.iter().map(|_| self.warm_answers.borrow_mut().pop_front().flatten()).collect()
     }
 }
 
@@ -787,6 +811,21 @@ impl Gate {
             let gateway = &self.snapshot.gateway;
             let _ = revalidate(gateway, &self.isolate, &self.platform, head, asked).await;
         }
+        self.arrive();
+        let response = match reply {
+            Reply::Answer(answer) => {
+                Response { status: answer.status, fields: answer.fields, body: answer.body }
+            }
+            Reply::Native(mut response, edits) => {
+                edit(&mut response.fields, &edits);
+                response
+            }
+        };
+        (response, record)
+    }
+
+    /// The bodies come in that memory waits for.
+    pub fn arrive(&self) {
         for (number, body) in self.platform.arriving.take() {
             match body {
                 Some(body) => {
@@ -800,16 +839,6 @@ impl Gate {
         for number in self.platform.settling.take() {
             self.isolate.body_settled(number);
         }
-        let response = match reply {
-            Reply::Answer(answer) => {
-                Response { status: answer.status, fields: answer.fields, body: answer.body }
-            }
-            Reply::Native(mut response, edits) => {
-                edit(&mut response.fields, &edits);
-                response
-            }
-        };
-        (response, record)
     }
 
     /// The only request that reached the origin.

@@ -1,8 +1,10 @@
 //! The whole journey over a platform in memory.
 
 mod attacks;
+mod bypass_token;
 mod caching;
 mod collapsing;
+mod demands;
 mod global;
 mod hardening;
 mod limits;
@@ -14,6 +16,7 @@ mod rates;
 mod rates_attacks;
 mod tiers;
 mod validity;
+mod warm;
 
 use edgeweir::observe::record::Record;
 use serde_json::{Value, json};

@@ -169,6 +169,29 @@ fn the_index_says_what_a_scan_says() {
     });
 }
 
+/// Who asks why is told a purge of the list that is reason enough by itself.
+#[test]
+fn the_culprit_is_one_that_voids_it() {
+    check(3_000, (purges(), prop::collection::vec(answers(), 1..8)), |(list, answers)| {
+        let index = Purges::new(&list);
+        for (path, tags, began) in answers {
+            let url = url_of("https", "a.example", &path);
+            let stored = Stored { url: &url, tags: &tags, began };
+            let culprit = index.culprit(&stored);
+            let void = culprit.as_ref().map(|purge| Void { soft: purge.soft });
+            prop_assert_eq!(void, index.judge(&stored), "{} {:?}", url, list);
+            let Some(purge) = culprit else { continue };
+            let is_listed = list.iter().any(|known| {
+                let same = (known.sequence, known.soft, known.scope.as_str());
+                same == (purge.sequence, purge.soft, purge.scope.as_str())
+            });
+            prop_assert!(is_listed, "{:?} of {:?}", purge, list);
+            prop_assert_eq!(Purges::new(&[purge]).judge(&stored), void);
+        }
+        Ok(())
+    });
+}
+
 /// What a newer purge replaces, nobody misses.
 #[test]
 fn without_what_was_replaced_the_same_is_void() {

@@ -5,6 +5,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { expiryOf, isToken, makeToken } from "../../scripts/lib/admin-token.mjs";
+import { lifeOf, makeBypassToken, makeKey } from "../../scripts/lib/bypass-token.mjs";
 import { command, scratch } from "./helpers.mjs";
 
 const digest = (text) => createHash("sha256").update(text).digest("hex");
@@ -112,5 +113,76 @@ describe("npm run token", () => {
       assert.match(stderr, words);
       assert.equal(stdout, "");
     }
+  });
+});
+
+describe("npm run token -- bypass", () => {
+  const key = "k".repeat(43);
+
+  it("signs what the gateway takes: tests/it/cache/bypass_token.rs knows these two", () => {
+    const expires = 1_767_229_200;
+    assert.equal(
+      makeBypassToken({ key, expires }),
+      "v1.1767229200..oUvwZIAlUjIR25p9K0WkOWkqjHta-jn8kODxjL6SKPM",
+    );
+    assert.equal(
+      makeBypassToken({ key, expires, scope: "app.example/blog" }),
+      "v1.1767229200.YXBwLmV4YW1wbGUvYmxvZw.yMh0gvUhFE6I7zfbf__fFF4SXlPeQRI_4jiUv8HEj8M",
+    );
+  });
+
+  it("lives for seconds to a day", () => {
+    assert.deepEqual(["1s", "15m", "24h", "1d"].map(lifeOf), [1, 900, 86_400, 86_400]);
+    for (const text of ["", "0s", "25h", "2d", "1", "1.5h", "500ms", "-1h"]) {
+      assert.throws(() => lifeOf(text), /no life for a token/, text);
+    }
+  });
+
+  it("takes the key from the environment or a file, and never shows it", async (test) => {
+    const path = join(scratch(test), "key");
+    writeFileSync(path, `${key}\n`);
+    for (const [args, env] of [
+      [["--key-file", path], {}],
+      [[], { CACHE_BYPASS_KEY: key }],
+    ]) {
+      const all = ["bypass", "--for", "10m", "--scope", "app.example", "--json", ...args];
+      const { code, stdout, stderr } = await command("token", all, env);
+      assert.equal(code, 0, stderr);
+      const { token, expires } = JSON.parse(stdout);
+      const seconds = Date.parse(expires) / 1_000;
+      assert.equal(token, makeBypassToken({ key, expires: seconds, scope: "app.example" }));
+      assert.ok(Math.abs(seconds - Date.now() / 1_000 - 600) < 30, expires);
+      assert.ok(!`${stdout}${stderr}`.includes(key));
+    }
+    const { stdout } = await command("token", ["bypass"], { CACHE_BYPASS_KEY: key });
+    assert.match(stdout, /^Weir-Cache-Bypass: v1\.\d+\.\.[\w-]{43}\n$/);
+  });
+
+  it("refuses what the gateway would not take", async () => {
+    const env = { CACHE_BYPASS_KEY: key };
+    for (const [args, environment, words] of [
+      [[], {}, /There is no key.*bypass-key makes one/],
+      [[], { CACHE_BYPASS_KEY: "short" }, /needs 32 to 1,024 bytes/],
+      [["--for", "2d"], env, /no life for a token/],
+      [["--scope", "https://app.example"], env, /is no scope/],
+      [["--scope", "/blog"], env, /is no scope/],
+      [["--key", key], env, /Known flags/],
+    ]) {
+      const { code, stdout, stderr } = await command("token", ["bypass", ...args], environment);
+      assert.equal(code, 1);
+      assert.match(stderr, words);
+      assert.equal(stdout, "");
+    }
+  });
+
+  it("makes a key of 32 random bytes, and says how to put it", async () => {
+    const { code, stdout, stderr } = await command("token", ["bypass-key", "--env", "staging"]);
+    assert.equal(code, 0);
+    assert.match(stdout, /^[\w-]{43}\n$/);
+    assert.match(stderr, /npx wrangler secret put CACHE_BYPASS_KEY --env staging/);
+    assert.equal(
+      makeKey((bytes) => Buffer.alloc(bytes)),
+      "A".repeat(43),
+    );
   });
 });

@@ -58,6 +58,15 @@ impl HitForMiss {
         self.marks.insert(hash, now);
     }
 
+    /// Marks a key where it is not marked; gives whether it was.
+    pub fn marks(&mut self, key: &str, now: Timestamp) -> bool {
+        let is_marked = self.is_marked(key, now);
+        if !is_marked {
+            self.mark(key, now);
+        }
+        is_marked
+    }
+
     /// Removes the mark.
     pub fn unmark(&mut self, key: &str) {
         let hash = self.hash(key);

@@ -153,6 +153,12 @@ impl Memory {
         None
     }
 
+    /// What [`Memory::get`] would give; it does not count as asked for.
+    #[must_use]
+    pub fn peek(&self, key: &str, now: Timestamp) -> Option<Kept> {
+        self.kept.peek(key).filter(|kept| now < kept.ends()).cloned()
+    }
+
     /// Has an entry wait for its body.
     pub fn expect(&mut self, body: BodyNumber, waiting: Waiting) {
         if self.waiting.len() >= WAITING {

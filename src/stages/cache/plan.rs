@@ -65,6 +65,8 @@ pub struct Plan {
     /// Whether it is a POST whose answer may stand for its URI (RFC 9110,
     /// 9.3.3), as far as the request goes.
     pub represents: bool,
+    /// Whether a signed token takes it past the cache.
+    pub by_token: bool,
 }
 
 impl Plan {
@@ -72,6 +74,12 @@ impl Plan {
     #[must_use]
     pub fn bypassed(self) -> Self {
         Self { skip: Some(Forward::Bypass), store: false, represents: false, ..self }
+    }
+
+    /// Kept away from it by a signed token.
+    #[must_use]
+    pub fn bypassed_by_token(self) -> Self {
+        Self { by_token: true, ..self.bypassed() }
     }
 }
 
@@ -122,6 +130,7 @@ pub fn plan(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) -> P
         credentials: credentials(head, stage, own_cookie),
         ranged: range.is_some(),
         represents: false,
+        by_token: false,
     };
     if has_body || conditions || unknown_range { plan.bypassed() } else { plan }
 }

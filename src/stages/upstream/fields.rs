@@ -11,6 +11,7 @@ use http::header::{
 };
 
 use crate::exchange::{NameSet, list};
+use crate::stages::cache::bypass_token::BYPASS;
 use crate::stages::identity::{FORWARDED, TRACEPARENT, X_FORWARDED_FOR};
 
 pub(crate) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
@@ -126,6 +127,7 @@ pub fn reserved_field(name: &HeaderName) -> Option<&str> {
         || OVERRIDES.contains(name)
         || TAKEN.contains(name)
         || WRITTEN.contains(&name.as_str())
+        || *name == BYPASS
         // The platform's own.
         || name.as_str().starts_with("cf-");
     taken.then_some(name.as_str())
@@ -155,10 +157,12 @@ pub fn never_forwarded(peer_field: HeaderName, request_id: HeaderName) -> NameSe
     let told = [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, CDN_LOOP];
     let platform = HeaderName::from_static("cf-connecting-ip");
     let imitable = told.into_iter().chain(OVERRIDES).chain([platform]).chain(also);
-    let imitations: Vec<HeaderName> = imitable.flat_map(|name| imitations(&name)).collect();
-    let never = HOP_BY_HOP.into_iter().chain(OVERRIDES).chain(UNSUPPORTED).chain(imitations);
-    // Where the platform itself uses one of these, it is the platform's.
-    never.filter(|name| *name != peer_field).collect()
+    let imitated: Vec<HeaderName> = imitable.flat_map(|name| imitations(&name)).collect();
+    let never = HOP_BY_HOP.into_iter().chain(OVERRIDES).chain(UNSUPPORTED).chain(imitated);
+    // Where the platform itself uses one of these, it is the platform's. A
+    // token that passes the cache is nobody's but ours.
+    let ours = imitations(&BYPASS).into_iter().chain([BYPASS]);
+    never.filter(|name| *name != peer_field).chain(ours).collect()
 }
 
 /// The spellings of a name with at least one `_` for `-`: each dash or not, of

@@ -201,6 +201,8 @@ fn another_method_is_told_which_would_do() {
         ("/bans", "GET, HEAD, POST, DELETE"),
         ("/purges", "GET, HEAD"),
         ("/purge", "POST"),
+        ("/cache", "GET, HEAD"),
+        ("/cache/warm", "POST"),
         ("/limits", "GET, HEAD"),
         ("/limits/look", "POST"),
         ("/limits/reset", "POST"),

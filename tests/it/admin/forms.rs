@@ -103,6 +103,7 @@ fn every_body_has_a_limit() {
         ("/address-sets/rollback", 16 << 10),
         ("/bans", 1 << 20),
         ("/purge", 2 << 20),
+        ("/cache/warm", 512 << 10),
         ("/limits/look", 512 << 10),
         ("/limits/reset", 512 << 10),
         ("/explain", DOCUMENT_LIMIT + (512 << 10)),

@@ -7,7 +7,7 @@ use edgeweir::purge::url::url_of;
 use serde_json::{Value, json};
 
 use super::{Admin, refused};
-use crate::control::ask;
+use crate::control::{self, ask};
 use crate::fake::{Fault, Response};
 
 fn purge(admin: &Admin, body: &Value) -> Response {
@@ -145,4 +145,20 @@ fn without_a_policy_it_is_kept_for_the_first_one() {
     assert_eq!(done, json!({"sequence": 0, "state": "pending", "purged": 1}));
     assert_eq!(admin.gate.isolate.changed.get(), None);
     assert_eq!(admin.get("reader", "/purges").json()["total"], 1);
+}
+
+/// What stands in for a policy becomes the first revision, which the purge
+/// travels with.
+#[test]
+fn what_stands_in_for_a_policy_carries_it() {
+    let mut admin = Admin::acting_on(&json!({"version": 1}));
+    admin.gate.snapshot.stand_in = Some(control::document("variable").into());
+    let done = purge(&admin, &json!({"all": true})).json();
+    let sequence = done["sequence"].as_u64().unwrap();
+    assert!(sequence > 0, "{done}");
+    assert_eq!((admin.active().as_str(), admin.gate.isolate.changed.get()), ("r1", Some(sequence)));
+    let active = ask(&admin.gate.platform.control, "active", json!({"module": "0.3.0"}))["result"].clone();
+    let manifest: Value = serde_json::from_str(active["manifest"]["value"].as_str().unwrap()).unwrap();
+    assert_eq!(manifest["purges"]["records"].as_array().unwrap().len(), 1);
+    assert_eq!(manifest["sequence"], sequence);
 }

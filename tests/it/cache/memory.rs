@@ -41,6 +41,21 @@ fn body(memory: &mut Memory, key: &str) -> Option<u32> {
     memory.get(key, at(1)).map(|kept| kept.body.0)
 }
 
+/// A look gives what a request would get, and changes nothing about it.
+#[test]
+fn a_look_does_not_count() {
+    let mut memory = Memory::new(1);
+    put(&mut memory, "a", 1, 10);
+    let seen = memory.peek("a", at(1)).unwrap();
+    assert!(Rc::ptr_eq(&seen.entry, &memory.get("a", at(1)).unwrap().entry));
+    assert!(memory.peek("b", at(1)).is_none());
+    // What is past its time is not shown, and stays until somebody asks.
+    assert!(memory.peek("a", at(1_000_000)).is_none());
+    assert_eq!((memory.len(), released(&mut memory)), (1, vec![]));
+    assert!(memory.get("a", at(1_000_000)).is_none());
+    assert_eq!(released(&mut memory), [1]);
+}
+
 #[test]
 fn an_entry_comes_in_with_its_body_and_not_before() {
     let mut memory = Memory::new(1);

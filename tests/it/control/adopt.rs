@@ -69,6 +69,13 @@ fn ban(store: &MemoryStore, shelf: &Shelf, network: &str) -> Value {
     serde_json::from_str::<Value>(&text).unwrap()["result"].clone()
 }
 
+fn purge(store: &MemoryStore, shelf: &Shelf) -> Value {
+    let order =
+        json!({"version": 3, "action": "purge", "author": "ada", "role": "operator", "tags": ["a", "b"]});
+    let text = block_on(serve(store, shelf, shelf, &Guard::default(), &order.to_string())).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["result"].clone()
+}
+
 fn revisions(store: &MemoryStore) -> Vec<Value> {
     ask(store, "history", json!({}))["result"]["revisions"].as_array().unwrap().clone()
 }
@@ -91,6 +98,18 @@ fn what_the_policy_store_holds_becomes_the_first_revision() {
     assert_eq!(actions, ["ban", "push"]);
     // Once: the next ban finds a revision.
     ban(&store, &shelf, "192.0.2.8");
+    assert_eq!(revisions(&store).len(), 1);
+}
+
+#[test]
+fn a_purge_takes_it_over_as_a_ban_does() {
+    let (store, shelf) =
+        (MemoryStore::default(), Shelf::with(&Manifest::new(41, "r41", document("by-hand"))));
+    let done = purge(&store, &shelf);
+    let written = shelf.written().unwrap();
+    assert_eq!((written.revision.as_str(), written.policy), ("r1", document("by-hand")));
+    assert!(written.beside.purges.is_some());
+    assert_eq!(done["sequence"], written.sequence);
     assert_eq!(revisions(&store).len(), 1);
 }
 
@@ -134,7 +153,10 @@ fn a_worker_offers_what_stands_in_for_a_policy_and_nothing_else() {
     };
     assert_eq!(offer(&stand_in).unwrap().revision, "r1");
     let [revision] = revisions(&gate.platform.control).try_into().unwrap();
-    assert_eq!(revision["message"], "taken over from the variable policy, with the first address set or ban");
+    assert_eq!(
+        revision["message"],
+        "taken over from the variable policy, with the first address set, ban or purge"
+    );
     // A revision that came meanwhile stands.
     assert_eq!(offer(&stand_in), None);
 }

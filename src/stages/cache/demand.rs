@@ -1,0 +1,45 @@
+//! How often clients can make the origin confirm what is stored.
+//!
+//! 1. `no-cache`, `max-age` and `min-fresh` say what a client prefers
+//!    (RFC 9111, 5.2.1), and anybody can send them with every request. So for
+//!    each key the origin is asked for their sake at most once a second.
+//! 2. What arrived, or was confirmed, within the last second is as good as
+//!    confirmed now; so is what arrived since the request did.
+//! 3. Whoever comes while somebody asks waits for that answer where the route
+//!    can let him wait, and gets what is stored where it cannot.
+//! 4. What the origin wants confirmed each time (its own `no-cache`, or a
+//!    lifetime that is over) is no client's demand, and none of this is about
+//!    it.
+
+use std::time::Duration;
+
+use super::entry::Entry;
+use super::plan::Plan;
+use crate::time::Timestamp;
+
+/// For how long the origin's word holds for those that ask for it anew.
+pub const SETTLED: Duration = Duration::from_secs(1);
+
+/// The same, as marks count it.
+pub const SETTLED_MILLIS: u64 = 1_000;
+
+/// Whether the origin has just said what an entry says. `arrived` is when the
+/// request did.
+#[must_use]
+pub fn is_settled(entry: &Entry, arrived: Timestamp, now: Timestamp) -> bool {
+    now >= entry.received && (entry.received >= arrived || now.since(entry.received) < SETTLED)
+}
+
+impl Plan {
+    /// Whether the client wants something newer than what would do for others.
+    #[must_use]
+    pub const fn demands(&self) -> bool {
+        self.validate || self.max_age.is_some() || self.min_fresh.is_some()
+    }
+
+    /// The same request without such demands.
+    #[must_use]
+    pub const fn undemanding(self) -> Self {
+        Self { validate: false, max_age: None, min_fresh: None, ..self }
+    }
+}

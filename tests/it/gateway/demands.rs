@@ -1,0 +1,174 @@
+//! Clients that want the origin's word with every request do not turn the
+//! cache off.
+
+use edgeweir::exchange::PlainHead;
+use serde_json::json;
+
+use super::route;
+use crate::fake::{Fault, Gate, Response, Sent, With, all, get, request};
+
+fn confirming(sent: &Sent) -> Response {
+    if sent.field("if-none-match").is_some() {
+        return Response::new(304).with("Cache-Control", "max-age=600").with("ETag", "\"v1\"").body("");
+    }
+    Response::new(200).with("Cache-Control", "max-age=600").with("ETag", "\"v1\"").body(&sent.url)
+}
+
+/// Has an answer stored, which is ten seconds old.
+fn stored(tiers: &[&str]) -> Gate {
+    let gate = route(&json!({"cache": {"tiers": tiers}}));
+    gate.platform.origin(confirming);
+    gate.send(&get("/a"));
+    gate.platform.advance(10_000);
+    gate
+}
+
+const TIERS: [&[&str]; 3] = [&["memory"], &["location"], &["memory", "location"]];
+
+/// Everything by which a client can ask for something newer.
+fn demands() -> [PlainHead; 6] {
+    [
+        get("/a").with("Cache-Control", "no-cache"),
+        get("/a").with("Cache-Control", "max-age=0"),
+        get("/a").with("Cache-Control", "max-age=3, no-cache"),
+        get("/a").with("Cache-Control", "min-fresh=100000"),
+        get("/a").with("Pragma", "no-cache"),
+        request("HEAD", "/a").with("Cache-Control", "no-cache"),
+    ]
+}
+
+fn status(gate: &Gate, head: &PlainHead) -> String {
+    gate.send(head).0.field("cache-status").unwrap_or_default()
+}
+
+fn at_once(gate: &Gate, heads: &[PlainHead]) -> Vec<Response> {
+    let sending = heads.iter().map(|head| Box::pin(gate.sending(head))).collect();
+    all(sending).into_iter().map(|(response, _)| response).collect()
+}
+
+#[test]
+fn once_a_second_for_each_key() {
+    for tiers in TIERS {
+        for demand in demands() {
+            let gate = stored(tiers);
+            assert_eq!(status(&gate, &demand), "edgeweir; fwd=request; fwd-status=304; stored", "{demand:?}");
+            for millis in [0, 1, 499, 499] {
+                gate.platform.advance(millis);
+                assert_eq!(status(&gate, &demand), "edgeweir; hit; ttl=600", "{demand:?}");
+            }
+            gate.platform.advance(1);
+            assert_eq!(status(&gate, &demand), "edgeweir; fwd=request; fwd-status=304; stored", "{demand:?}");
+            // The first one had it stored.
+            assert_eq!(gate.sent_count(), 3);
+        }
+    }
+}
+
+/// What has just come needs no confirmation, whoever asked for it.
+#[test]
+fn what_has_just_arrived_is_confirmed() {
+    let gate = route(&json!({"cache": {}}));
+    gate.platform.origin(confirming);
+    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=uri-miss; fwd-status=200; stored");
+    assert_eq!(status(&gate, &demands()[1]), "edgeweir; hit; ttl=600");
+}
+
+/// An answer that was old when it came is never younger than `max-age=0`.
+#[test]
+fn an_answer_that_came_old_is_not_asked_for_each_time() {
+    let gate = route(&json!({"cache": {"tiers": ["memory"]}}));
+    gate.platform.origin(|sent| confirming(sent).with("Age", "30"));
+    for _ in 0..20 {
+        assert_eq!(gate.send(&demands()[1]).0.status, 200);
+    }
+    assert_eq!(gate.sent_count(), 1);
+}
+
+#[test]
+fn two_hundred_at_once_cause_one_request() {
+    for tiers in TIERS {
+        for demand in demands() {
+            let gate = stored(tiers);
+            // What differs and is no part of the key does not help.
+            let heads: Vec<PlainHead> =
+                (0..200).map(|number| demand.clone().with("X-Random", &format!("{number}"))).collect();
+            let responses = at_once(&gate, &heads);
+            assert_eq!(gate.sent_count(), 2, "{tiers:?} {demand:?}");
+            assert!(responses.iter().all(|response| response.status == 200));
+        }
+    }
+}
+
+#[test]
+fn where_they_can_wait_they_get_the_new_answer() {
+    let gate = stored(&["memory"]);
+    gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=600").body("new"));
+    let responses = at_once(&gate, &vec![demands()[0].clone(); 50]);
+    assert!(responses.iter().all(|response| response.body == "new"));
+    let collapsed = "edgeweir; fwd=request; collapsed";
+    let count =
+        responses.iter().filter(|response| response.field("cache-status").unwrap() == collapsed).count();
+    assert_eq!((count, gate.sent_count()), (49, 2));
+}
+
+#[test]
+fn misses_with_demands_collapse_too() {
+    let gate = route(&json!({"cache": {"tiers": ["memory"]}}));
+    gate.platform.origin(confirming);
+    at_once(&gate, &vec![demands()[0].clone(); 100]);
+    assert_eq!(gate.sent_count(), 1);
+}
+
+/// An origin that fails is not asked by all of them: those that waited in vain
+/// get what is stored, as others do.
+#[test]
+fn an_origin_that_fails_is_asked_once_a_second() {
+    for tiers in TIERS {
+        let gate = stored(tiers);
+        gate.platform.origin_fault.set(Some(Fault::Fails));
+        let responses = at_once(&gate, &vec![demands()[0].clone(); 50]);
+        let failed = responses.iter().filter(|response| response.status == 502).count();
+        assert_eq!((failed, gate.sent_count()), (1, 2), "{tiers:?}");
+        assert_eq!(status(&gate, &demands()[0]), "edgeweir; hit; ttl=590");
+        gate.platform.advance(1_000);
+        assert_eq!(gate.send(&demands()[0]).0.status, 502);
+    }
+}
+
+#[test]
+fn each_key_by_itself() {
+    let gate = stored(&["memory"]);
+    gate.send(&get("/b"));
+    gate.platform.advance(10_000);
+    let before = gate.sent_count();
+    for target in ["/a", "/b", "/a", "/b"] {
+        gate.send(&get(target).with("Cache-Control", "no-cache"));
+    }
+    assert_eq!(gate.sent_count(), before + 2);
+}
+
+/// The origin's own `no-cache` is no client's demand.
+#[test]
+fn what_the_origin_wants_confirmed_is_confirmed_each_time() {
+    let gate = route(&json!({"cache": {"tiers": ["memory"]}}));
+    gate.platform.origin(|sent| {
+        let status = if sent.field("if-none-match").is_some() { 304 } else { 200 };
+        Response::new(status).with("Cache-Control", "no-cache").with("ETag", "\"v1\"")
+    });
+    for _ in 0..5 {
+        gate.send(&demands()[0]);
+    }
+    assert_eq!(gate.sent_count(), 5);
+}
+
+/// Who lets nobody ask gets what has just been confirmed, or nothing.
+#[test]
+fn only_if_cached_and_no_cache_ask_nobody() {
+    let gate = stored(&["memory"]);
+    let head = get("/a").with("Cache-Control", "no-cache, only-if-cached");
+    assert_eq!(gate.send(&head).0.status, 504);
+    assert_eq!(gate.sent_count(), 1);
+    // It has not used up the second of those who may ask.
+    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=request; fwd-status=304; stored");
+    assert_eq!(gate.send(&head).0.status, 200);
+}
