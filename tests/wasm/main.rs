@@ -294,7 +294,7 @@ async fn a_counter_that_never_answers_times_out() {
     let env = environment(
         "return { LIMITER: { idFromName: (name) => name, get: () => ({ fetch: () => new Promise(() => {}) }) } }",
     );
-    let ended = outcome(&env, || glue::take("LIMITER", "v1-0", "weir-message", "{}", 20).unwrap()).await;
+    let ended = outcome(&env, || glue::take("LIMITER", "v1-0", "weir-message", "{}", 20, 2).unwrap()).await;
     assert!(ended.of(Dependency::Counter).unwrap_err().timed_out);
 }
 
@@ -303,7 +303,8 @@ async fn a_counter_that_fails_says_why() {
     let env = environment(
         "return { LIMITER: { idFromName: (name) => name, get: () => ({ fetch: async () => { throw new Error('lost') } }) } }",
     );
-    let ended = outcome(&env, || glue::take("LIMITER", "v1-0", "weir-message", "{}", 1_000).unwrap()).await;
+    let ended =
+        outcome(&env, || glue::take("LIMITER", "v1-0", "weir-message", "{}", 1_000, 1).unwrap()).await;
     assert_eq!(ended, Outcome::Failed("lost".to_owned()));
     assert_eq!(ended.of(Dependency::Counter).unwrap_err().to_string(), "counter: lost");
 }
