@@ -186,7 +186,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             return Ok(Search::nothing(Forward::UriMiss));
         }
         let mut candidate = None;
-        if let Ok(values) = vary::values(index.selectors.clone(), self.head) {
+        if let Ok(values) = vary::values(index.selectors.clone(), self.head, stage) {
             let key = key::secondary(primary, index.since, &values);
             candidate = self.fetch_entry(stage, key).await?;
         }
@@ -272,8 +272,9 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) -> Reply<P::Response> {
         self.record.verdict = Verdict::Cached;
         self.record.cache = Some(if stale.is_some() { "hit-stale" } else { "hit" });
+        let said = stage.said(status_field::hit(ttl, stale), &candidate.key);
         let response = self.revive(stage, candidate, age);
-        Reply::Native(response, vec![Edit::Set(CACHE_STATUS, status_field::hit(ttl, stale))])
+        Reply::Native(response, vec![Edit::Set(CACHE_STATUS, said)])
     }
 
     /// A response made of what is stored.
@@ -309,7 +310,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         let target =
             Target { as_sent: &miss.stage.target(&miss.plan, way.target.as_sent), ..way.target.clone() };
         let mut request = upstream.request(self.head, &target, way.identity, &self.gateway.identity);
-        request.edits.extend(miss.stage.removals(&miss.plan, self.head));
+        request.edits.extend(miss.stage.edits(&miss.plan, self.head));
         request.edits.extend(validation::conditions(&candidate.entry));
         // It is asked for as a whole.
         request.edits.push(Edit::Remove(http::header::RANGE));

@@ -89,7 +89,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             && self.record.cache == Some("hit")
         {
             self.record.cache = Some("collapsed");
-            *edits = vec![Edit::Set(CACHE_STATUS, status_field::collapsed(forward))];
+            *edits = vec![Edit::Set(CACHE_STATUS, stage.said(status_field::collapsed(forward), key))];
         }
         Ok(state)
     }

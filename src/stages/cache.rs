@@ -6,8 +6,9 @@
 //! 1. [`plan`]: what the request allows. [`judge`]: whether a stored answer
 //!    serves it now. [`conclude`]: what is stored of what the origin answers.
 //! 2. [`directives`], [`targeted`], [`date`], [`age`]: what the fields say.
-//! 3. [`freshness`], [`staleness`], [`storability`], [`vary`]: for how long,
-//!    for how much longer, whether, and for whom.
+//! 3. [`freshness`], [`lifetimes`], [`staleness`], [`storability`], [`vary`],
+//!    [`normalise`]: for how long, for how much longer, whether, and for whom;
+//!    [`bypass`]: for whom not.
 //! 4. [`validation`], [`range`], [`fields`]: what the client gets of an entry,
 //!    and what the origin is asked about it.
 //! 5. [`key`], [`invalidation`]: under what it is stored, and what makes it
@@ -24,6 +25,7 @@
 
 pub mod age;
 pub mod ask;
+pub mod bypass;
 pub mod conclude;
 pub mod config;
 pub mod date;
@@ -36,7 +38,9 @@ pub mod hit_for_miss;
 pub mod invalidation;
 pub mod judge;
 pub mod key;
+pub mod lifetimes;
 pub mod memory;
+pub mod normalise;
 pub mod plan;
 pub mod range;
 pub mod staleness;
@@ -50,9 +54,12 @@ use std::borrow::Cow;
 
 use http::header::HeaderName;
 
+use self::bypass::Bypass;
 pub use self::config::{CacheConfig, Tier};
 use self::freshness::Heuristic;
-use self::key::QueryRules;
+use self::key::{QueryRules, normal_escapes};
+use self::lifetimes::Given;
+use self::normalise::Normalise;
 use self::plan::Plan;
 pub use self::plan::REQUEST_FIELDS;
 use self::staleness::Bounds;
@@ -85,6 +92,11 @@ pub struct CacheStage {
     pub location: bool,
     /// What is assumed of answers that say nothing.
     pub heuristic: Heuristic,
+    /// What the route says itself of some statuses, the first rule for one
+    /// counts.
+    pub lifetimes: Vec<Given>,
+    /// Which requests go past the cache.
+    pub bypass: Bypass,
     /// Whether the client's directives say nothing.
     pub ignore_client_directives: bool,
     /// Fields of targeted cache control, the first valid one counts.
@@ -97,6 +109,8 @@ pub struct CacheStage {
     pub allow_set_cookie: bool,
     /// Request fields that select nothing, and that the origin does not get.
     pub ignored: Vec<HeaderName>,
+    /// Request fields that reach the origin reduced, and select so.
+    pub normalise: Normalise,
     /// What of the query counts.
     pub query: QueryRules,
     /// What selects besides Vary, in order.
@@ -105,6 +119,8 @@ pub struct CacheStage {
     pub credential_fields: Vec<HeaderName>,
     /// The cookies that are credentials; `None` for all.
     pub credential_cookies: Option<Vec<String>>,
+    /// Whether Cache-Status names the key, hashed.
+    pub shows_key: bool,
 }
 
 impl Default for CacheStage {
@@ -126,21 +142,70 @@ impl CacheStage {
             Selector::Field(name) => HeaderName::from_bytes(name.as_bytes()).ok(),
             Selector::Cookie(_) => None,
         });
-        keyed.chain(self.credential_fields.iter().cloned()).chain(self.ignored.iter().cloned())
+        let others = self.credential_fields.iter().chain(&self.ignored).cloned();
+        let excepted = self.bypass.headers.iter().map(|(name, _)| name.clone());
+        keyed.chain(others).chain(excepted).chain(self.normalise.fields())
+    }
+
+    /// A request field as the origin gets it where its answer may be stored.
+    #[must_use]
+    pub fn seen<'h>(&self, name: &HeaderName, head: &'h impl Head) -> Option<Cow<'h, str>> {
+        self.normalise.value(name, head).map(Cow::Owned).or_else(|| head.field(name))
+    }
+
+    /// Whether the origin gets every request field as it came.
+    #[must_use]
+    pub fn sends_all(&self) -> bool {
+        self.ignored.is_empty() && self.normalise == Normalise::default()
+    }
+
+    /// The target of the URI's key: without the parameters that do not count,
+    /// and its escapes in normal form. Those of a query are left alone where
+    /// the route has no rules for it: signatures are made over what was
+    /// written.
+    #[must_use]
+    pub fn as_stored<'a>(&self, as_sent: &'a str) -> Cow<'a, str> {
+        let chosen = self.query.apply(as_sent);
+        if !chosen.contains('%') {
+            return chosen;
+        }
+        let normal = match chosen.split_once('?') {
+            Some((path, query)) if self.query == QueryRules::default() => {
+                format!("{}?{query}", normal_escapes(path))
+            }
+            _ => normal_escapes(&chosen).into_owned(),
+        };
+        if normal == chosen { chosen } else { Cow::Owned(normal) }
+    }
+
+    /// What is said about a request, with the key where the route shows it.
+    #[must_use]
+    pub fn said(&self, mut text: String, key: &str) -> String {
+        if self.shows_key {
+            text.push_str(&["; key=\"", &key::shown(key), "\""].concat());
+        }
+        text
     }
 
     /// The target of the key, which is the one that the origin gets where its
     /// answer may be stored: what the key leaves out must not change it.
     #[must_use]
     pub fn target<'a>(&self, plan: &Plan, as_sent: &'a str) -> Cow<'a, str> {
-        if shapes(plan) { self.query.apply(as_sent) } else { Cow::Borrowed(as_sent) }
+        if shapes(plan) { self.as_stored(as_sent) } else { Cow::Borrowed(as_sent) }
     }
 
     /// The changes to what the origin gets where its answer may be stored.
     #[must_use]
-    pub fn removals(&self, plan: &Plan, head: &impl Head) -> Vec<Edit> {
-        let ignored = self.ignored.iter().filter(|_| shapes(plan));
-        ignored.filter(|name| head.field(name).is_some()).cloned().map(Edit::Remove).collect()
+    pub fn edits(&self, plan: &Plan, head: &impl Head) -> Vec<Edit> {
+        if self.sends_all() || !shapes(plan) {
+            return Vec::new();
+        }
+        let ignored = self.ignored.iter().filter(|name| head.field(name).is_some());
+        let reduced = self.normalise.fields().filter_map(|name| {
+            let value = self.normalise.value(&name, head)?;
+            (head.field(&name).as_deref() != Some(&value)).then_some(Edit::Set(name, value))
+        });
+        ignored.cloned().map(Edit::Remove).chain(reduced).collect()
     }
 }
 
@@ -202,6 +267,8 @@ pub enum NotStored {
     Vary,
     /// It could not be used again.
     Freshness,
+    /// The route gives its status no lifetime.
+    Lifetime,
     /// It is part of something, and does not say which.
     Partial,
     /// The body is larger than the route keeps.
@@ -222,6 +289,7 @@ impl NotStored {
             Self::SetCookie => "set-cookie",
             Self::Vary => "vary",
             Self::Freshness => "no-freshness",
+            Self::Lifetime => "lifetime",
             Self::Partial => "partial",
             Self::Size => "size",
             Self::Head => "head",

@@ -1,6 +1,7 @@
 //! The cache's decisions, a file for each part of RFC 9111: what a request
 //! allows, what an answer allows, and whether the one serves the other now.
 
+mod bypass;
 mod conclude;
 mod config;
 mod date;
@@ -11,7 +12,9 @@ mod freshness;
 mod invalidation;
 mod judge;
 mod key;
+mod lifetimes;
 mod memory;
+mod normalise;
 mod plan;
 mod range;
 mod targeted;

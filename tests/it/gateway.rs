@@ -11,6 +11,7 @@ mod origin;
 mod purging;
 mod rates;
 mod rates_attacks;
+mod shaping;
 mod tiers;
 mod validity;
 

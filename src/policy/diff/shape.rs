@@ -118,7 +118,20 @@ const CACHE: Shape = Shape::Object(&[
     ("targets", Shape::Plain),
     ("stale_if_error", Shape::Scalar(Form::Span)),
     ("stale_while_revalidate", Shape::Scalar(Form::Span)),
-    ("vary", Shape::Object(&[("ignore", Shape::Set(Form::FieldName))])),
+    // The first rule for a status counts.
+    ("lifetimes", Shape::Plain),
+    (
+        "vary",
+        Shape::Object(&[
+            ("ignore", Shape::Set(Form::FieldName)),
+            // The first is the default.
+            ("normalise", Shape::Object(&[("languages", Shape::Plain)])),
+        ]),
+    ),
+    (
+        "bypass",
+        Shape::Object(&[("headers", Shape::Plain), ("cookies", Shape::Plain), ("query", Shape::Plain)]),
+    ),
     (
         "key",
         Shape::Object(&[

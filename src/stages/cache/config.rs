@@ -3,8 +3,11 @@
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName};
 use serde::Deserialize;
 
+use super::bypass::Bypass;
 use super::freshness::Heuristic;
 use super::key::{Preset, QueryRules};
+use super::lifetimes::{Given, Statuses};
+use super::normalise::Normalise;
 use super::staleness::Bounds;
 use super::vary::Selector;
 use super::{CacheStage, TOLD_BY_US};
@@ -34,6 +37,12 @@ pub struct CacheConfig {
     pub max_memory_body: Size,
     /// How long answers are fresh that do not say so themselves.
     pub heuristic: HeuristicConfig,
+    /// Lifetimes by status, in place of what the origin says; the first rule
+    /// for a status counts. At most 16.
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub lifetimes: Vec<LifetimeConfig>,
+    /// Requests that go past the cache: not answered from it, and not stored.
+    pub bypass: BypassConfig,
     /// Whether the client's `Cache-Control` and `Pragma` say nothing. Default
     /// `false`.
     #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
@@ -62,6 +71,74 @@ pub struct CacheConfig {
     pub key: KeyConfig,
     /// Which requests show who sent them.
     pub credentials: CredentialsConfig,
+    /// Whether `Cache-Status` has the parameter `key`: 128 bits of a hash of
+    /// the key, and nothing that it is made of. Default `false`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub status_key: bool,
+}
+
+/// `cache.lifetimes[]`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LifetimeConfig {
+    /// Statuses (`404`), classes (`5xx`) and ranges (`400-499`), from 200 to
+    /// 599. 1 to 16.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 16)))]
+    pub status: Vec<Statuses>,
+    /// How long such an answer is fresh from its arrival on, 0s to 30d. 0s: it
+    /// is not stored.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(schema_with = "crate::policy::schema::span::<0, 2_592_000_000>")
+    )]
+    pub lifetime: Span,
+    /// Whether the origin's `no-store` and `no-cache` say nothing. Never
+    /// `private`, `Set-Cookie` and what is said about credentials. Default
+    /// `false`.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub force: bool,
+}
+
+/// `cache.bypass`. A client can choose to be one of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct BypassConfig {
+    /// Requests with one of these fields. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub headers: Vec<BypassHeader>,
+    /// Requests with one of these cookies. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub cookies: Vec<BypassPair>,
+    /// Requests with one of these parameters in the query. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub query: Vec<BypassPair>,
+}
+
+/// `cache.bypass.headers[]`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BypassHeader {
+    /// The field.
+    pub name: FieldName,
+    /// Its value; any where none is given.
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+/// `cache.bypass.cookies[]` and `query[]`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BypassPair {
+    /// The name; that of a parameter decoded.
+    pub name: ParameterName,
+    /// The value, that of a parameter decoded; any where none is given.
+    #[serde(default)]
+    pub value: Option<String>,
 }
 
 /// `cache.heuristic`.
@@ -87,6 +164,51 @@ pub struct VaryConfig {
     /// does not get them either. At most 16.
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub ignore: Vec<FieldName>,
+    /// Request fields that are reduced to what matters. The origin gets them
+    /// so.
+    pub normalise: NormaliseConfig,
+}
+
+/// `cache.vary.normalise`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct NormaliseConfig {
+    /// Whether `User-Agent` becomes one of three texts, for telephones,
+    /// tablets and all others. Default `false`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub device: bool,
+    /// Whether `Accept-Encoding` becomes those of `gzip`, `br` and `zstd` that
+    /// it takes, or `identity`. Default `false`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub encoding: bool,
+    /// The languages to one of which `Accept-Language` is reduced, the first
+    /// where none of them suits. At most 32. Default: it stays as it is.
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
+    pub languages: Vec<LanguageTag>,
+}
+
+/// A language tag such as `pt-BR`: letters, digits and `-`, 1 to 35 characters
+/// (RFC 5646, 4.4.1).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
+#[serde(transparent)]
+pub struct LanguageTag(
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(min = 1, max = 35), regex(pattern = "^[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8})*$"))
+    )]
+    pub String,
+);
+
+impl LanguageTag {
+    fn is_one(&self) -> bool {
+        let part = |part: &str| {
+            (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        self.0.len() <= 35 && self.0.split('-').all(part)
+    }
 }
 
 /// `cache.key`.
@@ -162,6 +284,8 @@ impl Default for CacheConfig {
             max_body: Size(1 << 20),
             max_memory_body: Size(1 << 20),
             heuristic: HeuristicConfig::default(),
+            lifetimes: Vec::new(),
+            bypass: BypassConfig::default(),
             ignore_client_directives: false,
             targets: vec![FieldName(CDN_CACHE_CONTROL)],
             stale_if_error: Span(std::time::Duration::from_secs(3_600)),
@@ -170,6 +294,7 @@ impl Default for CacheConfig {
             vary: VaryConfig::default(),
             key: KeyConfig::default(),
             credentials: CredentialsConfig::default(),
+            status_key: false,
         }
     }
 }
@@ -227,15 +352,32 @@ impl CacheConfig {
                 problems.add(path.entry(name), format!("\"{span}\""), "expected \"0s\" to \"30d\"");
             }
         }
+        let rules = path.entry("lifetimes");
+        for (index, LifetimeConfig { status, lifetime, .. }) in self.lifetimes.iter().enumerate() {
+            let rule = rules.item(index);
+            if lifetime.0 > month {
+                problems.add(rule.entry("lifetime"), format!("\"{lifetime}\""), "expected \"0s\" to \"30d\"");
+            }
+            if !(1..=16).contains(&status.len()) {
+                let expected = "expected 1 to 16 of them";
+                problems.add(rule.entry("status"), format!("{} statuses", status.len()), expected);
+            }
+        }
     }
 
     fn check_lists(&self, path: &Trail<'_>, problems: &mut Problems) {
         let (vary, key, credentials) = (path.entry("vary"), path.entry("key"), path.entry("credentials"));
         let query = key.entry("query");
+        let (bypass, normalise) = (path.entry("bypass"), vary.entry("normalise"));
         let parameters = |names: Option<&Vec<ParameterName>>| names.map_or(0, Vec::len);
         for (at, count, most) in [
             (path.entry("targets"), self.targets.len(), 4),
+            (path.entry("lifetimes"), self.lifetimes.len(), 16),
+            (bypass.entry("headers"), self.bypass.headers.len(), 8),
+            (bypass.entry("cookies"), self.bypass.cookies.len(), 8),
+            (bypass.entry("query"), self.bypass.query.len(), 8),
             (vary.entry("ignore"), self.vary.ignore.len(), 16),
+            (normalise.entry("languages"), self.vary.normalise.languages.len(), 32),
             (key.entry("headers"), self.key.headers.len(), 8),
             (key.entry("cookies"), self.key.cookies.len(), 8),
             (query.entry("include"), parameters(self.key.query.include.as_ref()), 64),
@@ -247,18 +389,27 @@ impl CacheConfig {
                 problems.add(at, format!("{count} names"), format!("expected at most {most}"));
             }
         }
+        let mut check_name = |at: Trail<'_>, name: &ParameterName| {
+            if !(1..=128).contains(&name.0.len()) {
+                problems.add(at, format!("{} bytes", name.0.len()), "expected 1 to 128 bytes");
+            }
+        };
         let parameters =
             [("include", self.key.query.include.as_deref()), ("exclude", Some(&self.key.query.exclude))];
         for (list, names) in parameters {
             for (index, name) in names.unwrap_or_default().iter().enumerate() {
-                if !(1..=128).contains(&name.0.len()) {
-                    let at = query.entry(list);
-                    problems.add(
-                        at.item(index),
-                        format!("{} bytes", name.0.len()),
-                        "expected 1 to 128 bytes",
-                    );
-                }
+                check_name(query.entry(list).item(index), name);
+            }
+        }
+        for (list, pairs) in [("cookies", &self.bypass.cookies), ("query", &self.bypass.query)] {
+            for (index, pair) in pairs.iter().enumerate() {
+                check_name(bypass.entry(list).item(index).entry("name"), &pair.name);
+            }
+        }
+        for (index, tag) in self.vary.normalise.languages.iter().enumerate() {
+            if !tag.is_one() {
+                let expected = "expected a language tag such as \"pt-BR\"";
+                problems.add(normalise.entry("languages").item(index), format!("{:?}", tag.0), expected);
             }
         }
         // What a hop or this gateway changes selects nothing reliably, and
@@ -271,10 +422,32 @@ impl CacheConfig {
             }
         }
         for (index, name) in self.vary.ignore.iter().enumerate() {
-            if [AUTHORIZATION, COOKIE, HOST].contains(&name.0) {
-                let expected = "expected another field than Authorization, Cookie and Host";
-                problems.add(vary.entry("ignore").item(index), format!("\"{}\"", name.0), expected);
-            }
+            let expected = if [AUTHORIZATION, COOKIE, HOST].contains(&name.0) {
+                "expected another field than Authorization, Cookie and Host"
+            } else if self.normalise().fields().any(|field| field == name.0) {
+                "expected a field that \"normalise\" does not reduce"
+            } else {
+                continue;
+            };
+            problems.add(vary.entry("ignore").item(index), format!("\"{}\"", name.0), expected);
+        }
+    }
+
+    fn normalise(&self) -> Normalise {
+        let NormaliseConfig { device, encoding, languages } = &self.vary.normalise;
+        let languages = languages.iter().map(|tag| tag.0.clone()).collect();
+        Normalise { device: *device, encoding: *encoding, languages }
+    }
+
+    fn bypass(&self) -> Bypass {
+        let pairs = |pairs: &[BypassPair]| {
+            pairs.iter().map(|pair| (pair.name.0.clone(), pair.value.clone())).collect::<Vec<_>>()
+        };
+        let headers = self.bypass.headers.iter().map(|field| (field.name.0.clone(), field.value.clone()));
+        Bypass {
+            headers: headers.collect(),
+            cookies: pairs(&self.bypass.cookies),
+            query: pairs(&self.bypass.query),
         }
     }
 
@@ -296,6 +469,17 @@ impl CacheConfig {
             memory: memory.then_some(largest),
             location,
             heuristic: Heuristic { percent: self.heuristic.percent, limit: self.heuristic.limit.0.as_secs() },
+            lifetimes: self
+                .lifetimes
+                .iter()
+                .map(|rule| Given {
+                    statuses: rule.status.clone(),
+                    // A part of a second is one: only zero is none.
+                    seconds: u64::try_from(rule.lifetime.0.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX),
+                    force: rule.force,
+                })
+                .collect(),
+            bypass: self.bypass(),
             ignore_client_directives: self.ignore_client_directives,
             consumed: names(&self.targets).into_iter().filter(|name| *name != CDN_CACHE_CONTROL).collect(),
             targets: names(&self.targets),
@@ -305,6 +489,7 @@ impl CacheConfig {
             },
             allow_set_cookie: self.allow_set_cookie,
             ignored: names(&self.vary.ignore),
+            normalise: self.normalise(),
             query: QueryRules {
                 include: query.include.as_deref().map(parameters),
                 exclude: parameters(&query.exclude),
@@ -314,6 +499,7 @@ impl CacheConfig {
             selectors,
             credential_fields: names(&self.credentials.headers),
             credential_cookies: self.credentials.cookies.as_deref().map(texts),
+            shows_key: self.status_key,
         }
     }
 }
