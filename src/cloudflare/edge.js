@@ -39,6 +39,8 @@ class Exchange {
     this.rest = undefined;
     // What it removes from the cache, to be waited for by what takes its place.
     this.removing = undefined;
+    // The stored bytes between which stands what is kept next.
+    this.around = undefined;
     this.answer = undefined;
     this.resolve = undefined;
     this.reject = undefined;
@@ -541,12 +543,14 @@ export function discard(response) {
  */
 export function keep(response, text, limit, size, lifetime, memory, begun) {
   const [key, primary, entry] = text.split("\n");
-  const { held, module, removing } = current;
+  const { held, module, removing, around } = current;
+  current.around = undefined;
   const native = held[response];
-  const since = begun < 0 ? ++moment : begun;
+  const since = begun < 0 ? ++moment : Math.min(begun, around?.begun ?? begun);
   const number = memory < 0 ? undefined : nextBody();
   const lost = () => number !== undefined && module.bodyLost(number);
-  const store = async (body) => {
+  const store = async (part) => {
+    const body = around === undefined || part === null ? part : await within(around, part);
     if (body === null) return lost();
     if (number !== undefined) remember(module, number, primary, body, memory, since);
     if (lifetime < 0) return;
@@ -569,6 +573,28 @@ export function keep(response, text, limit, size, lifetime, memory, begun) {
     later(collected.then(store));
   }
   return number;
+}
+
+/**
+ * What is kept next is a part that stands between bytes of the stored one at that place: so many
+ * from its beginning, and so many up to its end. It is void from when it was looked for on, or, below
+ * one, where it is from memory, from when the part was asked for.
+ */
+export function surround(stored, begun, before, after) {
+  const native = current.held[stored];
+  const { bytes } = native instanceof Recalled ? native : { bytes: read(native) };
+  current.around = { bytes, begun: begun < 1 ? undefined : begun, before, after };
+}
+
+/** All bytes of a stored response, or null. */
+const read = (stored) => stored.arrayBuffer().then((buffer) => new Uint8Array(buffer), () => null);
+
+async function within({ bytes, before, after }, part) {
+  const stored = await bytes;
+  const size = stored?.byteLength ?? -1;
+  if (before > size || after > size) return null;
+  const chunks = [stored.subarray(0, before), part, stored.subarray(size - after)];
+  return joined(chunks, before + part.byteLength + after);
 }
 
 function nextBody() {

@@ -17,6 +17,7 @@ use crate::error::{Dependency, PlatformError};
 use crate::exchange::Edit;
 use crate::platform::{Found, Keep, ResponseStore, edits_text};
 use crate::stages::cache::fields::{Body, Made};
+use crate::stages::cache::joining::Around;
 use crate::stages::cache::memory::BodyNumber;
 
 /// How long the store may take; then the origin answers.
@@ -72,6 +73,17 @@ impl ResponseStore for Edge {
             if keep.replaces { NONE } else { begun },
         );
         (response, body.ok().flatten().map(BodyNumber))
+    }
+
+    fn join(
+        &self,
+        response: EdgeResponse,
+        keep: &Keep<'_>,
+        stored: EdgeResponse,
+        around: Around,
+    ) -> (EdgeResponse, Option<BodyNumber>) {
+        glue::surround(stored.place, stored.begun, number(around.before), number(around.after));
+        self.keep(response, keep, None)
     }
 
     fn recall(&self, body: BodyNumber) -> Option<EdgeResponse> {

@@ -61,6 +61,8 @@ pub(super) struct Miss<'a, R> {
     pub(super) index: Option<Index>,
     /// What the origin is asked about, and what stands in where it fails.
     pub(super) stored: Option<Candidate<R>>,
+    /// A stored part that does not have what is asked for.
+    pub(super) part: Option<Candidate<R>>,
     /// The newest purge that was known when the origin was asked.
     pub(super) began: u64,
     /// Who else waits for its answer.
@@ -134,7 +136,8 @@ impl<'a, P: Platform> Journey<'a, P> {
             void = self.voided(found.candidate.as_ref(), url);
         }
         let Search { index, mut candidate, forward } = found;
-        let mut miss = Miss { stage, plan, forward, primary, index, stored: None, began: 0, leading: None };
+        let mut miss =
+            Miss { stage, plan, forward, primary, index, stored: None, part: None, began: 0, leading: None };
         if let Some(gone) = candidate.take_if(|_| void == Some(HARD)) {
             self.platform.discard(gone.response);
             miss.forward = Forward::UriMiss;
@@ -237,7 +240,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                     let candidate = self.bring_near(miss, candidate);
                     return Some(self.serve(miss.stage, candidate, age, ttl, None));
                 }
-                (Forward::Partial, None)
+                (Forward::Partial, Some(candidate))
             }
             Lookup::Stale { age, staleness, why } if !is_part => {
                 if why == Stale::WhileRevalidate && !miss.plan.only_if_cached {
@@ -246,12 +249,13 @@ impl<'a, P: Platform> Journey<'a, P> {
                 let candidate = self.bring_near(miss, candidate);
                 return Some(self.serve(miss.stage, candidate, age, below_zero(staleness), Some(why)));
             }
-            Lookup::Stale { .. } => (Forward::Stale, None),
-            Lookup::Revalidate(forward) => (forward, Some(candidate).filter(|_| !is_part)),
+            Lookup::Stale { .. } => (Forward::Stale, Some(candidate)),
+            Lookup::Revalidate(forward) => (forward, Some(candidate)),
             Lookup::Miss(forward) => (forward, None),
         };
         miss.forward = forward;
-        miss.stored = stored;
+        // Nobody is asked about a part; but it may grow, unless it is void.
+        (miss.stored, miss.part) = if is_part { (None, stored.filter(|_| !is_void)) } else { (stored, None) };
         None
     }
 

@@ -16,6 +16,7 @@ use crate::platform::{Keep, Origin, Platform};
 use crate::stages::cache::conclude::{Answer, conclude, freshen};
 use crate::stages::cache::directives::Directives;
 use crate::stages::cache::entry::Entry;
+use crate::stages::cache::joining::{described, joined};
 use crate::stages::cache::judge::stands_in;
 use crate::stages::cache::key::{self, Index};
 use crate::stages::cache::lifetimes::given;
@@ -95,6 +96,12 @@ impl<'a, P: Platform> Journey<'a, P> {
                 self.platform.discard(response);
             }
             return Concluded::Done(Ok(reply));
+        }
+        // A part is of use beside another one alone.
+        if status != Some(206)
+            && let Some(part) = miss.part.take()
+        {
+            self.platform.discard(part.response);
         }
         let (response, sent) = match answered {
             Ok(answered) => answered,
@@ -244,7 +251,7 @@ impl<'a, P: Platform> Journey<'a, P> {
     /// Keeps a whole answer where it may be kept.
     fn store(
         &mut self,
-        miss: &Miss<'a, P::Response>,
+        miss: &mut Miss<'a, P::Response>,
         response: P::Response,
         replaced: Option<String>,
         sent: Timestamp,
@@ -254,7 +261,13 @@ impl<'a, P: Platform> Journey<'a, P> {
         let entry = self.entry(miss, &response, sent, before);
         let consumed = miss.stage.consumed.iter().cloned().map(Edit::Remove);
         let now = self.platform.now();
+        let part = miss.part.take();
         let (response, said) = match entry {
+            Ok((entry, _)) if entry.part.is_some() => {
+                self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
+                let response = self.store_part(miss, response, entry, part);
+                (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
+            }
             Ok((entry, text)) => {
                 self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
                 let key = key::place(&miss.primary, miss.index.as_ref(), &entry);
@@ -265,6 +278,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
             }
             Err(reason) => {
+                part.into_iter().for_each(|part| self.platform.discard(part.response));
                 self.note_unstorable(miss, status, now);
                 // 4.3.3: what the origin was asked about is replaced by what
                 // it answered, be that stored or not.
@@ -280,6 +294,42 @@ impl<'a, P: Platform> Journey<'a, P> {
         // RFC 9211, 2: what caches before this one say stands in front.
         self.edits.push(Edit::Append(CACHE_STATUS, said));
         response
+    }
+
+    /// Keeps a part, together with the stored one where they belong together.
+    fn store_part(
+        &self,
+        miss: &Miss<'a, P::Response>,
+        response: P::Response,
+        new: Entry,
+        stored: Option<Candidate<P::Response>>,
+    ) -> P::Response {
+        let size = new.part.map(|part| part.span.size());
+        // What has left memory since may have been made void.
+        let is_there = |stored: &Candidate<P::Response>| {
+            stored.body.is_none_or(|body| self.isolate.memory.borrow().has(&stored.key, body))
+        };
+        let both = stored.as_ref().filter(|stored| is_there(stored));
+        let both = both.and_then(|stored| joined(&stored.entry, &new, miss.stage.max_body));
+        let (entry, around) = both.map_or((new, None), |(entry, around)| (entry, Some(around)));
+        let entry = described(entry);
+        // It could be read a moment ago, and grew by two numbers.
+        let Some(text) = entry.encode() else { return response };
+        let key = key::place(&miss.primary, miss.index.as_ref(), &entry);
+        let place = Place { key: &key, primary: &miss.primary };
+        let keep = Keep { size, ..place.keep(&entry, &text, miss.stage) };
+        let entry = Rc::new(entry);
+        match (stored, around) {
+            (Some(stored), Some(around)) => {
+                let (response, body) = self.platform.join(response, &keep, stored.response, around);
+                self.isolate.expect(body, &keep, &entry);
+                response
+            }
+            (stored, _) => {
+                stored.into_iter().for_each(|stored| self.platform.discard(stored.response));
+                self.isolate.keep(self.platform, response, &keep, &entry, None)
+            }
+        }
     }
 
     /// Only what the origin said counts: what the request did not allow says

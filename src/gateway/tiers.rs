@@ -122,12 +122,17 @@ impl Isolate {
         confirmed_by: Option<&P::Response>,
     ) -> P::Response {
         let (response, body) = platform.keep(response, keep, confirmed_by);
+        self.expect(body, keep, entry);
+        response
+    }
+
+    /// Memory is to keep that body, once it has arrived.
+    pub(super) fn expect(&self, body: Option<BodyNumber>, keep: &Keep<'_>, entry: &Rc<Entry>) {
         if let Some(body) = body {
             self.flights.borrow_mut().ends_with(keep.key, body);
             let (key, primary) = (keep.key.to_owned(), keep.primary.to_owned());
             self.memory.borrow_mut().expect(body, Waiting { key, primary, entry: Rc::clone(entry) });
         }
-        response
     }
 
     /// Keeps an answer that has been confirmed; `body` is where memory has it.

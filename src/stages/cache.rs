@@ -9,7 +9,7 @@
 //! 3. [`freshness`], [`lifetimes`], [`staleness`], [`storability`], [`vary`],
 //!    [`normalise`]: for how long, for how much longer, whether, and for whom;
 //!    [`bypass`]: for whom not.
-//! 4. [`validation`], [`range`], [`fields`]: what the client gets of an entry,
+//! 4. [`validation`], [`range`], [`joining`], [`fields`]: what the client gets of an entry,
 //!    and what the origin is asked about it.
 //! 5. [`key`], [`invalidation`]: under what it is stored, and what makes it
 //!    void.
@@ -36,6 +36,7 @@ pub mod flights;
 pub mod freshness;
 pub mod hit_for_miss;
 pub mod invalidation;
+pub mod joining;
 pub mod judge;
 pub mod key;
 pub mod lifetimes;

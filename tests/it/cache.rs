@@ -10,6 +10,7 @@ mod entry;
 mod flights;
 mod freshness;
 mod invalidation;
+mod joining;
 mod judge;
 mod key;
 mod lifetimes;

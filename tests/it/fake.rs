@@ -29,6 +29,7 @@ use edgeweir::policy::snapshot::Snapshot;
 use edgeweir::stages::bans::BanSet;
 use edgeweir::stages::bans::set::{Entry, encode};
 use edgeweir::stages::cache::fields::{Body, Made};
+use edgeweir::stages::cache::joining::Around;
 use edgeweir::stages::cache::memory::BodyNumber;
 use edgeweir::stages::cache::range::Span;
 use edgeweir::stages::ip_filter::prefix::Prefix;
@@ -553,6 +554,23 @@ impl ResponseStore for FakePlatform {
             self.arriving.borrow_mut().push((BodyNumber(number), body));
             BodyNumber(number)
         });
+        (response, number)
+    }
+
+    fn join(
+        &self,
+        response: Response,
+        keep: &Keep<'_>,
+        stored: Response,
+        Around { before, after }: Around,
+    ) -> (Response, Option<BodyNumber>) {
+        let (before, after) = (before as usize, after as usize);
+        let stored = stored.body;
+        // As the runtime has it: the size is that of the part.
+        let arrives = keep.size.is_none_or(|size| size == response.body.len() as u64);
+        let body = [&stored[..before], &response.body, &stored[stored.len() - after..]].concat();
+        let size = Some(if arrives { body.len() as u64 } else { u64::MAX });
+        let (_, number) = self.keep(Response::new(200).body(&body), &Keep { size, ..*keep }, None);
         (response, number)
     }
 

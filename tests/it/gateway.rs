@@ -8,6 +8,7 @@ mod limits;
 mod log;
 mod order;
 mod origin;
+mod parts;
 mod purging;
 mod rates;
 mod rates_attacks;

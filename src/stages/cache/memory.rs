@@ -153,6 +153,12 @@ impl Memory {
         None
     }
 
+    /// Whether this body is kept under the key.
+    #[must_use]
+    pub fn has(&self, key: &str, body: BodyNumber) -> bool {
+        self.kept.peek(key).is_some_and(|kept| kept.body == body)
+    }
+
     /// Has an entry wait for its body.
     pub fn expect(&mut self, body: BodyNumber, waiting: Waiting) {
         if self.waiting.len() >= WAITING {

@@ -6,7 +6,8 @@
 //! 2. If-Range has to hold, by strong comparison or by the very date
 //!    (13.1.5); else the whole is the answer.
 //! 3. What begins behind the end is 416 (15.5.17).
-//! 4. A stored 206 answers what lies within it, and nothing else.
+//! 4. A stored 206 answers what lies within it, and nothing else. See
+//!    [`super::joining`] for how it grows.
 
 use http::header::{DATE, ETAG, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE};
 
