@@ -41,7 +41,7 @@ pub fn whole() -> Value {
                 "stale_while_revalidate": "1m", "allow_set_cookie": true, "vary": {"ignore": ["User-Agent"],
                     "normalise": {"device": false, "encoding": true, "languages": ["en", "pt-BR"]}}, "status_key": true,
                 "lifetimes": [{"status": ["404", "500-599"], "lifetime": "10s", "force": true}, {"status": ["4xx"], "lifetime": "0s"}],
-                "bypass": {"headers": [{"name": "X-Preview", "value": "1"}], "cookies": [{"name": "preview"}], "query": [{"name": "draft"}]},
+                "bypass": {"headers": ["X-Preview=1"], "cookies": ["preview"], "query": ["draft"]},
                 "key": {"query": {"include": ["a", "b*"], "exclude": ["c"], "preset": "tracking", "sort": true},
                     "headers": ["X-Shop"], "cookies": ["shop"]},
                 "credentials": {"headers": ["X-Api-Key"], "cookies": ["sid"]}},

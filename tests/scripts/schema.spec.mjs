@@ -35,6 +35,8 @@ const BEYOND_A_SCHEMA = [
   // A range that goes backwards; fields that are reduced and left out at once.
   /the lower status first/,
   /does not reduce/,
+  // A field and its value.
+  /a value behind "="/,
   // How many sets of all have a feed.
   /feeds; expected at most/,
   // 1.0 is an integer.

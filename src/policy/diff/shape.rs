@@ -130,7 +130,11 @@ const CACHE: Shape = Shape::Object(&[
     ),
     (
         "bypass",
-        Shape::Object(&[("headers", Shape::Plain), ("cookies", Shape::Plain), ("query", Shape::Plain)]),
+        Shape::Object(&[
+            ("headers", Shape::Set(Form::Text)),
+            ("cookies", Shape::Set(Form::Text)),
+            ("query", Shape::Set(Form::Text)),
+        ]),
     ),
     (
         "key",

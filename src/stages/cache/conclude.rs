@@ -3,7 +3,8 @@
 
 use http::Method;
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, DATE, EXPIRES, HeaderName, SET_COOKIE,
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, DATE, EXPIRES, HeaderName, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, SET_COOKIE,
 };
 
 use super::age::{age_value, initial_age};
@@ -85,6 +86,11 @@ pub fn conclude(
     if !(200..=599).contains(&status) || status == 304 {
         return Err(NotStored::Status);
     }
+    // RFC 9110, 15.5.13, 15.5.17, and whatever else a range or a condition has
+    // brought about: it is no answer to those who ask without one.
+    if (plan.ranged && is_about_the_request(status)) || (status == 412 && has_condition(head)) {
+        return Err(NotStored::Request);
+    }
     let (directives, targeted) = directives(status, &fields, stage)?;
     if forbids_storing(&directives, status) {
         return Err(NotStored::Directive);
@@ -116,6 +122,16 @@ pub fn conclude(
         return Err(NotStored::Freshness);
     }
     Ok(entry)
+}
+
+/// Whether an error may be due to a field of the request: not what says that
+/// there is nothing.
+const fn is_about_the_request(status: u16) -> bool {
+    status >= 400 && status != 404 && status != 410
+}
+
+fn has_condition(head: &impl Head) -> bool {
+    [IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| head.field(name).is_some())
 }
 
 /// 3.3: a part is stored only if it says which one it is. On any other answer

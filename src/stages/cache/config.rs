@@ -3,7 +3,7 @@
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName};
 use serde::Deserialize;
 
-use super::bypass::Bypass;
+use super::bypass::{Bypass, Pair};
 use super::freshness::Heuristic;
 use super::key::{Preset, QueryRules};
 use super::lifetimes::{Given, Statuses};
@@ -101,44 +101,22 @@ pub struct LifetimeConfig {
     pub force: bool,
 }
 
-/// `cache.bypass`. A client can choose to be one of them.
+/// `cache.bypass`. A client can choose to be one of them. Each list names what
+/// a request has, `name`, or `name=value` where it has to have that value.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct BypassConfig {
     /// Requests with one of these fields. At most 8.
     #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
-    pub headers: Vec<BypassHeader>,
+    pub headers: Vec<ParameterName>,
     /// Requests with one of these cookies. At most 8.
     #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
-    pub cookies: Vec<BypassPair>,
-    /// Requests with one of these parameters in the query. At most 8.
+    pub cookies: Vec<ParameterName>,
+    /// Requests with one of these parameters in the query, by their decoded
+    /// names and values. At most 8.
     #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
-    pub query: Vec<BypassPair>,
-}
-
-/// `cache.bypass.headers[]`.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct BypassHeader {
-    /// The field.
-    pub name: FieldName,
-    /// Its value; any where none is given.
-    #[serde(default)]
-    pub value: Option<String>,
-}
-
-/// `cache.bypass.cookies[]` and `query[]`.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct BypassPair {
-    /// The name; that of a parameter decoded.
-    pub name: ParameterName,
-    /// The value, that of a parameter decoded; any where none is given.
-    #[serde(default)]
-    pub value: Option<String>,
+    pub query: Vec<ParameterName>,
 }
 
 /// `cache.heuristic`.
@@ -266,6 +244,19 @@ pub struct CredentialsConfig {
     /// but the route's own sticky one.
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub cookies: Option<Vec<Name>>,
+}
+
+/// `name` or `name=value`.
+fn pair(text: &ParameterName) -> Pair<String> {
+    match text.0.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.0.clone(), None),
+    }
+}
+
+fn header(text: &ParameterName) -> Option<Pair<HeaderName>> {
+    let (name, value) = pair(text);
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
 }
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
@@ -401,9 +392,20 @@ impl CacheConfig {
                 check_name(query.entry(list).item(index), name);
             }
         }
-        for (list, pairs) in [("cookies", &self.bypass.cookies), ("query", &self.bypass.query)] {
-            for (index, pair) in pairs.iter().enumerate() {
-                check_name(bypass.entry(list).item(index).entry("name"), &pair.name);
+        let lists = [
+            ("headers", &self.bypass.headers),
+            ("cookies", &self.bypass.cookies),
+            ("query", &self.bypass.query),
+        ];
+        for (list, names) in lists {
+            for (index, name) in names.iter().enumerate() {
+                check_name(bypass.entry(list).item(index), name);
+            }
+        }
+        for (index, name) in self.bypass.headers.iter().enumerate() {
+            if header(name).is_none() {
+                let expected = "expected a field name, and a value behind \"=\" where it has to have one";
+                problems.add(bypass.entry("headers").item(index), format!("{:?}", name.0), expected);
             }
         }
         for (index, tag) in self.vary.normalise.languages.iter().enumerate() {
@@ -440,12 +442,9 @@ impl CacheConfig {
     }
 
     fn bypass(&self) -> Bypass {
-        let pairs = |pairs: &[BypassPair]| {
-            pairs.iter().map(|pair| (pair.name.0.clone(), pair.value.clone())).collect::<Vec<_>>()
-        };
-        let headers = self.bypass.headers.iter().map(|field| (field.name.0.clone(), field.value.clone()));
+        let pairs = |names: &[ParameterName]| names.iter().map(pair).collect::<Vec<_>>();
         Bypass {
-            headers: headers.collect(),
+            headers: self.bypass.headers.iter().filter_map(header).collect(),
             cookies: pairs(&self.bypass.cookies),
             query: pairs(&self.bypass.query),
         }

@@ -18,9 +18,9 @@ fn excepted(stage: &CacheStage, head: &PlainHead) -> bool {
 #[test]
 fn by_a_field_a_cookie_or_a_parameter() {
     let stage = stage(&json!({"bypass": {
-        "headers": [{"name": "X-Preview"}, {"name": "X-Mode", "value": "draft"}],
-        "cookies": [{"name": "editor"}, {"name": "mode", "value": "draft"}],
-        "query": [{"name": "nocache"}, {"name": "a b", "value": "c&d"}],
+        "headers": ["X-Preview", "X-Mode=draft"],
+        "cookies": ["editor", "mode=draft"],
+        "query": ["nocache", "a b=c&d"],
     }}));
     for head in [
         get("/").with("X-Preview", ""),
@@ -53,7 +53,7 @@ fn by_a_field_a_cookie_or_a_parameter() {
 
 #[test]
 fn a_post_of_theirs_stands_for_nothing() {
-    let stage = stage(&json!({"bypass": {"headers": [{"name": "X-Preview"}]}}));
+    let stage = stage(&json!({"bypass": {"headers": ["X-Preview"]}}));
     let post = request("POST", "/");
     assert!(plan(&post, &stage, None).represents);
     let plan = plan(&post.with("X-Preview", "1"), &stage, None);
@@ -62,21 +62,20 @@ fn a_post_of_theirs_stands_for_nothing() {
 
 #[test]
 fn the_fields_are_asked_for() {
-    let stage = stage(&json!({"bypass": {"headers": [{"name": "X-Preview"}]}}));
+    let stage = stage(&json!({"bypass": {"headers": ["X-Preview"]}}));
     assert!(stage.wanted_fields().any(|name| name == HeaderName::from_static("x-preview")));
 }
 
 #[test]
 fn what_is_out_of_range_is_refused() {
-    let many =
-        |count: usize| (0..count).map(|index| json!({"name": format!("x{index}")})).collect::<Vec<_>>();
+    let many = |count: usize| (0..count).map(|index| format!("x{index}")).collect::<Vec<_>>();
     for (bypass, path) in [
         (json!({"headers": many(9)}), "headers"),
         (json!({"cookies": many(9)}), "cookies"),
         (json!({"query": many(9)}), "query"),
-        (json!({"query": [{"name": ""}]}), "query[0].name"),
-        (json!({"cookies": [{"name": "a".repeat(129)}]}), "cookies[0].name"),
-        (json!({"headers": [{"name": "a b"}]}), "headers[0].name"),
+        (json!({"query": [""]}), "query[0]"),
+        (json!({"cookies": ["a".repeat(129)]}), "cookies[0]"),
+        (json!({"headers": ["a b"]}), "headers[0]"),
         (json!({"paths": []}), "paths"),
     ] {
         let found = compiled(&json!({"bypass": bypass})).unwrap_err();
@@ -86,8 +85,7 @@ fn what_is_out_of_range_is_refused() {
 
 #[test]
 fn no_text_panics() {
-    let stage =
-        stage(&json!({"bypass": {"cookies": [{"name": "a"}], "query": [{"name": "a", "value": "b"}]}}));
+    let stage = stage(&json!({"bypass": {"cookies": ["a"], "query": ["a=b"]}}));
     check(1_000, ("[a=;,% ]{0,12}", "[a=&%?1-9+]{0,12}"), |(cookie, query)| {
         let _ = plan(&get(&format!("/?{query}")).with("Cookie", &cookie), &stage, None);
         Ok(())
