@@ -243,7 +243,7 @@ pub(super) fn stored(
     };
     let fields = REQUEST_FIELDS.iter().chain(stage.bypass.headers.iter().map(|(name, _)| name));
     let mut names: Vec<String> = fields.filter(|name| alone(name)).map(HeaderName::to_string).collect();
-    if stage.bypass.has_parameter(head) {
+    if stage.bypass.has_parameter(&head.url) {
         names.push("query".to_owned());
     }
     if ask.is_robbed {

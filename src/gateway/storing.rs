@@ -16,7 +16,7 @@ use crate::platform::{Keep, Origin, Platform};
 use crate::stages::cache::conclude::{Answer, conclude, freshen};
 use crate::stages::cache::directives::Directives;
 use crate::stages::cache::entry::Entry;
-use crate::stages::cache::joining::{described, joined};
+use crate::stages::cache::joining::{described, joined, meeting};
 use crate::stages::cache::judge::stands_in;
 use crate::stages::cache::key::{self, Index};
 use crate::stages::cache::lifetimes::given;
@@ -310,8 +310,14 @@ impl<'a, P: Platform> Journey<'a, P> {
             stored.body.is_none_or(|body| self.isolate.memory.borrow().has(&stored.key, body))
         };
         let both = stored.as_ref().filter(|stored| is_there(stored));
-        let both = both.and_then(|stored| joined(&stored.entry, &new, miss.stage.max_body));
-        let (entry, around) = both.map_or((new, None), |(entry, around)| (entry, Some(around)));
+        let both = both.and_then(|stored| {
+            let (part, around) = meeting(&stored.entry, &new, miss.stage.max_body)?;
+            Some((&stored.entry, part, around))
+        });
+        let (entry, around) = match both {
+            Some((stored, part, around)) => (joined(stored, new, part), Some(around)),
+            None => (new, None),
+        };
         let entry = described(entry);
         // It could be read a moment ago, and grew by two numbers.
         let Some(text) = entry.encode() else { return response };

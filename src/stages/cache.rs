@@ -52,6 +52,7 @@ pub mod validation;
 pub mod vary;
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use http::header::HeaderName;
 
@@ -95,9 +96,9 @@ pub struct CacheStage {
     pub heuristic: Heuristic,
     /// What the route says itself of some statuses, the first rule for one
     /// counts.
-    pub lifetimes: Vec<Given>,
+    pub lifetimes: Rc<[Given]>,
     /// Which requests go past the cache.
-    pub bypass: Bypass,
+    pub bypass: Rc<Bypass>,
     /// Whether the client's directives say nothing.
     pub ignore_client_directives: bool,
     /// Fields of targeted cache control, the first valid one counts.
@@ -111,7 +112,7 @@ pub struct CacheStage {
     /// Request fields that select nothing, and that the origin does not get.
     pub ignored: Vec<HeaderName>,
     /// Request fields that reach the origin reduced, and select so.
-    pub normalise: Normalise,
+    pub normalise: Rc<Normalise>,
     /// What of the query counts.
     pub query: QueryRules,
     /// What selects besides Vary, in order.
@@ -138,14 +139,20 @@ impl CacheStage {
     }
 
     /// The request fields that it reads besides [`REQUEST_FIELDS`].
-    pub fn wanted_fields(&self) -> impl Iterator<Item = HeaderName> {
-        let keyed = self.selectors.iter().filter_map(|selector| match selector {
-            Selector::Field(name) => HeaderName::from_bytes(name.as_bytes()).ok(),
-            Selector::Cookie(_) => None,
-        });
-        let others = self.credential_fields.iter().chain(&self.ignored).cloned();
-        let excepted = self.bypass.headers.iter().map(|(name, _)| name.clone());
-        keyed.chain(others).chain(excepted).chain(self.normalise.fields())
+    #[must_use]
+    pub fn wanted_fields(&self) -> Vec<HeaderName> {
+        let mut names = self.normalise.fields();
+        for selector in &self.selectors {
+            if let Selector::Field(name) = selector {
+                names.extend(HeaderName::from_bytes(name.as_bytes()));
+            }
+        }
+        names.extend_from_slice(&self.credential_fields);
+        names.extend_from_slice(&self.ignored);
+        for (name, _) in &self.bypass.headers {
+            names.push(name.clone());
+        }
+        names
     }
 
     /// A request field as the origin gets it where its answer may be stored.
@@ -157,7 +164,7 @@ impl CacheStage {
     /// Whether the origin gets every request field as it came.
     #[must_use]
     pub fn sends_all(&self) -> bool {
-        self.ignored.is_empty() && self.normalise == Normalise::default()
+        self.ignored.is_empty() && *self.normalise == Normalise::default()
     }
 
     /// The target of the URI's key: without the parameters that do not count,
@@ -201,12 +208,20 @@ impl CacheStage {
         if self.sends_all() || !shapes(plan) {
             return Vec::new();
         }
-        let ignored = self.ignored.iter().filter(|name| head.field(name).is_some());
-        let reduced = self.normalise.fields().filter_map(|name| {
-            let value = self.normalise.value(&name, head)?;
-            (head.field(&name).as_deref() != Some(&value)).then_some(Edit::Set(name, value))
-        });
-        ignored.cloned().map(Edit::Remove).chain(reduced).collect()
+        let mut edits = Vec::new();
+        for name in &self.ignored {
+            if head.field(name).is_some() {
+                edits.push(Edit::Remove(name.clone()));
+            }
+        }
+        for name in self.normalise.fields() {
+            if let Some(value) = self.normalise.value(&name, head)
+                && head.field(&name).as_deref() != Some(&value)
+            {
+                edits.push(Edit::Set(name, value));
+            }
+        }
+        edits
     }
 }
 

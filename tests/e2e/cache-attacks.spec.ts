@@ -29,7 +29,7 @@ before(async () => {
         cache: { lifetimes: [{ status: ["2xx"], lifetime: "1h", force: true }] },
       }),
       route("reduced", "/reduced/*", {
-        cache: { vary: { normalise: { device: true, encoding: true, languages: ["en", "de"] } } },
+        cache: { vary: { device: true, encoding: true, languages: ["en", "de"] } },
       }),
       route("account", "/account/*", { cache: {} }),
     ]),

@@ -28,7 +28,7 @@ before(async () => {
       },
     }),
     route("reduced", "/reduced/*", {
-      cache: { vary: { normalise: { device: true, encoding: true, languages: ["en", "de"] } } },
+      cache: { vary: { device: true, encoding: true, languages: ["en", "de"] } },
     }),
     route("near", "/near/*", { cache: { tiers: ["memory"] } }),
     route("both", "/both/*", { cache: { tiers: ["memory", "location"] } }),

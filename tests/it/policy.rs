@@ -39,7 +39,7 @@ pub fn whole() -> Value {
             "cache": {"mode": "enforce", "tiers": ["location"], "max_body": "1MiB", "heuristic": {"percent": 20, "limit": "1h"},
                 "ignore_client_directives": true, "targets": ["X-Edge-Cache-Control", "CDN-Cache-Control"], "stale_if_error": "2h",
                 "stale_while_revalidate": "1m", "allow_set_cookie": true, "vary": {"ignore": ["User-Agent"],
-                    "normalise": {"device": false, "encoding": true, "languages": ["en", "pt-BR"]}}, "status_key": true,
+                    "device": false, "encoding": true, "languages": ["en", "pt-BR"]}, "status_key": true,
                 "lifetimes": [{"status": ["404", "500-599"], "lifetime": "10s", "force": true}, {"status": ["4xx"], "lifetime": "0s"}],
                 "bypass": {"headers": ["X-Preview=1"], "cookies": ["preview"], "query": ["draft"]},
                 "key": {"query": {"include": ["a", "b*"], "exclude": ["c"], "preset": "tracking", "sort": true},

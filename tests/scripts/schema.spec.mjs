@@ -34,7 +34,8 @@ const BEYOND_A_SCHEMA = [
   /https, a public host by name/,
   // A range that goes backwards; fields that are reduced and left out at once.
   /the lower status first/,
-  /does not reduce/,
+  /is not reduced/,
+  /a language tag such as/,
   // A field and its value.
   /a value behind "="/,
   // How many sets of all have a feed.

@@ -125,7 +125,7 @@ const CACHE: Shape = Shape::Object(&[
         Shape::Object(&[
             ("ignore", Shape::Set(Form::FieldName)),
             // The first is the default.
-            ("normalise", Shape::Object(&[("languages", Shape::Plain)])),
+            ("languages", Shape::Plain),
         ]),
     ),
     (

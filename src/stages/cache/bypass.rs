@@ -29,35 +29,36 @@ impl Bypass {
     /// Whether a request is one of them.
     #[must_use]
     pub fn holds(&self, head: &impl Head) -> bool {
-        self.headers.iter().any(|(name, value)| {
+        let has_field = |(name, value): &Pair<HeaderName>| {
             head.field(name).is_some_and(|field| value.as_ref().is_none_or(|value| trim(&field) == value))
-        }) || self.has_cookie(head)
-            || self.has_parameter(head)
+        };
+        let has_cookie = || {
+            !self.cookies.is_empty()
+                && head
+                    .field(&COOKIE)
+                    .is_some_and(|field| is_among(&self.cookies, &field, &[';', ','], false))
+        };
+        self.headers.iter().any(has_field) || has_cookie() || self.has_parameter(head.url())
     }
 
-    fn has_cookie(&self, head: &impl Head) -> bool {
-        if self.cookies.is_empty() {
-            return false;
-        }
-        let Some(field) = head.field(&COOKIE) else { return false };
-        field.split([';', ',']).map(trim).any(|pair| is_named(&self.cookies, pair, str::to_owned))
-    }
-
-    /// Whether the query has one of the parameters.
+    /// Whether the query of a URL has one of the parameters.
     #[must_use]
-    pub fn has_parameter(&self, head: &impl Head) -> bool {
-        if self.query.is_empty() {
-            return false;
-        }
-        let Some((_, query)) = head.url().split_once('?') else { return false };
-        query.split('&').any(|pair| is_named(&self.query, pair, decoded))
+    pub fn has_parameter(&self, url: &str) -> bool {
+        !self.query.is_empty()
+            && url.split_once('?').is_some_and(|(_, query)| is_among(&self.query, query, &['&'], true))
     }
 }
 
-fn is_named(pairs: &[Pair<String>], pair: &str, read: impl Fn(&str) -> String) -> bool {
-    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-    let (name, value) = (read(name), read(value));
-    pairs
-        .iter()
-        .any(|(known, wanted)| *known == name && wanted.as_ref().is_none_or(|wanted| *wanted == value))
+/// Whether one of the pairs is in a text in which these characters stand
+/// between pairs.
+fn is_among(wanted: &[Pair<String>], text: &str, between: &[char], escaped: bool) -> bool {
+    let read = |text: &str| if escaped { decoded(text) } else { trim(text).to_owned() };
+    text.split(between).any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (read(name), read(value));
+        let is_it = |(known, wanted): &Pair<String>| {
+            *known == name && wanted.as_ref().is_none_or(|wanted| *wanted == value)
+        };
+        wanted.iter().any(is_it)
+    })
 }

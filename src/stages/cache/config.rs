@@ -1,5 +1,7 @@
 //! `cache` as it stands in the policy.
 
+use std::rc::Rc;
+
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName};
 use serde::Deserialize;
 
@@ -142,51 +144,19 @@ pub struct VaryConfig {
     /// does not get them either. At most 16.
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub ignore: Vec<FieldName>,
-    /// Request fields that are reduced to what matters. The origin gets them
-    /// so.
-    pub normalise: NormaliseConfig,
-}
-
-/// `cache.vary.normalise`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
-pub struct NormaliseConfig {
-    /// Whether `User-Agent` becomes one of three texts, for telephones,
-    /// tablets and all others. Default `false`.
+    /// Whether `User-Agent` becomes one of three texts, for telephones, tablets
+    /// and all others. The origin gets that. Default `false`.
     #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub device: bool,
     /// Whether `Accept-Encoding` becomes those of `gzip`, `br` and `zstd` that
-    /// it takes, or `identity`. Default `false`.
+    /// it takes, or `identity`. The origin gets that. Default `false`.
     #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub encoding: bool,
     /// The languages to one of which `Accept-Language` is reduced, the first
-    /// where none of them suits. At most 32. Default: it stays as it is.
+    /// where none of them suits. The origin gets that. At most 32. Default:
+    /// it stays as it is.
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
-    pub languages: Vec<LanguageTag>,
-}
-
-/// A language tag such as `pt-BR`: letters, digits and `-`, 1 to 35 characters
-/// (RFC 5646, 4.4.1).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(inline))]
-#[serde(transparent)]
-pub struct LanguageTag(
-    #[cfg_attr(
-        feature = "schema",
-        schemars(length(min = 1, max = 35), regex(pattern = "^[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8})*$"))
-    )]
-    pub String,
-);
-
-impl LanguageTag {
-    fn is_one(&self) -> bool {
-        let part = |part: &str| {
-            (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        };
-        self.0.len() <= 35 && self.0.split('-').all(part)
-    }
+    pub languages: Vec<ParameterName>,
 }
 
 /// `cache.key`.
@@ -244,6 +214,14 @@ pub struct CredentialsConfig {
     /// but the route's own sticky one.
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub cookies: Option<Vec<Name>>,
+}
+
+/// Letters, digits and `-` (RFC 5646, 2.1), at most 35 (4.4.1).
+fn is_language_tag(text: &str) -> bool {
+    text.len() <= 35
+        && text.split('-').all(|part| {
+            (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
 }
 
 /// `name` or `name=value`.
@@ -359,7 +337,7 @@ impl CacheConfig {
     fn check_lists(&self, path: &Trail<'_>, problems: &mut Problems) {
         let (vary, key, credentials) = (path.entry("vary"), path.entry("key"), path.entry("credentials"));
         let query = key.entry("query");
-        let (bypass, normalise) = (path.entry("bypass"), vary.entry("normalise"));
+        let bypass = path.entry("bypass");
         let parameters = |names: Option<&Vec<ParameterName>>| names.map_or(0, Vec::len);
         for (at, count, most) in [
             (path.entry("targets"), self.targets.len(), 4),
@@ -368,7 +346,7 @@ impl CacheConfig {
             (bypass.entry("cookies"), self.bypass.cookies.len(), 8),
             (bypass.entry("query"), self.bypass.query.len(), 8),
             (vary.entry("ignore"), self.vary.ignore.len(), 16),
-            (normalise.entry("languages"), self.vary.normalise.languages.len(), 32),
+            (vary.entry("languages"), self.vary.languages.len(), 32),
             (key.entry("headers"), self.key.headers.len(), 8),
             (key.entry("cookies"), self.key.cookies.len(), 8),
             (query.entry("include"), parameters(self.key.query.include.as_ref()), 64),
@@ -408,10 +386,10 @@ impl CacheConfig {
                 problems.add(bypass.entry("headers").item(index), format!("{:?}", name.0), expected);
             }
         }
-        for (index, tag) in self.vary.normalise.languages.iter().enumerate() {
-            if !tag.is_one() {
+        for (index, tag) in self.vary.languages.iter().enumerate() {
+            if !is_language_tag(&tag.0) {
                 let expected = "expected a language tag such as \"pt-BR\"";
-                problems.add(normalise.entry("languages").item(index), format!("{:?}", tag.0), expected);
+                problems.add(vary.entry("languages").item(index), format!("{:?}", tag.0), expected);
             }
         }
         // What a hop or this gateway changes selects nothing reliably, and
@@ -426,8 +404,8 @@ impl CacheConfig {
         for (index, name) in self.vary.ignore.iter().enumerate() {
             let expected = if [AUTHORIZATION, COOKIE, HOST].contains(&name.0) {
                 "expected another field than Authorization, Cookie and Host"
-            } else if self.normalise().fields().any(|field| field == name.0) {
-                "expected a field that \"normalise\" does not reduce"
+            } else if self.normalise().reduces(&name.0) {
+                "expected a field that is not reduced"
             } else {
                 continue;
             };
@@ -436,7 +414,7 @@ impl CacheConfig {
     }
 
     fn normalise(&self) -> Normalise {
-        let NormaliseConfig { device, encoding, languages } = &self.vary.normalise;
+        let VaryConfig { device, encoding, languages, .. } = &self.vary;
         let languages = languages.iter().map(|tag| tag.0.clone()).collect();
         Normalise { device: *device, encoding: *encoding, languages }
     }
@@ -478,7 +456,7 @@ impl CacheConfig {
                     force: rule.force,
                 })
                 .collect(),
-            bypass: self.bypass(),
+            bypass: Rc::new(self.bypass()),
             ignore_client_directives: self.ignore_client_directives,
             consumed: names(&self.targets).into_iter().filter(|name| *name != CDN_CACHE_CONTROL).collect(),
             targets: names(&self.targets),
@@ -488,7 +466,7 @@ impl CacheConfig {
             },
             allow_set_cookie: self.allow_set_cookie,
             ignored: names(&self.vary.ignore),
-            normalise: self.normalise(),
+            normalise: Rc::new(self.normalise()),
             query: QueryRules {
                 include: query.include.as_deref().map(parameters),
                 exclude: parameters(&query.exclude),

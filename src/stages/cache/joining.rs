@@ -27,10 +27,11 @@ pub struct Around {
     pub after: u64,
 }
 
-/// The entry of both parts, and how their bytes lie; `None` where they are not
-/// put together. `limit` is the largest body that is kept, in bytes.
+/// Where both parts lie together, and how their bytes lie there; `None` where
+/// they are not put together. `limit` is the largest body that is kept, in
+/// bytes.
 #[must_use]
-pub fn joined(stored: &Entry, new: &Entry, limit: u64) -> Option<(Entry, Around)> {
+pub fn meeting(stored: &Entry, new: &Entry, limit: u64) -> Option<(Part, Around)> {
     let (old, part) = (stored.part?, new.part?);
     let is_same =
         new.field(&ETAG).zip(stored.field(&ETAG)).is_some_and(|(one, other)| strong_match(&one, &other));
@@ -51,15 +52,20 @@ pub fn joined(stored: &Entry, new: &Entry, limit: u64) -> Option<(Entry, Around)
         before: part.span.first.saturating_sub(old.span.first),
         after: old.span.last.saturating_sub(part.span.last),
     };
-    let entry = Entry {
+    Some((Part { span, complete }, around))
+}
+
+/// The entry of both parts, where they [meet](meeting).
+#[must_use]
+pub fn joined(stored: &Entry, new: Entry, part: Part) -> Entry {
+    Entry {
         fields: updated(&stored.fields, &new.fields),
-        part: Some(Part { span, complete }),
+        part: Some(part),
         authorized: new.authorized && stored.authorized,
         shared: new.shared && stored.shared,
         began: new.began.min(stored.began),
-        ..new.clone()
-    };
-    Some((entry, around))
+        ..new
+    }
 }
 
 /// An entry whose head says what its body is: a part that is all there is a
@@ -67,7 +73,8 @@ pub fn joined(stored: &Entry, new: &Entry, limit: u64) -> Option<(Entry, Around)
 /// together.
 #[must_use]
 pub fn described(mut entry: Entry) -> Entry {
-    let Some(Part { span, complete }) = entry.part else { return entry };
+    let Some(part) = entry.part else { return entry };
+    let Part { span, complete } = part;
     let has_tag = entry.field(&ETAG).is_some_and(|tag| strong_match(&tag, &tag));
     let is_whole = has_tag && span.first == 0 && complete == Some(span.size());
     set(&mut entry.fields, CONTENT_LENGTH, Some(span.size().to_string()));
@@ -75,8 +82,7 @@ pub fn described(mut entry: Entry) -> Entry {
         set(&mut entry.fields, CONTENT_RANGE, None);
         return Entry { status: 200, part: None, ..entry };
     }
-    let complete = complete.map_or_else(|| "*".to_owned(), |complete| complete.to_string());
-    set(&mut entry.fields, CONTENT_RANGE, Some(format!("bytes {}-{}/{complete}", span.first, span.last)));
+    set(&mut entry.fields, CONTENT_RANGE, Some(part.to_string()));
     entry
 }
 

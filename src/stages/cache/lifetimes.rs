@@ -10,8 +10,6 @@
 //!    they say whose an answer is, and not how long it lasts.
 //! 4. A lifetime of zero is none: the answer is not stored.
 
-use std::fmt;
-
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 use super::directives::{Directives, LONGEST, Listed};
@@ -30,16 +28,15 @@ impl Statuses {
     /// From `404`, `4xx` or `400-499`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let status = |text: &str| {
-            let good = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-            text.parse().ok().filter(|status: &u16| good && (200..=599).contains(status))
-        };
-        let (first, last) = if let Some(class) = text.strip_suffix("xx") {
-            let first = status(&format!("{class}00"))?;
-            (first, first.saturating_add(99))
-        } else {
-            let (first, last) = text.split_once('-').unwrap_or((text, text));
-            (status(first)?, status(last)?)
+        let (first, last) = match text {
+            "2xx" => (200, 299),
+            "3xx" => (300, 399),
+            "4xx" => (400, 499),
+            "5xx" => (500, 599),
+            text => {
+                let (first, last) = text.split_once('-').unwrap_or((text, text));
+                (status(first)?, status(last)?)
+            }
         };
         (first <= last).then_some(Self { first, last })
     }
@@ -51,10 +48,10 @@ impl Statuses {
     }
 }
 
-impl fmt::Display for Statuses {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.first, self.last)
-    }
+/// Three digits, 200 to 599.
+fn status(text: &str) -> Option<u16> {
+    let known = text.len() == 3 && text.starts_with(['2', '3', '4', '5']);
+    text.parse().ok().filter(|_| known)
 }
 
 impl<'de> Deserialize<'de> for Statuses {

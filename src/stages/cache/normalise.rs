@@ -56,10 +56,15 @@ impl Device {
     /// telephones alone.
     #[must_use]
     pub fn of(head: &impl Head) -> Self {
-        if head.field(&SEC_CH_UA_MOBILE).is_some_and(|hint| trim(&hint) == "?1") {
+        let hint = head.field(&SEC_CH_UA_MOBILE);
+        Self::named(hint.as_deref(), head.field(&USER_AGENT).as_deref())
+    }
+
+    fn named(hint: Option<&str>, agent: Option<&str>) -> Self {
+        if hint.is_some_and(|hint| trim(hint) == "?1") {
             return Self::Mobile;
         }
-        let Some(agent) = head.field(&USER_AGENT) else { return Self::Desktop };
+        let agent = agent.unwrap_or_default();
         let has = |words: &[&str]| words.iter().any(|word| agent.contains(word));
         if has(&["iPad", "Tablet", "PlayBook", "Kindle"]) || (has(&["Android"]) && !has(&["Mobile"])) {
             Self::Tablet
@@ -84,29 +89,38 @@ impl Device {
 
 impl Normalise {
     /// The fields that are reduced, and read for it.
-    pub fn fields(&self) -> impl Iterator<Item = HeaderName> {
-        let device = self.device.then_some([USER_AGENT, SEC_CH_UA_MOBILE]).into_iter().flatten();
-        let encoding = self.encoding.then_some(ACCEPT_ENCODING);
-        device.chain(encoding).chain((!self.languages.is_empty()).then_some(ACCEPT_LANGUAGE))
+    #[must_use]
+    pub fn fields(&self) -> Vec<HeaderName> {
+        let all = [USER_AGENT, SEC_CH_UA_MOBILE, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
+        all.into_iter().filter(|name| self.reduces(name)).collect()
+    }
+
+    /// Whether the origin gets another text there than the client's.
+    #[must_use]
+    pub fn reduces(&self, name: &HeaderName) -> bool {
+        match *name {
+            USER_AGENT => self.device,
+            ACCEPT_ENCODING => self.encoding,
+            ACCEPT_LANGUAGE => !self.languages.is_empty(),
+            _ => self.device && *name == SEC_CH_UA_MOBILE,
+        }
     }
 
     /// What the origin gets in the place of the client's field; `None` where
     /// it gets that.
     #[must_use]
     pub fn value(&self, name: &HeaderName, head: &impl Head) -> Option<String> {
+        if !self.reduces(name) {
+            return None;
+        }
         match *name {
-            USER_AGENT if self.device => Some(Device::of(head).user_agent().to_owned()),
-            ACCEPT_ENCODING if self.encoding => codings(head.field(name).as_deref().unwrap_or("identity")),
+            ACCEPT_ENCODING => codings(head.field(name).as_deref().unwrap_or("identity")),
             ACCEPT_LANGUAGE => {
-                let default = self.languages.first()?;
                 let field = head.field(name);
-                let language = field.as_deref().and_then(|field| language(field, &self.languages));
-                Some(language.unwrap_or(default).to_owned())
+                language(field.as_deref().unwrap_or_default(), &self.languages).map(str::to_owned)
             }
-            _ if self.device && *name == SEC_CH_UA_MOBILE => {
-                Some(if Device::of(head) == Device::Mobile { "?1" } else { "?0" }.to_owned())
-            }
-            _ => None,
+            USER_AGENT => Some(Device::of(head).user_agent().to_owned()),
+            _ => Some(if Device::of(head) == Device::Mobile { "?1" } else { "?0" }.to_owned()),
         }
     }
 }
@@ -146,35 +160,39 @@ fn with(mut taken: Taken, coding: &str, takes: bool) -> Taken {
 
 /// The one of `languages` that suits the field best: its ranges by weight,
 /// each of them looked up (RFC 4647, 3.4), and then one that begins with it
-/// (3.3.1). `None` where none does, or the field cannot be read.
+/// (3.3.1). The first where none does, or the field cannot be read.
 fn language<'a>(field: &str, languages: &'a [String]) -> Option<&'a str> {
-    let mut ranges = Vec::new();
-    for (index, member) in list(field).enumerate() {
-        ranges.push(weighed(member).filter(|_| index < MEMBERS)?);
-    }
-    ranges.retain(|(_, weight)| *weight > 0);
-    // Stable: of one weight, the first goes first.
-    ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
-    let find = |tag: &str| languages.iter().find(|known| known.eq_ignore_ascii_case(tag));
-    for (range, _) in ranges {
-        if range == "*" {
-            return languages.first().map(String::as_str);
+    let default = languages.first().map(String::as_str);
+    let ranges: Option<Vec<_>> =
+        list(field).enumerate().map(|(index, member)| weighed(member).filter(|_| index < MEMBERS)).collect();
+    let mut ranges = ranges.unwrap_or_default();
+    // Of one weight, the first goes first.
+    while let Some((best, (range, weight))) =
+        ranges.iter().copied().enumerate().rev().max_by_key(|(_, (_, weight))| *weight)
+    {
+        if weight == 0 || range == "*" {
+            break;
         }
-        let mut shorter = Some(range);
-        while let Some(tag) = shorter {
-            if let Some(found) = find(tag) {
-                return Some(found);
-            }
-            shorter = tag.rsplit_once('-').map(|(start, _)| start);
-        }
-        let begins = |known: &&String| {
-            known
-                .split_at_checked(range.len())
-                .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(range) && rest.starts_with('-'))
-        };
-        if let Some(found) = languages.iter().find(begins) {
+        if let Some(found) = looked_up(range, languages) {
             return Some(found);
         }
+        ranges.remove(best);
     }
-    None
+    default
+}
+
+fn looked_up<'a>(range: &str, languages: &'a [String]) -> Option<&'a str> {
+    let mut shorter = Some(range);
+    while let Some(tag) = shorter {
+        if let Some(found) = languages.iter().find(|known| known.eq_ignore_ascii_case(tag)) {
+            return Some(found);
+        }
+        shorter = tag.rsplit_once('-').map(|(start, _)| start);
+    }
+    let begins = |known: &&String| {
+        known
+            .split_at_checked(range.len())
+            .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(range) && rest.starts_with('-'))
+    };
+    languages.iter().find(begins).map(String::as_str)
 }

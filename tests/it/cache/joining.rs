@@ -1,7 +1,7 @@
 //! Parts that are put together (RFC 9111, 3.4; RFC 9110, 15.3.7.3).
 
 use edgeweir::stages::cache::entry::Entry;
-use edgeweir::stages::cache::joining::{Around, described, joined};
+use edgeweir::stages::cache::joining::{Around, described, meeting};
 use edgeweir::stages::cache::range::{Part, Span};
 use edgeweir::stages::cache::vary::Selector;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG};
@@ -12,6 +12,11 @@ use crate::fake::check;
 
 const LIMIT: u64 = 1_000;
 const TAG: (&str, &str) = ("ETag", "\"a\"");
+
+fn joined(stored: &Entry, new: &Entry, limit: u64) -> Option<(Entry, Around)> {
+    let (part, around) = meeting(stored, new, limit)?;
+    Some((edgeweir::stages::cache::joining::joined(stored, new.clone(), part), around))
+}
 
 fn part(first: u64, last: u64, complete: Option<u64>, fields: Fields<'_>) -> Entry {
     Entry {
