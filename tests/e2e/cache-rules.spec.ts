@@ -298,9 +298,11 @@ describe("fields", () => {
   });
 
   test("an Age of the origin's is passed on, and counts", async () => {
-    const path = serve({ fields: [...FRESH, ["Age", "100"]] }, "/c");
-    assert.equal((await ask(path)).field("age"), "100");
-    assert.match((await caching.untilHit(path)).field("age") ?? "", /^10[01]$/);
+    for (const under of ["/c", "/near", "/both"]) {
+      const path = serve({ fields: [...FRESH, ["Age", "100"]] }, under);
+      assert.equal((await ask(path)).field("age"), "100");
+      assert.match((await caching.untilHit(path)).field("age") ?? "", /^10[01]$/, under);
+    }
   });
 });
 

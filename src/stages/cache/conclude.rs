@@ -148,7 +148,7 @@ fn part(status: u16, fields: &[(HeaderName, String)]) -> Result<Option<Part>, No
 /// Everything that directives and dates say.
 fn timed(
     status: u16,
-    fields: Vec<(HeaderName, String)>,
+    mut fields: Vec<(HeaderName, String)>,
     directives: &Directives,
     targeted: bool,
     sent: Timestamp,
@@ -159,6 +159,8 @@ fn timed(
     let date = join_lines(&fields, &DATE).and_then(|text| date::parse(trim(&text), received));
     let age = age_value(join_lines(&fields, &AGE).as_deref());
     let initial_age = initial_age(age, date, sent, received);
+    // Who is served from here gets the age of now, and no other.
+    fields.retain(|(name, _)| *name != AGE);
     let lifetime = match lifetimes::given(&stage.lifetimes, status) {
         Some(given) => given.lifetime(initial_age),
         None => lifetime(status, &fields, directives, targeted, date, received, stage.heuristic).seconds(),

@@ -80,6 +80,14 @@ fn section_3_errors_of_ranges_and_conditions_are_nobody_else_s() {
     }
 }
 
+/// 5.1: an answer from here shows one Age, the one of now.
+#[test]
+fn section_5_1_the_origin_s_age_is_not_stored() {
+    let kept = concluded(200, &[FRESH, ("Age", "7"), ("X-A", "1")]).unwrap();
+    let names: Vec<&str> = kept.fields.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names, kept.initial_age), (vec!["cache-control", "x-a"], 7));
+}
+
 /// 5.2.2.3.
 #[test]
 fn section_5_2_2_3_must_understand() {

@@ -184,9 +184,12 @@ fn fields_of_proxies_end_here() {
 /// counts on from it.
 #[test]
 fn an_age_of_the_origin_s_is_passed_on() {
-    let gate =
-        cached(&json!({}), |_| Response::new(200).with("Cache-Control", "max-age=60").with("Age", "7"));
-    assert_eq!(gate.send(&get("/")).0.field("age").as_deref(), Some("7"));
-    gate.platform.advance(2_000);
-    assert_eq!(gate.send(&get("/")).0.field("age").as_deref(), Some("9"));
+    for tiers in [json!(["location"]), json!(["memory"])] {
+        let gate = cached(&json!({"tiers": tiers}), |_| {
+            Response::new(200).with("Cache-Control", "max-age=60").with("Age", "7")
+        });
+        assert_eq!(gate.send(&get("/")).0.field("age").as_deref(), Some("7"));
+        gate.platform.advance(2_000);
+        assert_eq!(gate.send(&get("/")).0.field("age").as_deref(), Some("9"), "{tiers}");
+    }
 }
