@@ -7,6 +7,7 @@ mod answers;
 pub mod bans;
 mod collapsing;
 mod limits;
+mod parts;
 mod peek;
 mod purging;
 mod rate;
