@@ -9,6 +9,7 @@ mod bypass_token;
 mod collapsing;
 pub mod inspect;
 mod limits;
+mod parts;
 mod peek;
 mod purging;
 mod rate;

@@ -13,6 +13,7 @@ use crate::error::PlatformError;
 use crate::exchange::{Edit, Head};
 use crate::stages::cache::collapser;
 use crate::stages::cache::fields::Made;
+use crate::stages::cache::joining::Around;
 use crate::stages::cache::memory::BodyNumber;
 use crate::stages::ip_filter::prefix::Prefix;
 use crate::stages::rate_limit::CounterKey;
@@ -198,6 +199,17 @@ pub trait ResponseStore: Origin {
         response: Self::Response,
         keep: &Keep<'_>,
         confirmed_by: Option<&Self::Response>,
+    ) -> (Self::Response, Option<BodyNumber>);
+
+    /// Keeps a part as [`Self::keep`] does, between bytes of a stored one. What
+    /// makes either void keeps both out; where the stored one cannot be read,
+    /// nothing is kept.
+    fn join(
+        &self,
+        response: Self::Response,
+        keep: &Keep<'_>,
+        stored: Self::Response,
+        around: Around,
     ) -> (Self::Response, Option<BodyNumber>);
 
     /// A response of a body that the isolate's memory keeps, to be given to

@@ -41,6 +41,8 @@ class Exchange {
     this.removing = undefined;
     // Ends what it leads for other isolates.
     this.endLead = undefined;
+    // The stored bytes between which stands what is kept next.
+    this.around = undefined;
     this.answer = undefined;
     // What it asks for, where no client does.
     this.job = undefined;
@@ -664,10 +666,11 @@ export function discard(response) {
  */
 export function keep(response, text, limit, size, lifetime, memory, begun, global, ttl, leads) {
   const [key, primary, entry, name] = text.split("\n");
-  const { held, module, removing, env, endLead } = current;
+  const { held, module, removing, env, endLead, around } = current;
+  current.around = undefined;
   if (leads) current.endLead = undefined;
   const native = held[response];
-  const since = begun < 0 ? ++moment : begun;
+  const since = begun < 0 ? ++moment : Math.min(begun, around?.begun ?? begun);
   const number = nextBody();
   const lost = () => memory >= 0 && tell(module, "bodyLost", number);
   const near = async (body) => {
@@ -679,7 +682,8 @@ export function keep(response, text, limit, size, lifetime, memory, begun, globa
   const store = async (collected) => {
     let body;
     try {
-      body = await collected;
+      const part = await collected;
+      body = around === undefined || part === null ? part : await within(around, part);
       await near(body);
     } catch (error) {
       if (body === undefined) lost();
@@ -715,6 +719,32 @@ function tell(module, name, ...values) {
     module.trapped(error);
     throw error;
   }
+}
+
+/**
+ * What is kept next is a part that stands between bytes of the stored one at that place: so many
+ * from its beginning, and so many up to its end. It is void from when it was looked for on, or, below
+ * one, where it is from memory, from when the part was asked for.
+ */
+export function surround(stored, begun, before, after) {
+  const native = current.held[stored];
+  const { bytes } = native instanceof Recalled ? native : { bytes: read(native) };
+  current.around = { bytes, begun: begun < 1 ? undefined : begun, before, after };
+}
+
+/** All bytes of a stored response, or null. */
+const read = (stored) =>
+  stored.arrayBuffer().then(
+    (buffer) => new Uint8Array(buffer),
+    () => null,
+  );
+
+async function within({ bytes, before, after }, part) {
+  const stored = await bytes;
+  const size = stored?.byteLength ?? -1;
+  if (before > size || after > size) return null;
+  const chunks = [stored.subarray(0, before), part, stored.subarray(size - after)];
+  return joined(chunks, before + part.byteLength + after);
 }
 
 function nextBody() {

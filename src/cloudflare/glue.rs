@@ -101,6 +101,11 @@ extern "C" {
         leads: bool,
     ) -> Result<Option<u32>, JsValue>;
 
+    /// What is kept next stands between these bytes of what is stored there,
+    /// which was looked for then (zero: it is from memory).
+    #[wasm_bindgen]
+    pub fn surround(stored: u32, begun: f64, before: f64, after: f64);
+
     /// A response of a body in memory.
     #[wasm_bindgen]
     pub fn recall(body: u32) -> Option<u32>;

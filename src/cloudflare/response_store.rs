@@ -19,6 +19,7 @@ use crate::exchange::Edit;
 use crate::platform::{Found, Keep, ResponseStore, edits_text};
 use crate::stages::cache::fields::{Body, Made};
 use crate::stages::cache::global;
+use crate::stages::cache::joining::Around;
 use crate::stages::cache::memory::BodyNumber;
 
 /// How long the store may take; then the origin answers.
@@ -91,6 +92,17 @@ impl ResponseStore for Edge {
             keep.lead.is_some(),
         );
         (response, body.ok().flatten().map(BodyNumber))
+    }
+
+    fn join(
+        &self,
+        response: EdgeResponse,
+        keep: &Keep<'_>,
+        stored: EdgeResponse,
+        around: Around,
+    ) -> (EdgeResponse, Option<BodyNumber>) {
+        glue::surround(stored.place, stored.begun, number(around.before), number(around.after));
+        self.keep(response, keep, None)
     }
 
     fn recall(&self, body: BodyNumber) -> Option<EdgeResponse> {

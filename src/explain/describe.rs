@@ -243,21 +243,24 @@ pub(super) fn stored(
         let alone = PlainHead { fields: lines, ..PlainHead::default() };
         plan(&alone, stage, own_cookie).skip.is_some()
     };
-    let mut fields: Vec<String> =
-        REQUEST_FIELDS.iter().filter(|name| alone(name)).map(HeaderName::to_string).collect();
+    let fields = REQUEST_FIELDS.iter().chain(stage.bypass.headers.iter().map(|(name, _)| name));
+    let mut names: Vec<String> = fields.filter(|name| alone(name)).map(HeaderName::to_string).collect();
+    if stage.bypass.has_parameter(&head.url) {
+        names.push("query".to_owned());
+    }
     if ask.plan.by_token {
-        fields.push(BYPASS.to_string());
+        names.push(BYPASS.to_string());
     }
     if ask.is_robbed {
-        fields.push(CONNECTION.to_string());
+        names.push(CONNECTION.to_string());
     }
     if ask.is_foreign {
-        fields.push("x-forwarded-host or x-forwarded-proto".to_owned());
+        names.push("x-forwarded-host or x-forwarded-proto".to_owned());
     }
     Stored {
         key,
         because,
-        fields: if ask.plan.skip.is_some() { fields } else { Vec::new() },
+        fields: if ask.plan.skip.is_some() { names } else { Vec::new() },
         token: None,
         may_store: ask.plan.store,
         only_shared: ask.plan.credentials != Credentials::None,

@@ -331,7 +331,7 @@ impl<'a, P: Clock + CounterPeek> Walk<'a, P> {
         let name = gateway.upstreams.get(upstream).map_or("", |upstream| upstream.name.as_str());
         let as_stored = config.target(&ask.plan, target.as_sent);
         self.shape.target = Some(as_stored.to_string());
-        self.shape.removals = config.removals(&ask.plan, self.head);
+        self.shape.removals = config.edits(&ask.plan, self.head);
         let url = (ask.scheme, &*target.authority(), &*as_stored);
         let environment = &self.context.isolate.environment;
         let key = cache::key::primary(environment, &route.id, name, variant.unwrap_or_default(), url);

@@ -62,6 +62,8 @@ pub(super) struct Miss<'a, R> {
     pub(super) index: Option<Index>,
     /// What the origin is asked about, and what stands in where it fails.
     pub(super) stored: Option<Candidate<R>>,
+    /// A stored part that does not have what is asked for.
+    pub(super) part: Option<Candidate<R>>,
     /// The newest purge that was known when the origin was asked.
     pub(super) began: u64,
     /// Who else waits for its answer.
@@ -137,7 +139,8 @@ impl<'a, P: Platform> Journey<'a, P> {
             void = self.voided(found.candidate.as_ref(), url);
         }
         let Search { index, mut candidate, forward } = found;
-        let mut miss = Miss { stage, plan, forward, primary, index, stored: None, began: 0, leading: None };
+        let mut miss =
+            Miss { stage, plan, forward, primary, index, stored: None, part: None, began: 0, leading: None };
         if let Some(gone) = candidate.take_if(|_| void == Some(HARD)) {
             self.platform.discard(gone.response);
             miss.forward = Forward::UriMiss;
@@ -189,7 +192,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             return Ok(Search::nothing(Forward::UriMiss));
         }
         let mut candidate = None;
-        if let Ok(values) = vary::values(index.selectors.clone(), self.head) {
+        if let Ok(values) = vary::values(index.selectors.clone(), self.head, stage) {
             let key = key::secondary(primary, index.since, &values);
             candidate = self.fetch_entry(stage, key).await?;
         }
@@ -243,7 +246,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                     let candidate = self.bring_near(miss, candidate);
                     return Some(self.serve(miss.stage, candidate, age, ttl, None));
                 }
-                (Forward::Partial, None)
+                (Forward::Partial, Some(candidate))
             }
             Lookup::Stale { age, staleness, why } if !is_part => {
                 if why == Stale::WhileRevalidate && !miss.plan.only_if_cached {
@@ -252,12 +255,13 @@ impl<'a, P: Platform> Journey<'a, P> {
                 let candidate = self.bring_near(miss, candidate);
                 return Some(self.serve(miss.stage, candidate, age, below_zero(staleness), Some(why)));
             }
-            Lookup::Stale { .. } => (Forward::Stale, None),
-            Lookup::Revalidate(forward) => (forward, Some(candidate).filter(|_| !is_part)),
+            Lookup::Stale { .. } => (Forward::Stale, Some(candidate)),
+            Lookup::Revalidate(forward) => (forward, Some(candidate)),
             Lookup::Miss(forward) => (forward, None),
         };
         miss.forward = forward;
-        miss.stored = stored;
+        // Nobody is asked about a part; but it may grow, unless it is void.
+        (miss.stored, miss.part) = if is_part { (None, stored.filter(|_| !is_void)) } else { (stored, None) };
         None
     }
 
@@ -302,8 +306,9 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) -> Reply<P::Response> {
         self.record.verdict = Verdict::Cached;
         self.record.cache = Some(if stale.is_some() { "hit-stale" } else { "hit" });
+        let said = stage.said(status_field::hit(ttl, stale), &candidate.key);
         let response = self.revive(stage, candidate, age);
-        Reply::Native(response, vec![Edit::Set(CACHE_STATUS, status_field::hit(ttl, stale))])
+        Reply::Native(response, vec![Edit::Set(CACHE_STATUS, said)])
     }
 
     /// A response made of what is stored.
@@ -341,7 +346,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         let target =
             Target { as_sent: &miss.stage.target(&miss.plan, way.target.as_sent), ..way.target.clone() };
         let mut request = upstream.request(self.head, &target, way.identity, &self.gateway.identity);
-        request.edits.extend(miss.stage.removals(&miss.plan, self.head));
+        request.edits.extend(miss.stage.edits(&miss.plan, self.head));
         request.edits.extend(validation::conditions(&candidate.entry));
         // It is asked for as a whole.
         request.edits.push(Edit::Remove(http::header::RANGE));

@@ -113,11 +113,12 @@ impl<'a, P: Platform> Journey<'a, P> {
             }
         }
         // Once: whoever finds nothing now asks for himself.
-        self.look_once_more(forward, stage, way).await
+        self.look_once_more(key, forward, stage, way).await
     }
 
     async fn look_once_more(
         &mut self,
+        key: &str,
         forward: Forward,
         stage: &'a CacheStage,
         way: &Way<'a, '_>,
@@ -127,7 +128,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             && self.record.cache == Some("hit")
         {
             self.record.cache = Some("collapsed");
-            *edits = vec![Edit::Set(CACHE_STATUS, status_field::collapsed(forward))];
+            *edits = vec![Edit::Set(CACHE_STATUS, stage.said(status_field::collapsed(forward), key))];
         }
         Ok(state)
     }
@@ -146,7 +147,8 @@ impl<'a, P: Platform> Journey<'a, P> {
         stage: &'a CacheStage,
         way: &Way<'a, '_>,
     ) -> Result<CacheState<'a, P::Response>, Reject> {
-        let id = Id::of(miss.stored.as_ref().map_or(&miss.primary, |stored| &stored.key));
+        let key = miss.stored.as_ref().map_or(&miss.primary, |stored| &stored.key).clone();
+        let id = Id::of(&key);
         let begun = self.platform.now();
         let (mut message, mut deadline) = (Message::Join(id), JOIN_WAIT);
         loop {
@@ -164,7 +166,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                     self.let_go(&mut miss);
                     // The others of this isolate wait on meanwhile.
                     let leading = miss.leading.take();
-                    let mut state = self.look_once_more(miss.forward, stage, way).await?;
+                    let mut state = self.look_once_more(&key, miss.forward, stage, way).await?;
                     if let CacheState::Miss(miss) = &mut state {
                         miss.leading = leading;
                     }

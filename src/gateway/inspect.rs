@@ -80,7 +80,9 @@ impl Isolate {
         }
         let index = Index::of(&first.entry);
         let other = index.selectors.iter().map(ToString::to_string).collect();
-        let Ok(values) = vary::values(index.selectors.clone(), head) else { return Ok(Seen::Other(other)) };
+        let Ok(values) = vary::values(index.selectors.clone(), head, stage) else {
+            return Ok(Seen::Other(other));
+        };
         let key = key::secondary(primary, index.since, &values);
         let found = self
             .held(platform, tier, key)

@@ -20,6 +20,7 @@ use crate::stages::cache::entry::Entry;
 use crate::stages::cache::global;
 use crate::stages::cache::judge::stands_in;
 use crate::stages::cache::key::{self, Index};
+use crate::stages::cache::lifetimes::given;
 use crate::stages::cache::plan::{Credentials, Plan, is_unsafe};
 use crate::stages::cache::staleness::{self, Stale};
 use crate::stages::cache::storability::is_representation;
@@ -74,7 +75,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         miss: &Miss<'a, P::Response>,
         way: &Way<'a, '_>,
     ) -> Answered<P::Response> {
-        let mut edits = miss.stage.removals(&miss.plan, self.head);
+        let mut edits = miss.stage.edits(&miss.plan, self.head);
         edits.extend(miss.stored.iter().flat_map(|stored| validation::conditions(&stored.entry)));
         let as_sent = miss.stage.target(&miss.plan, way.target.as_sent);
         if as_sent == way.target.as_sent {
@@ -99,6 +100,12 @@ impl<'a, P: Platform> Journey<'a, P> {
                 self.platform.discard(response);
             }
             return Concluded::Done(Ok(reply));
+        }
+        // A part is of use beside another one alone.
+        if status != Some(206)
+            && let Some(part) = miss.part.take()
+        {
+            self.platform.discard(part.response);
         }
         let (response, sent) = match answered {
             Ok(answered) => answered,
@@ -129,7 +136,7 @@ impl<'a, P: Platform> Journey<'a, P> {
     fn represents(&self, miss: &Miss<'a, P::Response>, response: &P::Response, target: &Target<'_>) -> bool {
         let status = self.platform.status(response);
         let location = self.platform.field(response, &CONTENT_LOCATION);
-        let as_stored = miss.stage.query.apply(target.as_sent);
+        let as_stored = miss.stage.as_stored(target.as_sent);
         is_representation(target, &as_stored, status, location.as_deref())
     }
 
@@ -152,6 +159,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         let mut reply = self.serve(miss.stage, stored, age, below_zero(staleness), Some(Stale::IfError));
         let detail = Err(Stale::IfError.as_str());
         let said = status_field::forwarded(miss.forward, status, detail);
+        let said = miss.stage.said(said, &miss.primary);
         if let Reply::Native(_, edits) = &mut reply {
             *edits = vec![Edit::Set(CACHE_STATUS, said)];
         }
@@ -184,6 +192,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             Err(reason) => Err(reason.as_str()),
         };
         let said = status_field::forwarded(miss.forward, Some(304), said);
+        let said = miss.stage.said(said, &stored.key);
         let age = stored.entry.age(received).unwrap_or_default();
         let response = self.revive(miss.stage, stored, age);
         Concluded::Done(Ok(Reply::Native(response, vec![Edit::Set(CACHE_STATUS, said)])))
@@ -247,7 +256,7 @@ impl<'a, P: Platform> Journey<'a, P> {
     /// Keeps a whole answer where it may be kept.
     fn store(
         &mut self,
-        miss: &Miss<'a, P::Response>,
+        miss: &mut Miss<'a, P::Response>,
         response: P::Response,
         replaced: Option<String>,
         sent: Timestamp,
@@ -257,7 +266,13 @@ impl<'a, P: Platform> Journey<'a, P> {
         let entry = self.entry(miss, &response, sent, before);
         let consumed = miss.stage.consumed.iter().cloned().map(Edit::Remove);
         let now = self.platform.now();
+        let part = miss.part.take();
         let (response, said) = match entry {
+            Ok((entry, _)) if entry.part.is_some() => {
+                self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
+                let response = self.store_part(miss, response, entry, part);
+                (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
+            }
             Ok((entry, text)) => {
                 self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
                 let key = key::place(&miss.primary, miss.index.as_ref(), &entry);
@@ -270,6 +285,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
             }
             Err(reason) => {
+                part.into_iter().for_each(|part| self.platform.discard(part.response));
                 self.note_unstorable(miss, status, now);
                 // 4.3.3: what the origin was asked about is replaced by what
                 // it answered, be that stored or not.
@@ -281,7 +297,9 @@ impl<'a, P: Platform> Journey<'a, P> {
             }
         };
         self.edits.extend(consumed);
-        self.edits.push(Edit::Set(CACHE_STATUS, said));
+        let said = miss.stage.said(said, &miss.primary);
+        // RFC 9211, 2: what caches before this one say stands in front.
+        self.edits.push(Edit::Append(CACHE_STATUS, said));
         response
     }
 
@@ -315,7 +333,11 @@ impl<'a, P: Platform> Journey<'a, P> {
         let control = control.map(|field| Directives::parse(&field)).unwrap_or_default();
         let is_targeted =
             || miss.stage.targets.iter().any(|name| self.platform.field(response, name).is_some());
-        if control.no_store && !control.must_understand && !is_targeted() {
+        let is_forced = || {
+            let status = self.platform.status(response);
+            given(&miss.stage.lifetimes, status).is_some_and(|given| given.force)
+        };
+        if control.no_store && !control.must_understand && !is_targeted() && !is_forced() {
             return Err(NotStored::Directive);
         }
         let news = self.news(miss, response, sent, before);
@@ -371,7 +393,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         for index in self.gateway.router.readers(target) {
             let Some(route) = self.gateway.routes.get(index) else { continue };
             let Some(stage) = &route.cache else { continue };
-            let as_stored = stage.query.apply(target.as_sent);
+            let as_stored = stage.as_stored(target.as_sent);
             let is_global = self.isolate.global(stage).is_some();
             for scheme in ["http", "https"] {
                 let mut push = |upstream, variant| {

@@ -171,6 +171,12 @@ impl Isolate {
         confirmed_by: Option<&P::Response>,
     ) -> P::Response {
         let (response, body) = platform.keep(response, keep, confirmed_by);
+        self.expect(body, keep, entry);
+        response
+    }
+
+    /// Memory is to keep that body, once it has arrived.
+    pub(super) fn expect(&self, body: Option<BodyNumber>, keep: &Keep<'_>, entry: &Rc<Entry>) {
         if let Some(body) = body {
             self.flights.borrow_mut().ends_with(keep.key, body);
             if keep.memory.is_some() {
@@ -178,7 +184,6 @@ impl Isolate {
                 self.memory.borrow_mut().expect(body, Waiting { key, primary, entry: Rc::clone(entry) });
             }
         }
-        response
     }
 
     /// Keeps an answer that has been confirmed; `body` is where memory has it.

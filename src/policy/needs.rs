@@ -82,7 +82,7 @@ const V3: Version = Version(0, 3, 0);
 pub const BESIDE: Version = V3;
 
 /// What came after [`FIRST`].
-pub const NEEDS: [Need; 156] = [
+pub const NEEDS: [Need; 162] = [
     need("$schema", None, Version(0, 2, 0)),
     need("admin", None, Version(0, 2, 0)),
     need("refresh.on_failure", None, Version(0, 2, 0)),
@@ -217,6 +217,8 @@ pub const NEEDS: [Need; 156] = [
     need("defaults.cache.max_global_body", None, V3),
     need("defaults.cache.min_global_lifetime", None, V3),
     need("defaults.cache.heuristic", None, V3),
+    need("defaults.cache.lifetimes", None, V3),
+    need("defaults.cache.bypass", None, V3),
     need("defaults.cache.ignore_client_directives", None, V3),
     need("defaults.cache.targets", None, V3),
     need("defaults.cache.stale_if_error", None, V3),
@@ -225,12 +227,15 @@ pub const NEEDS: [Need; 156] = [
     need("defaults.cache.vary", None, V3),
     need("defaults.cache.key", None, V3),
     need("defaults.cache.credentials", None, V3),
+    need("defaults.cache.status_key", None, V3),
     need("routes.*.cache.tiers.*", Some("memory"), V3),
     need("routes.*.cache.max_memory_body", None, V3),
     need("routes.*.cache.tiers.*", Some("global"), V3),
     need("routes.*.cache.max_global_body", None, V3),
     need("routes.*.cache.min_global_lifetime", None, V3),
     need("routes.*.cache.heuristic", None, V3),
+    need("routes.*.cache.lifetimes", None, V3),
+    need("routes.*.cache.bypass", None, V3),
     need("routes.*.cache.ignore_client_directives", None, V3),
     need("routes.*.cache.targets", None, V3),
     need("routes.*.cache.stale_if_error", None, V3),
@@ -239,6 +244,7 @@ pub const NEEDS: [Need; 156] = [
     need("routes.*.cache.vary", None, V3),
     need("routes.*.cache.key", None, V3),
     need("routes.*.cache.credentials", None, V3),
+    need("routes.*.cache.status_key", None, V3),
 ];
 
 /// The least version of the module that reads the document. What is no policy

@@ -6,9 +6,10 @@
 //! 1. [`plan`]: what the request allows. [`judge`]: whether a stored answer
 //!    serves it now. [`conclude`]: what is stored of what the origin answers.
 //! 2. [`directives`], [`targeted`], [`date`], [`age`]: what the fields say.
-//! 3. [`freshness`], [`staleness`], [`storability`], [`vary`]: for how long,
-//!    for how much longer, whether, and for whom.
-//! 4. [`validation`], [`range`], [`fields`]: what the client gets of an entry,
+//! 3. [`freshness`], [`lifetimes`], [`staleness`], [`storability`], [`vary`],
+//!    [`normalise`]: for how long, for how much longer, whether, and for whom;
+//!    [`bypass`]: for whom not.
+//! 4. [`validation`], [`range`], [`joining`], [`fields`]: what the client gets of an entry,
 //!    and what the origin is asked about it.
 //! 5. [`key`], [`invalidation`]: under what it is stored, and what makes it
 //!    void.
@@ -26,6 +27,7 @@
 
 pub mod age;
 pub mod ask;
+pub mod bypass;
 pub mod bypass_token;
 pub mod collapser;
 pub mod conclude;
@@ -40,9 +42,12 @@ pub mod freshness;
 pub mod global;
 pub mod hit_for_miss;
 pub mod invalidation;
+pub mod joining;
 pub mod judge;
 pub mod key;
+pub mod lifetimes;
 pub mod memory;
+pub mod normalise;
 pub mod plan;
 pub mod range;
 pub mod staleness;
@@ -53,13 +58,17 @@ pub mod validation;
 pub mod vary;
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use http::header::HeaderName;
 
+use self::bypass::Bypass;
 pub use self::config::{CacheConfig, Tier};
 use self::freshness::Heuristic;
 use self::global::Global;
-use self::key::QueryRules;
+use self::key::{QueryRules, normal_escapes};
+use self::lifetimes::Given;
+use self::normalise::Normalise;
 use self::plan::Plan;
 pub use self::plan::REQUEST_FIELDS;
 use self::staleness::Bounds;
@@ -94,6 +103,11 @@ pub struct CacheStage {
     pub global: Option<Global>,
     /// What is assumed of answers that say nothing.
     pub heuristic: Heuristic,
+    /// What the route says itself of some statuses, the first rule for one
+    /// counts.
+    pub lifetimes: Rc<[Given]>,
+    /// Which requests go past the cache.
+    pub bypass: Rc<Bypass>,
     /// Whether the client's directives say nothing.
     pub ignore_client_directives: bool,
     /// Fields of targeted cache control, the first valid one counts.
@@ -106,6 +120,8 @@ pub struct CacheStage {
     pub allow_set_cookie: bool,
     /// Request fields that select nothing, and that the origin does not get.
     pub ignored: Vec<HeaderName>,
+    /// Request fields that reach the origin reduced, and select so.
+    pub normalise: Rc<Normalise>,
     /// What of the query counts.
     pub query: QueryRules,
     /// What selects besides Vary, in order.
@@ -114,6 +130,8 @@ pub struct CacheStage {
     pub credential_fields: Vec<HeaderName>,
     /// The cookies that are credentials; `None` for all.
     pub credential_cookies: Option<Vec<String>>,
+    /// Whether Cache-Status names the key, hashed.
+    pub shows_key: bool,
 }
 
 impl Default for CacheStage {
@@ -130,26 +148,89 @@ impl CacheStage {
     }
 
     /// The request fields that it reads besides [`REQUEST_FIELDS`].
-    pub fn wanted_fields(&self) -> impl Iterator<Item = HeaderName> {
-        let keyed = self.selectors.iter().filter_map(|selector| match selector {
-            Selector::Field(name) => HeaderName::from_bytes(name.as_bytes()).ok(),
-            Selector::Cookie(_) => None,
-        });
-        keyed.chain(self.credential_fields.iter().cloned()).chain(self.ignored.iter().cloned())
+    #[must_use]
+    pub fn wanted_fields(&self) -> Vec<HeaderName> {
+        let mut names = self.normalise.fields();
+        for selector in &self.selectors {
+            if let Selector::Field(name) = selector {
+                names.extend(HeaderName::from_bytes(name.as_bytes()));
+            }
+        }
+        names.extend_from_slice(&self.credential_fields);
+        names.extend_from_slice(&self.ignored);
+        for (name, _) in &self.bypass.headers {
+            names.push(name.clone());
+        }
+        names
+    }
+
+    /// A request field as the origin gets it where its answer may be stored.
+    #[must_use]
+    pub fn seen<'h>(&self, name: &HeaderName, head: &'h impl Head) -> Option<Cow<'h, str>> {
+        self.normalise.value(name, head).map(Cow::Owned).or_else(|| head.field(name))
+    }
+
+    /// Whether the origin gets every request field as it came.
+    #[must_use]
+    pub fn sends_all(&self) -> bool {
+        self.ignored.is_empty() && *self.normalise == Normalise::default()
+    }
+
+    /// The target of the URI's key: without the parameters that do not count,
+    /// and its escapes in normal form. Those of a query are left alone where
+    /// the route has no rules for it: signatures are made over what was
+    /// written.
+    #[must_use]
+    pub fn as_stored<'a>(&self, as_sent: &'a str) -> Cow<'a, str> {
+        let chosen = self.query.apply(as_sent);
+        if !chosen.contains('%') {
+            return chosen;
+        }
+        let normal = match chosen.split_once('?') {
+            Some((path, query)) if self.query == QueryRules::default() => {
+                format!("{}?{query}", normal_escapes(path))
+            }
+            _ => normal_escapes(&chosen).into_owned(),
+        };
+        if normal == chosen { chosen } else { Cow::Owned(normal) }
+    }
+
+    /// What is said about a request, with the key where the route shows it.
+    #[must_use]
+    pub fn said(&self, mut text: String, key: &str) -> String {
+        if self.shows_key {
+            text.push_str(&["; key=\"", &key::shown(key), "\""].concat());
+        }
+        text
     }
 
     /// The target of the key, which is the one that the origin gets where its
     /// answer may be stored: what the key leaves out must not change it.
     #[must_use]
     pub fn target<'a>(&self, plan: &Plan, as_sent: &'a str) -> Cow<'a, str> {
-        if shapes(plan) { self.query.apply(as_sent) } else { Cow::Borrowed(as_sent) }
+        if shapes(plan) { self.as_stored(as_sent) } else { Cow::Borrowed(as_sent) }
     }
 
     /// The changes to what the origin gets where its answer may be stored.
     #[must_use]
-    pub fn removals(&self, plan: &Plan, head: &impl Head) -> Vec<Edit> {
-        let ignored = self.ignored.iter().filter(|_| shapes(plan));
-        ignored.filter(|name| head.field(name).is_some()).cloned().map(Edit::Remove).collect()
+    pub fn edits(&self, plan: &Plan, head: &impl Head) -> Vec<Edit> {
+        if self.sends_all() || !shapes(plan) {
+            return Vec::new();
+        }
+        let mut edits = Vec::new();
+        for name in &self.ignored {
+            if head.field(name).is_some() {
+                edits.push(Edit::Remove(name.clone()));
+            }
+        }
+        for name in self.normalise.fields() {
+            if let Some(value) = self.normalise.value(&name, head)
+                && head.field(&name).as_deref() != Some(&value)
+            {
+                edits.push(Edit::Set(name, value));
+            }
+        }
+        edits
     }
 }
 
@@ -213,6 +294,8 @@ pub enum NotStored {
     Vary,
     /// It could not be used again.
     Freshness,
+    /// The route gives its status no lifetime.
+    Lifetime,
     /// It is part of something, and does not say which.
     Partial,
     /// The body is larger than the route keeps.
@@ -236,6 +319,7 @@ impl NotStored {
             Self::SetCookie => "set-cookie",
             Self::Vary => "vary",
             Self::Freshness => "no-freshness",
+            Self::Lifetime => "lifetime",
             Self::Partial => "partial",
             Self::Size => "size",
             Self::Head => "head",

@@ -6,11 +6,12 @@
 //! 3. Hop-by-hop fields of an origin's answer end here.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER,
-    TRAILER,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, RETRY_AFTER, TRAILER,
 };
 use serde::Serialize;
 
+use super::upstream::fields::{PROXY_AUTHENTICATION_INFO, PROXY_STATUS};
 use super::upstream::{HOP_BY_HOP, connection_listed};
 use crate::error::{Reason, Reject};
 use crate::exchange::{Answer, Edit};
@@ -126,10 +127,13 @@ pub fn empty(status: u16, content_type: &str) -> Answer {
 /// field. Some end here whether it names them or not: the runtime may have
 /// taken it already. The runtime makes its own Transfer-Encoding.
 pub fn hop_by_hop(connection: Option<&str>, request_id: &HeaderName, edits: &mut Vec<Edit>) {
-    const ALWAYS: [HeaderName; 4] = [
+    const ALWAYS: [HeaderName; 7] = [
         HeaderName::from_static("keep-alive"),
         HeaderName::from_static("proxy-connection"),
         PROXY_AUTHENTICATE,
+        PROXY_AUTHENTICATION_INFO,
+        PROXY_AUTHORIZATION,
+        PROXY_STATUS,
         TRAILER,
     ];
     match connection {

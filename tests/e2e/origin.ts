@@ -120,7 +120,7 @@ export class Origin {
     return `http://${this.authority}`;
   }
 
-  /** Says how a path (without query) is answered. */
+  /** Says how a path (without query) is answered; `*` stands for every other one. */
   on(path: string, answer: Answer): void {
     this.#answers.set(path, answer);
   }
@@ -196,7 +196,7 @@ export class Origin {
     const received = this.#record(request, response);
     request.pause();
     const path = pathOf(received.target);
-    const answer = this.#answers.get(path) ?? {};
+    const answer = this.#answers.get(path) ?? this.#answers.get("*") ?? {};
     const plan =
       typeof answer === "function" ? await answer(received, this.received(path).length) : answer;
     if (plan.readAfter) await plan.readAfter;

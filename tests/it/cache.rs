@@ -1,6 +1,7 @@
 //! The cache's decisions, a file for each part of RFC 9111: what a request
 //! allows, what an answer allows, and whether the one serves the other now.
 
+mod bypass;
 pub mod bypass_token;
 mod collapser;
 mod conclude;
@@ -12,9 +13,12 @@ mod flights;
 mod freshness;
 mod global;
 mod invalidation;
+mod joining;
 mod judge;
 mod key;
+mod lifetimes;
 mod memory;
+mod normalise;
 mod plan;
 mod range;
 mod targeted;

@@ -31,6 +31,7 @@ use edgeweir::stages::bans::set::{Entry, encode};
 use edgeweir::stages::cache::collapser::{self, End, Leases};
 use edgeweir::stages::cache::fields::{Body, Made};
 use edgeweir::stages::cache::global;
+use edgeweir::stages::cache::joining::Around;
 use edgeweir::stages::cache::memory::BodyNumber;
 use edgeweir::stages::cache::range::Span;
 use edgeweir::stages::ip_filter::prefix::Prefix;
@@ -629,6 +630,23 @@ impl ResponseStore for FakePlatform {
             self.end_lead(lead, if whole { End::Stored } else { End::Lost });
         }
         (response, Some(number))
+    }
+
+    fn join(
+        &self,
+        response: Response,
+        keep: &Keep<'_>,
+        stored: Response,
+        Around { before, after }: Around,
+    ) -> (Response, Option<BodyNumber>) {
+        let (before, after) = (before as usize, after as usize);
+        let stored = stored.body;
+        // As the runtime has it: the size is that of the part.
+        let arrives = keep.size.is_none_or(|size| size == response.body.len() as u64);
+        let body = [&stored[..before], &response.body, &stored[stored.len() - after..]].concat();
+        let size = Some(if arrives { body.len() as u64 } else { u64::MAX });
+        let (_, number) = self.keep(Response::new(200).body(&body), &Keep { size, ..*keep }, None);
+        (response, number)
     }
 
     fn recall(&self, body: BodyNumber) -> Option<Response> {

@@ -118,7 +118,24 @@ const CACHE: Shape = Shape::Object(&[
     ("targets", Shape::Plain),
     ("stale_if_error", Shape::Scalar(Form::Span)),
     ("stale_while_revalidate", Shape::Scalar(Form::Span)),
-    ("vary", Shape::Object(&[("ignore", Shape::Set(Form::FieldName))])),
+    // The first rule for a status counts.
+    ("lifetimes", Shape::Plain),
+    (
+        "vary",
+        Shape::Object(&[
+            ("ignore", Shape::Set(Form::FieldName)),
+            // The first is the default.
+            ("languages", Shape::Plain),
+        ]),
+    ),
+    (
+        "bypass",
+        Shape::Object(&[
+            ("headers", Shape::Set(Form::Text)),
+            ("cookies", Shape::Set(Form::Text)),
+            ("query", Shape::Set(Form::Text)),
+        ]),
+    ),
     (
         "key",
         Shape::Object(&[

@@ -3,7 +3,8 @@
 
 use http::Method;
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, DATE, EXPIRES, HeaderName, SET_COOKIE,
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, DATE, EXPIRES, HeaderName, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, SET_COOKIE,
 };
 
 use super::age::{age_value, initial_age};
@@ -16,7 +17,7 @@ use super::range::{Part, content_range};
 use super::staleness::Allowance;
 use super::storability::{forbids_storing, is_shared};
 use super::validation::has_validator;
-use super::{CacheStage, NotStored, date, fields, targeted, vary};
+use super::{CacheStage, NotStored, date, fields, lifetimes, targeted, vary};
 use crate::exchange::{Head, join_lines, trim};
 use crate::time::Timestamp;
 
@@ -36,7 +37,24 @@ pub struct Answer {
 }
 
 /// Which directives count, and whether they come from a targeted field.
-fn directives(fields: &[(HeaderName, String)], stage: &CacheStage) -> (Directives, bool) {
+///
+/// # Errors
+/// The route does not store answers with that status.
+fn directives(
+    status: u16,
+    fields: &[(HeaderName, String)],
+    stage: &CacheStage,
+) -> Result<(Directives, bool), NotStored> {
+    let (directives, targeted) = said(fields, stage);
+    match lifetimes::given(&stage.lifetimes, status) {
+        None => Ok((directives, targeted)),
+        Some(given) if given.seconds == 0 => Err(NotStored::Lifetime),
+        Some(given) => Ok((given.applied(directives), targeted)),
+    }
+}
+
+/// The directives of the first valid field.
+fn said(fields: &[(HeaderName, String)], stage: &CacheStage) -> (Directives, bool) {
     let mut targets = stage.targets.iter().filter_map(|name| join_lines(fields, name));
     match targets.find_map(|field| targeted::parse(&field)) {
         Some(directives) => (directives, true),
@@ -68,7 +86,12 @@ pub fn conclude(
     if !(200..=599).contains(&status) || status == 304 {
         return Err(NotStored::Status);
     }
-    let (directives, targeted) = directives(&fields, stage);
+    // RFC 9110, 15.5.13, 15.5.17, and whatever else a range or a condition has
+    // brought about: it is no answer to those who ask without one.
+    if (plan.ranged && is_about_the_request(status)) || (status == 412 && has_condition(head)) {
+        return Err(NotStored::Request);
+    }
+    let (directives, targeted) = directives(status, &fields, stage)?;
     if forbids_storing(&directives, status) {
         return Err(NotStored::Directive);
     }
@@ -80,7 +103,7 @@ pub fn conclude(
         return Err(NotStored::SetCookie);
     }
     let part = part(status, &fields)?;
-    let selected_by = vary::values(vary::selectors(&fields, stage, index)?, head)?;
+    let selected_by = vary::values(vary::selectors(&fields, stage, index)?, head, stage)?;
     let length = join_lines(&fields, &CONTENT_LENGTH);
     if length.is_some_and(|length| seconds(trim(&length)).is_none_or(|size| size > stage.max_body)) {
         return Err(NotStored::Size);
@@ -101,6 +124,16 @@ pub fn conclude(
     Ok(entry)
 }
 
+/// Whether an error may be due to a field of the request: not what says that
+/// there is nothing.
+const fn is_about_the_request(status: u16) -> bool {
+    status >= 400 && status != 404 && status != 410
+}
+
+fn has_condition(head: &impl Head) -> bool {
+    [IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| head.field(name).is_some())
+}
+
 /// 3.3: a part is stored only if it says which one it is. On any other answer
 /// Content-Range means nothing (RFC 9110, 14.4).
 fn part(status: u16, fields: &[(HeaderName, String)]) -> Result<Option<Part>, NotStored> {
@@ -115,7 +148,7 @@ fn part(status: u16, fields: &[(HeaderName, String)]) -> Result<Option<Part>, No
 /// Everything that directives and dates say.
 fn timed(
     status: u16,
-    fields: Vec<(HeaderName, String)>,
+    mut fields: Vec<(HeaderName, String)>,
     directives: &Directives,
     targeted: bool,
     sent: Timestamp,
@@ -125,13 +158,19 @@ fn timed(
     // RFC 9110, 6.6.1: without a Date that is one, the time of arrival is it.
     let date = join_lines(&fields, &DATE).and_then(|text| date::parse(trim(&text), received));
     let age = age_value(join_lines(&fields, &AGE).as_deref());
-    let lifetime = lifetime(status, &fields, directives, targeted, date, received, stage.heuristic);
+    let initial_age = initial_age(age, date, sent, received);
+    // Who is served from here gets the age of now, and no other.
+    fields.retain(|(name, _)| *name != AGE);
+    let lifetime = match lifetimes::given(&stage.lifetimes, status) {
+        Some(given) => given.lifetime(initial_age),
+        None => lifetime(status, &fields, directives, targeted, date, received, stage.heuristic).seconds(),
+    };
     Entry {
         status,
         received,
-        initial_age: initial_age(age, date, sent, received),
+        initial_age,
         // 1.2.2: an age of 2^31 and more is stale, whatever the lifetime.
-        lifetime: lifetime.seconds().min(LONGEST),
+        lifetime: lifetime.min(LONGEST),
         validate_always: directives.no_cache.is_whole(),
         stale: Allowance::of(directives),
         immutable: directives.immutable,
@@ -169,7 +208,7 @@ fn is_worth_storing(entry: &Entry, directives: &Directives) -> Result<(), NotSto
 pub fn freshen(entry: &Entry, news: Answer, stage: &CacheStage) -> Result<Entry, NotStored> {
     let Answer { fields: news, sent, received, began, .. } = news;
     let mut fields = super::validation::updated(&entry.fields, &news);
-    let (directives, targeted) = directives(&fields, stage);
+    let (directives, targeted) = directives(entry.status, &fields, stage)?;
     if forbids_storing(&directives, entry.status) {
         return Err(NotStored::Directive);
     }

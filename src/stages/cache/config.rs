@@ -1,11 +1,16 @@
 //! `cache` as it stands in the policy.
 
+use std::rc::Rc;
+
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName};
 use serde::Deserialize;
 
+use super::bypass::{Bypass, Pair};
 use super::freshness::Heuristic;
 use super::global::Global;
 use super::key::{Preset, QueryRules};
+use super::lifetimes::{Given, Statuses};
+use super::normalise::Normalise;
 use super::staleness::Bounds;
 use super::vary::Selector;
 use super::{CacheStage, TOLD_BY_US};
@@ -43,6 +48,12 @@ pub struct CacheConfig {
     pub min_global_lifetime: Span,
     /// How long answers are fresh that do not say so themselves.
     pub heuristic: HeuristicConfig,
+    /// Lifetimes by status, in place of what the origin says; the first rule
+    /// for a status counts. At most 16.
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub lifetimes: Vec<LifetimeConfig>,
+    /// Requests that go past the cache: not answered from it, and not stored.
+    pub bypass: BypassConfig,
     /// Whether the client's `Cache-Control` and `Pragma` say nothing. Default
     /// `false`.
     #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
@@ -71,6 +82,52 @@ pub struct CacheConfig {
     pub key: KeyConfig,
     /// Which requests show who sent them.
     pub credentials: CredentialsConfig,
+    /// Whether `Cache-Status` has the parameter `key`: 128 bits of a hash of
+    /// the key, and nothing that it is made of. Default `false`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub status_key: bool,
+}
+
+/// `cache.lifetimes[]`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LifetimeConfig {
+    /// Statuses (`404`), classes (`5xx`) and ranges (`400-499`), from 200 to
+    /// 599. 1 to 16.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 16)))]
+    pub status: Vec<Statuses>,
+    /// How long such an answer is fresh from its arrival on, 0s to 30d. 0s: it
+    /// is not stored.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(schema_with = "crate::policy::schema::span::<0, 2_592_000_000>")
+    )]
+    pub lifetime: Span,
+    /// Whether the origin's `no-store` and `no-cache` say nothing. Never
+    /// `private`, `Set-Cookie` and what is said about credentials. Default
+    /// `false`.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub force: bool,
+}
+
+/// `cache.bypass`. A client can choose to be one of them. Each list names what
+/// a request has, `name`, or `name=value` where it has to have that value.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct BypassConfig {
+    /// Requests with one of these fields. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub headers: Vec<ParameterName>,
+    /// Requests with one of these cookies. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub cookies: Vec<ParameterName>,
+    /// Requests with one of these parameters in the query, by their decoded
+    /// names and values. At most 8.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub query: Vec<ParameterName>,
 }
 
 /// `cache.heuristic`.
@@ -96,6 +153,19 @@ pub struct VaryConfig {
     /// does not get them either. At most 16.
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub ignore: Vec<FieldName>,
+    /// Whether `User-Agent` becomes one of three texts, for telephones, tablets
+    /// and all others. The origin gets that. Default `false`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub device: bool,
+    /// Whether `Accept-Encoding` becomes those of `gzip`, `br` and `zstd` that
+    /// it takes, or `identity`. The origin gets that. Default `false`.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
+    pub encoding: bool,
+    /// The languages to one of which `Accept-Language` is reduced, the first
+    /// where none of them suits. The origin gets that. At most 32. Default:
+    /// it stays as it is.
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
+    pub languages: Vec<ParameterName>,
 }
 
 /// `cache.key`.
@@ -155,6 +225,27 @@ pub struct CredentialsConfig {
     pub cookies: Option<Vec<Name>>,
 }
 
+/// Letters, digits and `-` (RFC 5646, 2.1), at most 35 (4.4.1).
+fn is_language_tag(text: &str) -> bool {
+    text.len() <= 35
+        && text.split('-').all(|part| {
+            (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+}
+
+/// `name` or `name=value`.
+fn pair(text: &ParameterName) -> Pair<String> {
+    match text.0.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.0.clone(), None),
+    }
+}
+
+fn header(text: &ParameterName) -> Option<Pair<HeaderName>> {
+    let (name, value) = pair(text);
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+}
+
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 impl Default for HeuristicConfig {
@@ -173,6 +264,8 @@ impl Default for CacheConfig {
             max_global_body: Size(256 << 10),
             min_global_lifetime: Span(std::time::Duration::from_secs(300)),
             heuristic: HeuristicConfig::default(),
+            lifetimes: Vec::new(),
+            bypass: BypassConfig::default(),
             ignore_client_directives: false,
             targets: vec![FieldName(CDN_CACHE_CONTROL)],
             stale_if_error: Span(std::time::Duration::from_secs(3_600)),
@@ -181,6 +274,7 @@ impl Default for CacheConfig {
             vary: VaryConfig::default(),
             key: KeyConfig::default(),
             credentials: CredentialsConfig::default(),
+            status_key: false,
         }
     }
 }
@@ -248,15 +342,32 @@ impl CacheConfig {
                 problems.add(path.entry(name), format!("\"{span}\""), "expected \"0s\" to \"30d\"");
             }
         }
+        let rules = path.entry("lifetimes");
+        for (index, LifetimeConfig { status, lifetime, .. }) in self.lifetimes.iter().enumerate() {
+            let rule = rules.item(index);
+            if lifetime.0 > month {
+                problems.add(rule.entry("lifetime"), format!("\"{lifetime}\""), "expected \"0s\" to \"30d\"");
+            }
+            if !(1..=16).contains(&status.len()) {
+                let expected = "expected 1 to 16 of them";
+                problems.add(rule.entry("status"), format!("{} statuses", status.len()), expected);
+            }
+        }
     }
 
     fn check_lists(&self, path: &Trail<'_>, problems: &mut Problems) {
         let (vary, key, credentials) = (path.entry("vary"), path.entry("key"), path.entry("credentials"));
         let query = key.entry("query");
+        let bypass = path.entry("bypass");
         let parameters = |names: Option<&Vec<ParameterName>>| names.map_or(0, Vec::len);
         for (at, count, most) in [
             (path.entry("targets"), self.targets.len(), 4),
+            (path.entry("lifetimes"), self.lifetimes.len(), 16),
+            (bypass.entry("headers"), self.bypass.headers.len(), 8),
+            (bypass.entry("cookies"), self.bypass.cookies.len(), 8),
+            (bypass.entry("query"), self.bypass.query.len(), 8),
             (vary.entry("ignore"), self.vary.ignore.len(), 16),
+            (vary.entry("languages"), self.vary.languages.len(), 32),
             (key.entry("headers"), self.key.headers.len(), 8),
             (key.entry("cookies"), self.key.cookies.len(), 8),
             (query.entry("include"), parameters(self.key.query.include.as_ref()), 64),
@@ -268,18 +379,38 @@ impl CacheConfig {
                 problems.add(at, format!("{count} names"), format!("expected at most {most}"));
             }
         }
+        let mut check_name = |at: Trail<'_>, name: &ParameterName| {
+            if !(1..=128).contains(&name.0.len()) {
+                problems.add(at, format!("{} bytes", name.0.len()), "expected 1 to 128 bytes");
+            }
+        };
         let parameters =
             [("include", self.key.query.include.as_deref()), ("exclude", Some(&self.key.query.exclude))];
         for (list, names) in parameters {
             for (index, name) in names.unwrap_or_default().iter().enumerate() {
-                if !(1..=128).contains(&name.0.len()) {
-                    let at = query.entry(list);
-                    problems.add(
-                        at.item(index),
-                        format!("{} bytes", name.0.len()),
-                        "expected 1 to 128 bytes",
-                    );
-                }
+                check_name(query.entry(list).item(index), name);
+            }
+        }
+        let lists = [
+            ("headers", &self.bypass.headers),
+            ("cookies", &self.bypass.cookies),
+            ("query", &self.bypass.query),
+        ];
+        for (list, names) in lists {
+            for (index, name) in names.iter().enumerate() {
+                check_name(bypass.entry(list).item(index), name);
+            }
+        }
+        for (index, name) in self.bypass.headers.iter().enumerate() {
+            if header(name).is_none() {
+                let expected = "expected a field name, and a value behind \"=\" where it has to have one";
+                problems.add(bypass.entry("headers").item(index), format!("{:?}", name.0), expected);
+            }
+        }
+        for (index, tag) in self.vary.languages.iter().enumerate() {
+            if !is_language_tag(&tag.0) {
+                let expected = "expected a language tag such as \"pt-BR\"";
+                problems.add(vary.entry("languages").item(index), format!("{:?}", tag.0), expected);
             }
         }
         // What a hop or this gateway changes selects nothing reliably, and
@@ -292,10 +423,29 @@ impl CacheConfig {
             }
         }
         for (index, name) in self.vary.ignore.iter().enumerate() {
-            if [AUTHORIZATION, COOKIE, HOST].contains(&name.0) {
-                let expected = "expected another field than Authorization, Cookie and Host";
-                problems.add(vary.entry("ignore").item(index), format!("\"{}\"", name.0), expected);
-            }
+            let expected = if [AUTHORIZATION, COOKIE, HOST].contains(&name.0) {
+                "expected another field than Authorization, Cookie and Host"
+            } else if self.normalise().reduces(&name.0) {
+                "expected a field that is not reduced"
+            } else {
+                continue;
+            };
+            problems.add(vary.entry("ignore").item(index), format!("\"{}\"", name.0), expected);
+        }
+    }
+
+    fn normalise(&self) -> Normalise {
+        let VaryConfig { device, encoding, languages, .. } = &self.vary;
+        let languages = languages.iter().map(|tag| tag.0.clone()).collect();
+        Normalise { device: *device, encoding: *encoding, languages }
+    }
+
+    fn bypass(&self) -> Bypass {
+        let pairs = |names: &[ParameterName]| names.iter().map(pair).collect::<Vec<_>>();
+        Bypass {
+            headers: self.bypass.headers.iter().filter_map(header).collect(),
+            cookies: pairs(&self.bypass.cookies),
+            query: pairs(&self.bypass.query),
         }
     }
 
@@ -320,6 +470,17 @@ impl CacheConfig {
             global: global
                 .map(|max_body| Global { max_body, lifetime: self.min_global_lifetime.0.as_secs() }),
             heuristic: Heuristic { percent: self.heuristic.percent, limit: self.heuristic.limit.0.as_secs() },
+            lifetimes: self
+                .lifetimes
+                .iter()
+                .map(|rule| Given {
+                    statuses: rule.status.clone(),
+                    // A part of a second is one: only zero is none.
+                    seconds: u64::try_from(rule.lifetime.0.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX),
+                    force: rule.force,
+                })
+                .collect(),
+            bypass: Rc::new(self.bypass()),
             ignore_client_directives: self.ignore_client_directives,
             consumed: names(&self.targets).into_iter().filter(|name| *name != CDN_CACHE_CONTROL).collect(),
             targets: names(&self.targets),
@@ -329,6 +490,7 @@ impl CacheConfig {
             },
             allow_set_cookie: self.allow_set_cookie,
             ignored: names(&self.vary.ignore),
+            normalise: Rc::new(self.normalise()),
             query: QueryRules {
                 include: query.include.as_deref().map(parameters),
                 exclude: parameters(&query.exclude),
@@ -338,6 +500,7 @@ impl CacheConfig {
             selectors,
             credential_fields: names(&self.credentials.headers),
             credential_cookies: self.credentials.cookies.as_deref().map(texts),
+            shows_key: self.status_key,
         }
     }
 }

@@ -75,8 +75,7 @@ pub fn made(
             let complete = entry.part.map_or(size, |Part { complete, .. }| complete);
             let mut fields = without_length(fields);
             fields.push((CONTENT_LENGTH, span.size().to_string()));
-            let complete = complete.map_or_else(|| "*".to_owned(), |complete| complete.to_string());
-            fields.push((CONTENT_RANGE, format!("bytes {}-{}/{complete}", span.first, span.last)));
+            fields.push((CONTENT_RANGE, Part { span, complete }.to_string()));
             let begin = entry.part.map_or(0, |part| part.span.first);
             let stored =
                 Span { first: span.first.saturating_sub(begin), last: span.last.saturating_sub(begin) };

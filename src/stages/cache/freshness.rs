@@ -62,7 +62,7 @@ pub fn lifetime(
         return Lifetime::Explicit(expires.saturating_sub(since).min(LONGEST));
     }
     // A targeted field that says nothing about time leaves it to us, too.
-    if !(is_heuristically_cacheable(status) || directives.public) {
+    if !is_heuristically_cacheable(status, directives.public) {
         return Lifetime::Unknown;
     }
     join_lines(fields, &LAST_MODIFIED)

@@ -2,6 +2,8 @@
 //!
 //! 1. The **primary key** holds environment, route, upstream, variant, scheme,
 //!    authority and target. Its entry is the first answer to the URI.
+//!    The target's escapes are in normal form (RFC 3986, 6.2.2.1, 6.2.2.2) in
+//!    the key, and in what the origin gets: spellings of one path are one.
 //! 2. What else selects (see [`super::vary`]) is no part of it: an answer that
 //!    the first one's entry does not cover is stored under a **secondary
 //!    key**, made of the selecting values and of the generation of the first
@@ -118,7 +120,7 @@ impl QueryRules {
 
 /// Percent-decoded (RFC 3986, 2.1), `+` as a space; what is no UTF-8 becomes
 /// U+FFFD.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -135,6 +137,49 @@ fn decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A text whose escapes are in normal form: those of unreserved characters are
+/// decoded, the others have upper-case digits (RFC 3986, 6.2.2.1, 6.2.2.2).
+/// One with a `%` that begins no escape stays as it is, since what is decoded
+/// behind it could make one.
+#[must_use]
+pub fn normal_escapes(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split('%');
+    let mut normal = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let Some((digits, rest)) = part.split_at_checked(2) else { return Cow::Borrowed(text) };
+        let byte = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let Some(byte) = byte.then(|| u8::from_str_radix(digits, 16).ok()).flatten() else {
+            return Cow::Borrowed(text);
+        };
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            normal.push(char::from(byte));
+        } else {
+            normal.push('%');
+            normal.push_str(&digits.to_ascii_uppercase());
+        }
+        normal.push_str(rest);
+    }
+    Cow::Owned(normal)
+}
+
+/// What stands for a key where people see it: nobody learns from it what the
+/// key is made of.
+#[must_use]
+pub fn shown(key: &str) -> String {
+    digest(Sha256::new().chain_update(key))
+}
+
+/// The first 128 bits as hex.
+fn digest(hash: Sha256) -> String {
+    text::hex(
+        hash.finalize().iter().take(16).fold(0, |digest: u128, byte| (digest << 8) | u128::from(*byte)),
+        32,
+    )
 }
 
 /// The primary key: a URL. The parts in front of the authority hold no slash,
@@ -164,9 +209,7 @@ pub fn secondary(primary: &str, since: Timestamp, selected_by: &[(Selector, Opti
             hash.update(part.map_or("", String::as_str));
         }
     }
-    let digest =
-        hash.finalize().iter().take(16).fold(0, |digest: u128, byte| (digest << 8) | u128::from(*byte));
-    marked(primary, &format!("~{:x}-{}", since.millis(), text::hex(digest, 32)))
+    marked(primary, &format!("~{:x}-{}", since.millis(), digest(hash)))
 }
 
 /// What the entry under a primary key says of all entries of its URI.

@@ -159,6 +159,12 @@ impl Memory {
         self.kept.peek(key).filter(|kept| now < kept.ends()).cloned()
     }
 
+    /// Whether this body is kept under the key.
+    #[must_use]
+    pub fn has(&self, key: &str, body: BodyNumber) -> bool {
+        self.kept.peek(key).is_some_and(|kept| kept.body == body)
+    }
+
     /// Has an entry wait for its body.
     pub fn expect(&mut self, body: BodyNumber, waiting: Waiting) {
         if self.waiting.len() >= WAITING {

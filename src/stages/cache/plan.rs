@@ -95,9 +95,10 @@ pub fn is_unsafe(method: &Method) -> bool {
 pub fn plan(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) -> Plan {
     let is_get = head.method() == Method::GET;
     let skip = Some(Forward::Method);
+    let is_excepted = stage.bypass.holds(head);
     if head.method() == Method::POST {
         let asked = directives(head, stage);
-        let represents = !asked.no_store && !asked.garbled && stage.ignored.is_empty();
+        let represents = !is_excepted && !asked.no_store && !asked.garbled && stage.sends_all();
         return Plan {
             skip,
             represents,
@@ -132,7 +133,7 @@ pub fn plan(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) -> P
         represents: false,
         by_token: false,
     };
-    if has_body || conditions || unknown_range { plan.bypassed() } else { plan }
+    if has_body || conditions || unknown_range || is_excepted { plan.bypassed() } else { plan }
 }
 
 /// The request's directives, unless the route ignores them.

@@ -6,7 +6,10 @@
 //! 2. If-Range has to hold, by strong comparison or by the very date
 //!    (13.1.5); else the whole is the answer.
 //! 3. What begins behind the end is 416 (15.5.17).
-//! 4. A stored 206 answers what lies within it, and nothing else.
+//! 4. A stored 206 answers what lies within it, and nothing else. See
+//!    [`super::joining`] for how it grows.
+
+use std::fmt;
 
 use http::header::{DATE, ETAG, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE};
 
@@ -45,6 +48,17 @@ pub struct Part {
     pub span: Span,
     /// How large the whole is, where that is known.
     pub complete: Option<u64>,
+}
+
+/// As Content-Range says it (RFC 9110, 14.4).
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { span: Span { first, last }, complete } = self;
+        match complete {
+            Some(complete) => write!(f, "bytes {first}-{last}/{complete}"),
+            None => write!(f, "bytes {first}-{last}/*"),
+        }
+    }
 }
 
 /// How a request for a range is answered from what is stored.

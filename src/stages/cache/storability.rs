@@ -18,10 +18,15 @@ const UNDERSTOOD: [u16; 41] = [
     408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505, 206,
 ];
 
-/// Whether a status may be stored without the origin's word.
+/// Statuses that say that the request was malformed or too large. Who sends
+/// such a one must not decide what others get, so they need a lifetime of the
+/// origin's own: `public` is none.
+const MALFORMED: [u16; 3] = [400, 413, 431];
+
+/// Whether a lifetime may be assumed for an answer (RFC 9111, 4.2.2).
 #[must_use]
-pub fn is_heuristically_cacheable(status: u16) -> bool {
-    HEURISTIC.contains(&status)
+pub fn is_heuristically_cacheable(status: u16, public: bool) -> bool {
+    HEURISTIC.contains(&status) || (public && !MALFORMED.contains(&status))
 }
 
 /// Whether `no-store` holds. `must-understand` lifts it for who knows the

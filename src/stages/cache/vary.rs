@@ -11,7 +11,9 @@
 //! 4. A client that prefers one language above all gets a stored answer that
 //!    says it is in that language, whatever else it would take: no other can
 //!    suit it better.
-//! 5. What a route adds to its keys, fields and cookies, selects like a field
+//! 5. What a route reduces ([`super::normalise`]) is compared as the origin
+//!    got it.
+//! 6. What a route adds to its keys, fields and cookies, selects like a field
 //!    that Vary names. So one removal of the URI's own entry takes all of
 //!    them.
 
@@ -59,13 +61,13 @@ impl Selector {
         }
     }
 
-    /// What the request says there, in normal form.
+    /// What the origin gets there, in normal form.
     #[must_use]
-    pub fn value(&self, head: &impl Head) -> Option<String> {
+    pub fn value(&self, head: &impl Head, stage: &CacheStage) -> Option<String> {
         match self {
             Self::Field(name) => {
                 let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-                head.field(&name).map(|value| normal(&name, &value))
+                stage.seen(&name, head).map(|value| normal(&name, &value))
             }
             Self::Cookie(name) => cookie_value(&head.field(&COOKIE)?, name),
         }
@@ -140,9 +142,10 @@ pub fn selectors(
 pub fn values(
     selectors: Vec<Selector>,
     head: &impl Head,
+    stage: &CacheStage,
 ) -> Result<Vec<(Selector, Option<String>)>, NotStored> {
     let values = selectors.into_iter().map(|selector| {
-        let value = selector.value(head);
+        let value = selector.value(head, stage);
         let garbled = value.as_ref().is_some_and(|value| value.contains(GARBLED));
         if garbled { Err(NotStored::Vary) } else { Ok((selector, value)) }
     });
@@ -155,20 +158,19 @@ pub fn values(
 pub fn is_selected(entry: &Entry, head: &impl Head, stage: &CacheStage) -> bool {
     let has = |selector: &Selector| entry.selected_by.iter().any(|(known, _)| known == selector);
     stage.selectors.iter().all(has)
-        && entry
-            .selected_by
-            .iter()
-            .all(|(selector, value)| selector.value(head) == *value || is_favourite(selector, head, entry))
+        && entry.selected_by.iter().all(|(selector, value)| {
+            selector.value(head, stage) == *value || is_favourite(selector, head, entry, stage)
+        })
 }
 
 /// Whether the entry is in the one language that the request prefers above all
 /// others (RFC 9110, 8.5, 12.5.4).
-fn is_favourite(selector: &Selector, head: &impl Head, entry: &Entry) -> bool {
+fn is_favourite(selector: &Selector, head: &impl Head, entry: &Entry, stage: &CacheStage) -> bool {
     if !matches!(selector, Selector::Field(name) if *name == ACCEPT_LANGUAGE.as_str()) {
         return false;
     }
     let Some(language) = entry.field(&CONTENT_LANGUAGE) else { return false };
-    let Some(accepted) = head.field(&ACCEPT_LANGUAGE) else { return false };
+    let Some(accepted) = stage.seen(&ACCEPT_LANGUAGE, head) else { return false };
     let mut best: Option<(u16, &str)> = None;
     let mut tied = false;
     for member in list(&accepted) {
@@ -183,7 +185,7 @@ fn is_favourite(selector: &Selector, head: &impl Head, entry: &Entry) -> bool {
 }
 
 /// A member and its weight in thousandths; `None` when it is malformed.
-fn weighed(member: &str) -> Option<(&str, u16)> {
+pub(super) fn weighed(member: &str) -> Option<(&str, u16)> {
     let Some((tag, parameter)) = member.split_once(';') else { return Some((member, 1_000)) };
     let value = trim(parameter).strip_prefix(['q', 'Q'])?.strip_prefix('=')?;
     let normal = weight(value)?;

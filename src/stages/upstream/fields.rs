@@ -19,14 +19,23 @@ pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// Between a proxy and its client alone (RFC 9110, 11.7.3).
+pub(in crate::stages) const PROXY_AUTHENTICATION_INFO: HeaderName =
+    HeaderName::from_static("proxy-authentication-info");
+
+/// What proxies behind this one did (RFC 9209): nobody's business before it.
+pub(in crate::stages) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
 /// Fields that concern one connection only (RFC 9110, 7.6.1), and those that
 /// were meant to (`Keep-Alive`, `Proxy-Connection`).
-pub const HOP_BY_HOP: [HeaderName; 8] = [
+pub const HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     PROXY_AUTHENTICATE,
+    PROXY_AUTHENTICATION_INFO,
     PROXY_AUTHORIZATION,
+    PROXY_STATUS,
     TE,
     TRAILER,
     TRANSFER_ENCODING,
@@ -61,6 +70,10 @@ pub(super) const OVERRIDES: [HeaderName; 18] = [
 /// body is sent either way, so the origin loses only the chance to refuse it
 /// early (RFC 9110, 10.1.1 lets a server go without).
 pub(super) const UNSUPPORTED: [HeaderName; 1] = [http::header::EXPECT];
+
+/// CGI hands it on as `HTTP_PROXY`, which libraries take for the proxy that they
+/// are to use (CVE-2016-5385 and its kin).
+const HTTPOXY: HeaderName = HeaderName::from_static("proxy");
 
 /// Fields with a meaning of their own, on requests or responses.
 const TAKEN: [HeaderName; 50] = [
@@ -158,7 +171,7 @@ pub fn never_forwarded(peer_field: HeaderName, request_id: HeaderName) -> NameSe
     let platform = HeaderName::from_static("cf-connecting-ip");
     let imitable = told.into_iter().chain(OVERRIDES).chain([platform]).chain(also);
     let imitated: Vec<HeaderName> = imitable.flat_map(|name| imitations(&name)).collect();
-    let never = HOP_BY_HOP.into_iter().chain(OVERRIDES).chain(UNSUPPORTED).chain(imitated);
+    let never = HOP_BY_HOP.into_iter().chain(OVERRIDES).chain(UNSUPPORTED).chain([HTTPOXY]).chain(imitated);
     // Where the platform itself uses one of these, it is the platform's. A
     // token that passes the cache is nobody's but ours.
     let ours = imitations(&BYPASS).into_iter().chain([BYPASS]);

@@ -60,6 +60,34 @@ fn section_3_what_forbids_storing() {
     assert_eq!(concluded_by(&request("HEAD", "/"), &stage, 200, &[FRESH]), Err(NotStored::Request));
 }
 
+/// What a range or a condition has brought about is no answer to others
+/// (RFC 9110, 15.5.13, 15.5.17).
+#[test]
+fn section_3_errors_of_ranges_and_conditions_are_nobody_else_s() {
+    let stage = CacheStage::default();
+    let ranged = get("/").with("Range", "bytes=9-");
+    for status in [400, 403, 412, 416, 431, 500] {
+        assert_eq!(concluded_by(&ranged, &stage, status, &[FRESH]), Err(NotStored::Request), "{status}");
+        assert!(concluded(status, &[FRESH]).is_ok());
+    }
+    for status in [200, 301, 404, 410] {
+        assert!(concluded_by(&ranged, &stage, status, &[FRESH]).is_ok(), "{status}");
+    }
+    for name in ["If-None-Match", "If-Modified-Since"] {
+        let conditional = get("/").with(name, "*");
+        assert_eq!(concluded_by(&conditional, &stage, 412, &[FRESH]), Err(NotStored::Request));
+        assert!(concluded_by(&conditional, &stage, 200, &[FRESH]).is_ok());
+    }
+}
+
+/// 5.1: an answer from here shows one Age, the one of now.
+#[test]
+fn section_5_1_the_origin_s_age_is_not_stored() {
+    let kept = concluded(200, &[FRESH, ("Age", "7"), ("X-A", "1")]).unwrap();
+    let names: Vec<&str> = kept.fields.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names, kept.initial_age), (vec!["cache-control", "x-a"], 7));
+}
+
 /// 5.2.2.3.
 #[test]
 fn section_5_2_2_3_must_understand() {

@@ -74,6 +74,10 @@ fn section_4_2_2_heuristics_by_status() {
         assert_eq!(times_by(&CacheStage::default(), status, &[DATE, DAY_BEFORE]), None, "{status}");
         assert_eq!(times_by(&CacheStage::default(), status, &[DATE, DAY_BEFORE, public]), Some((0, 8_640)));
     }
+    // Whoever sends a malformed request must not decide what others get.
+    for status in [400, 413, 431] {
+        assert_eq!(times_by(&CacheStage::default(), status, &[DATE, DAY_BEFORE, public]), None, "{status}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use edgeweir::stages::cache::CacheStage;
 use edgeweir::stages::cache::entry::Entry;
-use edgeweir::stages::cache::key::{Index, part, place, primary, secondary};
+use edgeweir::stages::cache::key::{Index, normal_escapes, part, place, primary, secondary, shown};
 use edgeweir::stages::cache::range::{Part, Span};
 use edgeweir::stages::cache::vary::Selector;
 use proptest::prelude::*;
@@ -127,6 +127,60 @@ fn a_route_chooses_among_parameters() {
     // No spelling of a name gets past a rule.
     assert_eq!(kept(&json!({"exclude": ["a b"]}), "/?a+b=1&a%20b=2&%61%20b&c"), "/?c");
     assert_eq!(kept(&json!({"preset": "tracking"}), "/?%75tm_source=1&c=%zz&%=1&d%4"), "/?c=%zz&%=1&d%4");
+}
+
+/// RFC 3986, 6.2.2.1 and 6.2.2.2.
+#[test]
+fn escapes_have_a_normal_form() {
+    for (text, normal) in [
+        ("/a", "/a"),
+        ("/%61%2d%7E", "/a-~"),
+        ("/%c3%a9%2f%5c%00", "/%C3%A9%2F%5C%00"),
+        ("/%25%36%31", "/%2561"),
+        // What begins no escape could make one with what is decoded behind it.
+        ("/%2%65%61", "/%2%65%61"),
+        ("/%zz%61", "/%zz%61"),
+        ("/%61%", "/%61%"),
+        ("/%6", "/%6"),
+        ("/%+1", "/%+1"),
+    ] {
+        assert_eq!(normal_escapes(text), normal, "{text}");
+    }
+    check(2_000, "[a%/2567eE?é]{0,12}", |text| {
+        let once = normal_escapes(&text).into_owned();
+        prop_assert_eq!(normal_escapes(&once), once.as_str());
+        Ok(())
+    });
+}
+
+#[test]
+fn the_query_is_left_alone_where_no_rule_is_about_it() {
+    let plain = CacheStage::default();
+    for (sent, stored) in [
+        ("/%61?%61=%2f", "/a?%61=%2f"),
+        ("/a?%61", "/a?%61"),
+        ("/%61", "/a"),
+        ("/a?b%", "/a?b%"),
+        ("/%?%61", "/%?%61"),
+    ] {
+        assert_eq!(plain.as_stored(sent), stored);
+    }
+    let sorted = stage(&json!({"key": {"query": {"sort": true}}}));
+    assert_eq!(sorted.as_stored("/%61?b=%2f&%61=1"), "/a?a=1&b=%2F");
+    // Slashes and dots are no escapes: other paths stay other paths.
+    for other in ["//a", "/a/", "/a//b", "/a;b", "/A"] {
+        assert_eq!(plain.as_stored(other), other);
+    }
+}
+
+#[test]
+fn a_key_is_shown_as_a_hash() {
+    let shown = [shown("a"), shown("b"), shown("a")];
+    assert!(shown[0] == shown[2] && shown[0] != shown[1] && shown[0].len() == 32);
+    assert!(shown.iter().all(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit())));
+    let stage = stage(&json!({"status_key": true}));
+    assert_eq!(stage.said("x".to_owned(), "a"), format!("x; key=\"{}\"", shown[0]));
+    assert_eq!(CacheStage::default().said("x".to_owned(), "a"), "x");
 }
 
 /// What is stored under a key was asked for by that key.

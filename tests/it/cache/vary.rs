@@ -72,7 +72,7 @@ fn section_4_1_values_that_mean_the_same() {
 #[test]
 fn section_4_1_absent_and_empty_differ() {
     let stage = CacheStage::default();
-    let by = |head| values(vec![Selector::Field("foo".to_owned())], head).unwrap();
+    let by = |head| values(vec![Selector::Field("foo".to_owned())], head, &CacheStage::default()).unwrap();
     let entry = |head| Entry { selected_by: by(head), ..Entry::default() };
     let (absent, empty, one) = (get("/"), get("/").with("Foo", ""), get("/").with("Foo", "1"));
     for (stored, asked) in [(&absent, &empty), (&empty, &one), (&one, &absent)] {
@@ -119,7 +119,10 @@ fn section_12_5_4_the_favourite_language_is_selected() {
 #[test]
 fn a_garbled_value_selects_nothing() {
     let head = get("/").with("Foo", "\u{fffd}");
-    assert_eq!(values(vec![Selector::Field("foo".to_owned())], &head), Err(NotStored::Vary));
+    assert_eq!(
+        values(vec![Selector::Field("foo".to_owned())], &head, &CacheStage::default()),
+        Err(NotStored::Vary)
+    );
 }
 
 /// Of two cookies with one name, some origins take the first and some the last.
@@ -127,7 +130,8 @@ fn a_garbled_value_selects_nothing() {
 fn a_cookie_that_stands_there_twice_selects_nothing() {
     let by = |cookies: &str| {
         let head = get("/").with("Cookie", cookies);
-        values(vec![Selector::Cookie("sid".to_owned())], &head).map(|values| values[0].1.clone())
+        values(vec![Selector::Cookie("sid".to_owned())], &head, &CacheStage::default())
+            .map(|values| values[0].1.clone())
     };
     let some = |value: &str| Ok(Some(value.to_owned()));
     assert_eq!(

@@ -48,7 +48,7 @@ fn each_target_host_and_scheme_has_an_entry_of_its_own() {
         get("/a?b"),
         get("/a/"),
         get("//a"),
-        get("/%61"),
+        get("/%2561"),
         get("/a").to("http", "app.example"),
         get("/a").to("https", "other.example"),
         get("/a").to("https", "app.example:81"),
