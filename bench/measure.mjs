@@ -51,7 +51,7 @@ export async function proveEntry(entry, running) {
   const { port } = servers[entry.server];
   const answer = async () => send(port, entry.request, { cookie, timeoutMs });
   if (entry.primed) {
-    await answer();
+    await prime(entry, running);
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
   }
   if (entry.exhausted) await sendForEachClient(port, entry.request, { cookie, timeoutMs });
@@ -70,6 +70,13 @@ export async function proveEntry(entry, running) {
   }
   if (wrong !== undefined)
     throw new Error(`${entry.name}: ${wrong}\n${got.body.toString("utf8").slice(0, 500)}`);
+}
+
+/** Has everything asked for once that the entry's requests name, so that it is stored. */
+async function prime({ request, server, expect }, { servers, load: generator, ...running }) {
+  const plan = { ...requestPlan(request, running), port: servers[server].port, expect };
+  const count = request.among ?? 1;
+  await generator.ask({ plan: { ...plan, connections: 1, count } });
 }
 
 /** One stretch of load on one entry, with the CPU that each process used meanwhile. */

@@ -13,13 +13,14 @@ Compares the gateway with a JavaScript pass-through Worker and with a constant a
                      (${SCENARIOS.map((scenario) => scenario.name).join(", ")})
   --rounds N         rounds for each scenario (default 7)
   --seconds N        seconds for each entry of a round (default 1.5)
-  --connections N    keep-alive connections (default 16; bodies of 16 MiB use at most 4)
+  --connections N    keep-alive connections (default 16; bodies of 1 and 16 MiB use at most 4)
   --build DIR        the build to measure (default build)
   --json             print the results as JSON instead of a table
   --strict           exit with 1 if a target is not met
   --instructions     count instructions a request under valgrind instead; slow, but repeatable
   --compile          measure what compiling a policy costs instead, by the number of its routes
   --addresses        measure address lookups in WebAssembly instead, beside public crates
+  --lookups          measure lookups among 100 to 100,000 stored answers in WebAssembly instead
   --limits           measure what limits admit, and what they cost, over four isolates instead
   --repeats N        with --limits: how often the limit is run into (default 100)
   --keys N           with --limits: keys of one object (default 1000000)
@@ -71,6 +72,7 @@ function parse(args, root) {
         instructions: { type: "boolean", default: false },
         compile: { type: "boolean", default: false },
         addresses: { type: "boolean", default: false },
+        lookups: { type: "boolean", default: false },
         limits: { type: "boolean", default: false },
         repeats: { type: "string", default: "100" },
         keys: { type: "string", default: "1000000" },

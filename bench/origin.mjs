@@ -4,6 +4,7 @@
 //
 //   /v1/plain…   small JSON, not storable        /v1/store…   small JSON, storable for an hour
 //   /v1/large    16 MiB, not storable            /v1/upload   200 if exactly 16 MiB came, else 400
+//   /v1/mebibyte 1 MiB, storable for an hour
 
 import net from "node:net";
 import { MessageReader } from "./http1.mjs";
@@ -22,6 +23,7 @@ const SMALL = JSON.stringify({
   ],
 });
 const largeBody = Buffer.alloc(LARGE, "edgeweir bench body\n");
+const MEBIBYTE = largeBody.subarray(0, 1024 * 1024);
 
 let requests = 0;
 let answers = {};
@@ -40,6 +42,14 @@ function render() {
     large: Buffer.from(
       head("200 OK", "application/octet-stream", LARGE, "Cache-Control: no-store\r\n"),
     ),
+    mebibyte: Buffer.from(
+      head(
+        "200 OK",
+        "application/octet-stream",
+        MEBIBYTE.length,
+        'Cache-Control: public, max-age=3600\r\nETag: "1"\r\n',
+      ),
+    ),
     received: json("200 OK", '{"received":true}', "Cache-Control: no-store\r\n"),
     short: json("400 Bad Request", '{"received":false}', "Cache-Control: no-store\r\n"),
     unknown: json("404 Not Found", "{}", "Cache-Control: no-store\r\n"),
@@ -47,6 +57,13 @@ function render() {
 }
 render();
 setInterval(render, 1000).unref();
+
+function sendLarge(socket, head, body) {
+  socket.cork();
+  socket.write(head);
+  socket.write(body);
+  socket.uncork();
+}
 
 const TARGET = /^[A-Z]+ \/v1\/([a-z]+)/;
 
@@ -67,10 +84,10 @@ const server = net.createServer({ noDelay: true }, (socket) => {
           socket.write(answers.store);
           break;
         case "large":
-          socket.cork();
-          socket.write(answers.large);
-          socket.write(largeBody);
-          socket.uncork();
+          sendLarge(socket, answers.large, largeBody);
+          break;
+        case "mebibyte":
+          sendLarge(socket, answers.mebibyte, MEBIBYTE);
           break;
         case "upload":
           socket.write(bytes === LARGE ? answers.received : answers.short);

@@ -8,7 +8,7 @@ const HOST = "api.example.com";
 const CLIENTS = Array.from({ length: 64 }, (_, index) => `203.0.113.${index + 1}`);
 const REFUSED = CLIENTS.map((address) => address.replace("203.0.113.", "192.0.2."));
 
-/** Stands in a path for a number that is new in each request. */
+/** Stands in a path for a number that is new in each request, or the next of those that it names by `among`. */
 export const UNIQUE = "{n}";
 
 // Stands in a head for the address of a client.
@@ -39,7 +39,19 @@ export function requestPlan(request, { cookie, clients }) {
   const plan = { body: request.body, requests: heads(request, cookie) };
   if (request.clients !== undefined)
     return { ...plan, marker: CLIENT, values: clients[request.clients].all };
+  if (request.among !== undefined)
+    return { ...plan, marker: UNIQUE, values: numbers(request.among) };
   return request.path.includes(UNIQUE) ? { ...plan, marker: UNIQUE } : plan;
+}
+
+/**
+ * Numbers below `count`, each once, in an order in which no two neighbours stand beside each other:
+ * what they name is looked up all over a table.
+ */
+function numbers(count) {
+  // Prime, and no count that is asked for is a multiple of it.
+  const STRIDE = 7919;
+  return Array.from({ length: count }, (_, place) => String((place * STRIDE) % count));
 }
 
 /** One complete head for each client; one for all of them where the request names `clients`. */
@@ -66,7 +78,7 @@ export function send(port, request, { cookie, client, timeoutMs = 20_000 } = {})
   const { method = "GET", path, body = 0, refused = false } = request;
   serial += 1;
   // A name that no request of the load generator has, which counts from one.
-  const target = path.replace(UNIQUE, `single-${serial}`);
+  const target = path.replace(UNIQUE, request.among === undefined ? `single-${serial}` : "0");
   const headers = fields(request, client ?? (refused ? REFUSED : CLIENTS)[0], cookie);
   return new Promise((resolve, reject) => {
     const outgoing = http.request(

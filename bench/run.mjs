@@ -38,6 +38,11 @@ async function main() {
     return measureAddresses(options, { machine, progress });
   }
 
+  if (options.lookups) {
+    const { measureLookups } = await import("./lookups.mjs");
+    return measureLookups(options, { machine, progress });
+  }
+
   if (options.limits) {
     const { measureLimits } = await import("./limits.mjs");
     return measureLimits(options, { runtime, machine, progress });

@@ -46,6 +46,21 @@ const fromMemory = gateway({
   proves: cacheStatus(/^edgeweir; hit/),
 });
 
+// As many as an isolate keeps: each counts 512 bytes besides its texts, and all of them 16 MiB.
+const STORED = [100, 1_000, 10_000];
+const storing = (count) => `gateway, ${count.toLocaleString("en-GB")} stored`;
+
+// A server each: what it keeps is what its requests ask for.
+const amongStored = (count) =>
+  gateway({
+    name: storing(count),
+    server: `gateway ${count}`,
+    origin: "none",
+    primed: true,
+    request: { path: `/v1/store/near/${UNIQUE}`, among: count },
+    proves: cacheStatus(/^edgeweir; hit/),
+  });
+
 // Each stage leaves a trace in the answer: the limiter its field, the cache its status.
 const allStages = (answer) =>
   answer.headers.ratelimit === undefined
@@ -135,6 +150,25 @@ export const SCENARIOS = [
     request: { path: "/v1/store/near" },
     entries: [mapped(), fromMemory],
     targets: [{ entry: fromMemory.name, metric: "requests", atLeast: 0.85 }],
+  },
+  {
+    name: "memory-large",
+    title: "GET, 1 MiB body, answered from memory, against a Worker that answers from a Map",
+    request: { path: "/v1/mebibyte" },
+    connections: 4,
+    entries: [mapped(), fromMemory],
+    targets: [{ entry: fromMemory.name, metric: "requests", atLeast: 0.9 }],
+  },
+  {
+    name: "memory-entries",
+    title: "GET, small JSON, answered from memory, by the number of answers that are stored there",
+    request: {},
+    entries: STORED.map(amongStored),
+    targets: STORED.slice(1).map((count) => ({
+      entry: storing(count),
+      metric: "cpu",
+      atMost: 1.2,
+    })),
   },
   {
     name: "refused",

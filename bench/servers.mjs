@@ -18,8 +18,8 @@ let storedSets;
 /**
  * Starts the origin, the load generator and one workerd for each name.
  * @param names of "passthrough", "mapped", "constant", "gateway" (access log on), "quiet" (failures only),
- *              and "listed" and "unlisted": the gateway with a stored set, of 1,250,000 prefixes and
- *              of two
+ *              "listed" and "unlisted": the gateway with a stored set, of 1,250,000 prefixes and of
+ *              two, and "gateway 100" and the like: a gateway of its own, for so many stored answers
  * @param prefix of the temporary folder: a command to run each workerd under
  * @param timeoutMs how long workerd may take to start, and to answer a first request
  */

@@ -635,20 +635,31 @@ pub fn push_edits(text: &mut String, edits: &[Edit]) {
             Edit::Append(name, value) => ('+', name, Some(value)),
             Edit::Remove(name) => ('-', name, None),
         };
-        // A line break in a value would begin another edit. The runtime
-        // refuses such values, so no checked value holds one.
-        if value.is_some_and(|value| value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0))) {
-            continue;
-        }
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push(sign);
-        text.push_str(name.as_str());
-        if let Some(value) = value {
-            text.push(':');
-            text.push_str(value);
-        }
+        push_edit(text, sign, name, value.map(String::as_str));
+    }
+}
+
+/// Adds fields to such a text, as lines to append.
+pub fn push_fields(text: &mut String, fields: &[(HeaderName, String)]) {
+    for (name, value) in fields {
+        push_edit(text, '+', name, Some(value));
+    }
+}
+
+fn push_edit(text: &mut String, sign: char, name: &HeaderName, value: Option<&str>) {
+    // A line break in a value would begin another edit. The runtime refuses
+    // such values, so no checked value holds one.
+    if value.is_some_and(|value| value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0))) {
+        return;
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push(sign);
+    text.push_str(name.as_str());
+    if let Some(value) = value {
+        text.push(':');
+        text.push_str(value);
     }
 }
 

@@ -8,11 +8,13 @@ const DIGITS: [u8; 16] = *b"0123456789abcdef";
 /// The low `digits` hex digits of a value, lower case, with leading zeros.
 #[must_use]
 pub fn hex(value: u128, digits: usize) -> String {
-    let mut text = String::with_capacity(digits);
-    for place in (0..digits.min(32)).rev() {
-        let nibble = (value >> place.saturating_mul(4)) & 15;
-        text.push(digit(nibble as usize));
+    let mut text = String::with_capacity(32);
+    // By bytes: shifting 128 bits is a call where the registers have 64.
+    for byte in value.to_be_bytes() {
+        text.push(digit(usize::from(byte >> 4)));
+        text.push(digit(usize::from(byte & 15)));
     }
+    text.drain(..text.len().saturating_sub(digits));
     text
 }
 

@@ -442,10 +442,6 @@ export function forward(text, firstByte) {
 /** The answer is a native response under an edited head. */
 export function finish(response, edits) {
   const native = current.held[response];
-  if (native instanceof Recalled) {
-    current.answer = native.answer(edits);
-    return;
-  }
   const answer = new Response(native.body, native);
   applyEdits(answer.headers, edits, 0);
   current.answer = answer;
@@ -468,25 +464,64 @@ class Recalled {
   constructor(kept) {
     this.kept = kept;
     this.bytes = kept.bytes;
-    this.status = 200;
-    this.edits = "";
   }
+}
 
-  /**
-   * One response, and nothing on the way to it. The fields that are stored are the same for all
-   * answers of one second, so they are read once and copied natively.
-   */
-  answer(edits) {
-    const { kept, bytes, status } = this;
-    if (kept.text !== this.edits) {
-      kept.headers = new Headers();
-      applyEdits(kept.headers, this.edits, 0);
-      kept.text = this.edits;
+/**
+ * Answers with a body that is kept in memory, with its bytes from `first` to `last` where they are
+ * not below zero, or with none. `text` is the stored fields, an empty line, and the edits. One
+ * response, and nothing on the way to it: the runtime copies the head that it is given, so one is
+ * kept with the body, and only what differs from the answer before is set there.
+ */
+export function finishRecalled(recalled, status, withBody, first, last, text) {
+  const { kept } = current.held[recalled];
+  const end = text.indexOf("\n\n");
+  const headers = headOf(kept, text.slice(0, end), text.slice(end + 2));
+  let { bytes } = kept;
+  if (!withBody || isNullBody(status)) bytes = null;
+  else if (first >= 0) bytes = bytes.subarray(first, last + 1);
+  current.answer = new Response(bytes, { status, headers, encodeBody: "manual" });
+}
+
+const isNullBody = (status) => status === 204 || status === 205 || status === 304;
+
+/**
+ * The head of an answer from memory. The fields that are stored are the same for all answers of one
+ * second; of the edits, most are the same from one answer to the next. Where every edit sets what
+ * the one at its place has set before, nothing of the answer before is left.
+ */
+function headOf(kept, stored, edits) {
+  const before = kept.lines;
+  const lines = edits.split("\n");
+  if (kept.text === stored && before !== undefined && before.length === lines.length) {
+    // What is only half done must not be taken for whole, should the runtime refuse a value.
+    kept.lines = undefined;
+    let same = true;
+    for (let index = 0; same && index < lines.length; index += 1) {
+      same = lines[index] === before[index] || setAgain(kept.headers, before[index], lines[index]);
     }
-    const answer = new Response(bytes, { status, headers: kept.headers, encodeBody: "manual" });
-    applyEdits(answer.headers, edits, 0);
-    return answer;
+    if (same) {
+      kept.lines = lines;
+      return kept.headers;
+    }
   }
+  const headers = new Headers();
+  applyEdits(headers, stored, 0);
+  kept.headers = headers;
+  kept.text = stored;
+  kept.lines = undefined;
+  applyEdits(headers, edits, 0);
+  // Only what is set can be set again: a field that was added would be there twice.
+  if (lines.every((line) => line[0] === "=")) kept.lines = lines;
+  return headers;
+}
+
+/** Sets a field that the line before has set, too; `false` where it has not. */
+function setAgain(headers, before, line) {
+  const colon = line.indexOf(":") + 1;
+  if (colon === 0 || line[0] !== "=" || !before.startsWith(line.slice(0, colon))) return false;
+  headers.set(line.slice(1, colon - 1), line.slice(colon));
+  return true;
 }
 
 /** The place of a body that is kept in memory. */
@@ -600,19 +635,11 @@ async function putGlobal(namespace, name, primary, head, ttl, body, begun) {
  * are not below zero, or of none, under a head of ours; its place.
  */
 export function revive(stored, status, edits, withBody, first, last) {
-  const nullBody = status === 204 || status === 205 || status === 304;
   const native = current.held[stored];
-  if (native instanceof Recalled) {
-    if (!withBody || nullBody) native.bytes = null;
-    else if (first >= 0) native.bytes = native.bytes.subarray(first, last + 1);
-    native.status = status;
-    native.edits = edits;
-    return stored;
-  }
   const headers = new Headers();
   applyEdits(headers, edits, 0);
   let { body } = native;
-  if (!withBody || nullBody) {
+  if (!withBody || isNullBody(status)) {
     discard(stored);
     body = null;
   } else if (first >= 0 && body !== null) {
@@ -758,7 +785,7 @@ function remember(module, number, primary, body, largest, begun) {
     tell(module, "bodyLost", number);
     return;
   }
-  bodies.set(number, { bytes: body, text: undefined, headers: undefined });
+  bodies.set(number, { bytes: body, text: undefined, lines: undefined, headers: undefined });
   tell(module, "bodyArrived", number, body.byteLength);
 }
 

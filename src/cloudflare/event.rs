@@ -14,7 +14,7 @@ use super::binding::failure;
 use super::glue;
 use super::head::EdgeHead;
 use super::isolate::{IsolateState, warn_of};
-use super::origin::{Edge, EdgeResponse, now};
+use super::origin::{Edge, EdgeResponse, Revived, now};
 use super::policy_store::KvPolicyStore;
 use super::task;
 use crate::control::client;
@@ -212,6 +212,13 @@ async fn serve(state: &IsolateState, snapshot: &Rc<Snapshot>, acting: &Acting<'_
 /// ours instead.
 fn send(reply: Reply<EdgeResponse>, is_head: bool, record: &mut Record) {
     let sent = match reply {
+        Reply::Native(EdgeResponse { place, status, recalled: Some(revived), .. }, edits) => {
+            let Revived { fields: mut text, with_body, span: (first, last) } = revived;
+            // No edit is empty, so this stands for the end of the fields.
+            text.push_str("\n\n");
+            text.push_str(&edits_text(&edits));
+            glue::finish_recalled(place, status, with_body, first, last, &text)
+        }
         Reply::Native(response, edits) => glue::finish(response.place, &edits_text(&edits)),
         Reply::Answer(answer) => send_answer(answer, is_head),
     };

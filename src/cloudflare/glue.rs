@@ -58,6 +58,18 @@ extern "C" {
     #[wasm_bindgen(catch)]
     pub fn finish(response: u32, edits: &str) -> Result<(), JsValue>;
 
+    /// Answers with a body in memory, or its bytes from `first` to `last`.
+    /// `text` is the stored fields, an empty line, and the edits.
+    #[wasm_bindgen(js_name = finishRecalled, catch)]
+    pub fn finish_recalled(
+        recalled: u32,
+        status: u16,
+        with_body: bool,
+        first: f64,
+        last: f64,
+        text: &str,
+    ) -> Result<(), JsValue>;
+
     /// Answers for ourselves.
     #[wasm_bindgen(catch)]
     pub fn answer(status: u16, edits: &str, body: &str) -> Result<(), JsValue>;

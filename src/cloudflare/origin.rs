@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, CONNECTION, HeaderName};
 use super::binding::{failure, timer};
 use super::glue;
 use super::head::EdgeHead;
-use super::task::wait;
+use super::task::{self, wait};
 use crate::error::{Dependency, PlatformError};
 use crate::platform::{Clock, Origin, Pause, push_edits};
 use crate::stages::upstream::UpstreamRequest;
@@ -20,7 +20,7 @@ pub struct Edge;
 /// The runtime's clock.
 #[must_use]
 pub fn now() -> Timestamp {
-    Timestamp::from_js(js_sys::Date::now())
+    task::now()
 }
 
 impl Clock for Edge {
@@ -47,19 +47,47 @@ pub struct EdgeResponse {
     /// When its request was sent, or it was looked for, in the isolate's own
     /// order.
     pub(super) begun: f64,
+    /// Where it is a body that the isolate's memory keeps: what is to be made
+    /// of it.
+    pub(super) recalled: Option<Revived>,
+}
+
+/// What is to be made of a body in memory. It stays here until the answer is
+/// sent, so that both heads cross at once.
+#[derive(Debug, Default)]
+pub struct Revived {
+    /// The stored fields, as [`crate::platform::edits_text`] writes edits.
+    pub(super) fields: String,
+    /// Whether it has a body.
+    pub(super) with_body: bool,
+    /// The bytes of it, below zero for all of them.
+    pub(super) span: (f64, f64),
 }
 
 impl EdgeResponse {
     /// A response that was made here.
     #[must_use]
     pub const fn made(place: u32, status: u16) -> Self {
-        Self { place, status, connection: String::new(), cache_control: String::new(), begun: 0.0 }
+        Self {
+            place,
+            status,
+            connection: String::new(),
+            cache_control: String::new(),
+            begun: 0.0,
+            recalled: None,
+        }
     }
 
     /// A stored response, and when it was looked for.
     #[must_use]
     pub fn found(place: u32, begun: u32) -> Self {
         Self { begun: f64::from(begun), ..Self::made(place, 200) }
+    }
+
+    /// A body that the isolate's memory keeps.
+    #[must_use]
+    pub fn of_recalled(place: u32, status: u16, revived: Revived) -> Self {
+        Self { recalled: Some(revived), ..Self::made(place, status) }
     }
 
     /// From what `forward` resumes with.
@@ -71,6 +99,7 @@ impl EdgeResponse {
             begun: f64::from(lines.next()?.parse::<u32>().ok()?),
             connection: lines.next()?.to_owned(),
             cache_control: lines.next()?.to_owned(),
+            recalled: None,
         })
     }
 }

@@ -12,11 +12,10 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use super::binding::{CACHE, timer};
 use super::glue;
 use super::isolate::IsolateState;
-use super::origin::{Edge, EdgeResponse};
+use super::origin::{Edge, EdgeResponse, Revived};
 use super::task::wait;
 use crate::error::{Dependency, PlatformError};
-use crate::exchange::Edit;
-use crate::platform::{Found, Keep, ResponseStore, edits_text};
+use crate::platform::{Found, Keep, ResponseStore, push_fields};
 use crate::stages::cache::fields::{Body, Made};
 use crate::stages::cache::global;
 use crate::stages::cache::joining::Around;
@@ -55,16 +54,21 @@ impl ResponseStore for Edge {
     }
 
     fn revive(&self, stored: EdgeResponse, made: &Made) -> EdgeResponse {
-        let edits: Vec<Edit> =
-            made.fields.iter().map(|(name, value)| Edit::Append(name.clone(), value.clone())).collect();
+        // Room for the edits of the answer, too.
+        let mut fields = String::with_capacity(1024);
+        push_fields(&mut fields, &made.fields);
         let (with_body, first, last) = match made.body {
             Body::None => (false, NONE, NONE),
             Body::Whole => (true, NONE, NONE),
             Body::Bytes(span) => (true, number(span.first), number(span.last)),
         };
+        if stored.recalled.is_some() {
+            let revived = Revived { fields, with_body, span: (first, last) };
+            return EdgeResponse::of_recalled(stored.place, made.status, revived);
+        }
         // A head that was stored was a head, so it can be one again; if not,
         // the client gets the stored bytes without it, and status 200.
-        match glue::revive(stored.place, made.status, &edits_text(&edits), with_body, first, last) {
+        match glue::revive(stored.place, made.status, &fields, with_body, first, last) {
             Ok(place) => EdgeResponse::made(place, made.status),
             Err(_) => stored,
         }
@@ -106,7 +110,7 @@ impl ResponseStore for Edge {
     }
 
     fn recall(&self, body: BodyNumber) -> Option<EdgeResponse> {
-        glue::recall(body.0).map(|place| EdgeResponse::made(place, 200))
+        glue::recall(body.0).map(|place| EdgeResponse::of_recalled(place, 200, Revived::default()))
     }
 
     fn release(&self, bodies: &[BodyNumber]) {

@@ -7,7 +7,7 @@
 //! be woken here. That costs no promise, closure or microtask for each wait,
 //! and none at all for a request that waits for nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::BuildHasherDefault;
@@ -18,6 +18,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::{Dependency, PlatformError};
 use crate::exchange::NameHasher;
+use crate::time::Timestamp;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -54,11 +55,29 @@ thread_local! {
     static WAITING: RefCell<HashMap<u32, Task, BuildHasherDefault<NameHasher>>> = RefCell::default();
     /// How the wait of the task that is resumed now has ended.
     static OUTCOME: RefCell<Option<Outcome>> = const { RefCell::new(None) };
+    /// What the clock said since the task that runs now was begun or resumed.
+    static NOW: Cell<Option<Timestamp>> = const { Cell::new(None) };
+    /// Whether a task runs.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The time. While a task does not wait it stands still, as it does on the
+/// platform: the clock is read once, and not at each of a journey's questions.
+pub fn now() -> Timestamp {
+    let now = NOW.get().unwrap_or_else(|| Timestamp::from_js(js_sys::Date::now()));
+    if RUNNING.get() {
+        NOW.set(Some(now));
+    }
+    now
 }
 
 /// Runs a task until it is over (`true`) or waits.
 pub fn run(id: u32, mut task: Task) -> bool {
+    NOW.set(None);
+    RUNNING.set(true);
     let done = task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    RUNNING.set(false);
+    NOW.set(None);
     if !done {
         WAITING.with_borrow_mut(|waiting| waiting.insert(id, task));
     }

@@ -223,6 +223,10 @@ fn normal_path(path: &str) -> Result<(String, EncodedSet), Reject> {
 /// escaped slash or backslash that is decoded first, or before what servlet
 /// containers (`;`) and C strings (NUL) cut off.
 fn is_dot_segment(segment: &str) -> bool {
+    // Most have no dot at all, and need no further look.
+    if !segment.bytes().any(|byte| byte == b'.') {
+        return false;
+    }
     segment.split("%2F").flat_map(|part| part.split("%5C")).any(|part| {
         let part = part.split(';').next().unwrap_or_default();
         matches!(part.split("%00").next(), Some("." | ".."))
@@ -230,6 +234,10 @@ fn is_dot_segment(segment: &str) -> bool {
 }
 
 fn normalise_segment(segment: &str, normal: &mut String, encoded: &mut EncodedSet) {
+    if segment.bytes().all(is_pchar) {
+        normal.push_str(segment);
+        return;
+    }
     let mut rest = segment;
     while let Some(first) = rest.chars().next() {
         let escape = (first == '%').then(|| rest.get(1..3)).flatten();
@@ -258,10 +266,15 @@ fn hex_byte(digits: &str) -> Option<u8> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// A pchar (RFC 3986, 3.3) as itself, everything else as an escape.
+/// Whether a byte is a pchar (RFC 3986, 3.3) that is no escape.
+fn is_pchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte)
+}
+
+/// A pchar as itself, everything else as an escape.
 fn push_normal(byte: u8, normal: &mut String) {
     const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
-    if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
+    if is_pchar(byte) {
         normal.push(char::from(byte));
     } else {
         normal.push('%');

@@ -17,6 +17,16 @@ before(async () => {
     route("small", "/small/*", {
       cache: { tiers: ["memory", "location"], max_memory_body: "10B" },
     }),
+    route("chosen", "/chosen/*", {
+      cache: { tiers: ["memory"] },
+      canary: {
+        sticky: { cookie: "chosen" },
+        variants: [
+          { name: "all", upstream: "app", weight: 100 },
+          { name: "none", upstream: "app", weight: 0 },
+        ],
+      },
+    }),
   );
 });
 after(() => caching?.stop());
@@ -52,6 +62,24 @@ describe("a hit", () => {
       assert.equal(sent(path), before);
     });
   }
+
+  test("leaves nothing of its head in the next one", async () => {
+    const path = caching.serve({ fields: FRESH }, "/chosen");
+    const first = await caching.untilHit(path);
+    const cookie = first.field("set-cookie")?.split(";")[0] ?? "";
+    assert.match(cookie, /^chosen=/);
+    const ids = new Set<string | undefined>();
+    // In turn by clients that are given a cookie and those that bring it.
+    for (let nth = 0; nth < 12; nth += 1) {
+      const brings = nth % 4 < 2;
+      const hit = await fetch(path, brings ? { fields: [["Cookie", cookie]] } : {});
+      assert.ok(isHit(hit));
+      assert.equal(hit.lines("set-cookie").length, brings ? 0 : 1);
+      assert.equal(hit.lines("x-request-id").length, 1);
+      ids.add(hit.field("x-request-id"));
+    }
+    assert.equal(ids.size, 12);
+  });
 
   test("of memory alone is the isolate's own", async () => {
     const path = caching.serve({ fields: FRESH }, "/near");

@@ -3,6 +3,7 @@
 //! calls. Everything is made from a fixed seed.
 
 mod data;
+mod memory;
 mod scenario;
 
 use std::alloc::{GlobalAlloc, Layout, System};
