@@ -50,7 +50,12 @@ impl ResponseStore for Edge {
     ) -> Result<Option<Found<EdgeResponse>>, PlatformError> {
         glue::lookup_global(CACHE, name, key, timer(GLOBAL_WAIT));
         let text = wait().await.of(Dependency::GlobalStore)?;
-        Ok(text.as_deref().and_then(found))
+        let mut found = text.as_deref().and_then(found);
+        // Its bytes are there, as those of a body in memory are.
+        if let Some(found) = &mut found {
+            found.response.recalled = Some(Revived::default());
+        }
+        Ok(found)
     }
 
     fn revive(&self, stored: EdgeResponse, made: &Made) -> EdgeResponse {

@@ -169,7 +169,9 @@ pub async fn warm<P: Platform>(
             let status = platform.status(&response);
             platform.discard(response);
             let said = journey.edits.iter().chain(&edits).find_map(|edit| match edit {
-                Edit::Set(name, value) if *name == CACHE_STATUS => Some(value.clone()),
+                Edit::Set(name, value) | Edit::Append(name, value) if *name == CACHE_STATUS => {
+                    Some(value.clone())
+                }
                 _ => None,
             });
             Warmed::by(status, said)
