@@ -587,7 +587,11 @@ export function surround(stored, begun, before, after) {
 }
 
 /** All bytes of a stored response, or null. */
-const read = (stored) => stored.arrayBuffer().then((buffer) => new Uint8Array(buffer), () => null);
+const read = (stored) =>
+  stored.arrayBuffer().then(
+    (buffer) => new Uint8Array(buffer),
+    () => null,
+  );
 
 async function within({ bytes, before, after }, part) {
   const stored = await bytes;
