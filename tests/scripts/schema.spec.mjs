@@ -32,12 +32,6 @@ const BEYOND_A_SCHEMA = [
   /a host name such as|a URL of scheme, host and port|a path such as/,
   // Addresses, and names that no public server has.
   /https, a public host by name/,
-  // A range that goes backwards; fields that are reduced and left out at once.
-  /the lower status first/,
-  /is not reduced/,
-  /a language tag such as/,
-  // A field and its value.
-  /a value behind "="/,
   // How many sets of all have a feed.
   /feeds; expected at most/,
   // 1.0 is an integer.
