@@ -10,9 +10,9 @@ use crate::error::{PlatformError, Reject};
 use crate::exchange::{Edit, Reply};
 use crate::platform::Platform;
 use crate::stages::cache::collapser::{Answer, End, Id, JOIN_WAIT, Lead, Message, PARK};
-use crate::stages::cache::flights::{LONGEST_WAIT, Turn, look_again};
+use crate::stages::cache::flights::{LANDING_WAIT, LONGEST_WAIT, Turn, look_again};
 use crate::stages::cache::plan::Credentials;
-use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, status_field};
+use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, key, status_field};
 use crate::time::{Timestamp, millis_of};
 
 /// For how long the objects are not asked after one of them did not answer.
@@ -42,6 +42,12 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) -> Result<CacheState<'a, P::Response>, Reject> {
         let mut landings = self.isolate.flights.borrow().landings();
         let mut state = self.lookup(stage, way).await?;
+        state = match state {
+            CacheState::Miss(miss) if self.waits_for_body(&miss, landings) => {
+                Box::pin(self.wait_for_body(miss, stage, way)).await?
+            }
+            state => state,
+        };
         let mut is_second = false;
         loop {
             let mut miss = match state {
@@ -88,8 +94,46 @@ impl<'a, P: Platform> Journey<'a, P> {
             && !self.isolate.unstorable.borrow().is_marked(&miss.primary, self.platform.now())
     }
 
+    /// Whether a part is asked for of what is arriving right now, or has just
+    /// arrived.
+    fn waits_for_body(&self, miss: &Miss<'_, P::Response>, landings: u64) -> bool {
+        let plan = &miss.plan;
+        if !plan.ranged || !plan.store || plan.skip.is_some() {
+            return false;
+        }
+        let (flights, now) = (self.isolate.flights.borrow(), self.platform.now());
+        [miss.primary.as_str(), &key::part(&miss.primary)]
+            .iter()
+            .any(|key| flights.is_landing(key, now) || flights.has_landed(key, landings))
+    }
+
+    /// Looks again when the body is there, or after a short while.
+    async fn wait_for_body(
+        &mut self,
+        mut miss: Box<Miss<'a, P::Response>>,
+        stage: &'a CacheStage,
+        way: &Way<'a, '_>,
+    ) -> Result<CacheState<'a, P::Response>, Reject> {
+        self.let_go(&mut miss);
+        let part = key::part(&miss.primary);
+        let begun = self.platform.now();
+        let mut looks = 0_u32;
+        loop {
+            let now = self.platform.now();
+            let is_landing = {
+                let flights = self.isolate.flights.borrow();
+                flights.is_landing(&miss.primary, now) || flights.is_landing(&part, now)
+            };
+            if !is_landing || now.since(begun) >= LANDING_WAIT {
+                return self.lookup(stage, way).await;
+            }
+            self.platform.pause(look_again(looks)).await;
+            looks = looks.saturating_add(1);
+        }
+    }
+
     fn let_go(&self, miss: &mut Miss<'a, P::Response>) {
-        if let Some(stored) = miss.stored.take() {
+        for stored in [miss.stored.take(), miss.part.take()].into_iter().flatten() {
             self.platform.discard(stored.response);
         }
     }

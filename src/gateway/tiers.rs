@@ -178,7 +178,13 @@ impl Isolate {
     /// Memory is to keep that body, once it has arrived.
     pub(super) fn expect(&self, body: Option<BodyNumber>, keep: &Keep<'_>, entry: &Rc<Entry>) {
         if let Some(body) = body {
-            self.flights.borrow_mut().ends_with(keep.key, body);
+            let mut flights = self.flights.borrow_mut();
+            if entry.part.is_some() {
+                flights.lands(keep.key, body, entry.received);
+            } else {
+                flights.ends_with(keep.key, body);
+            }
+            drop(flights);
             if keep.memory.is_some() {
                 let (key, primary) = (keep.key.to_owned(), keep.primary.to_owned());
                 self.memory.borrow_mut().expect(body, Waiting { key, primary, entry: Rc::clone(entry) });

@@ -42,6 +42,42 @@ const ask = (target: string, options: FetchOptions = {}): Promise<RawResponse> =
   caching.gateway.fetch(target, options);
 const serve = (answer: Answer, under: string): string => caching.origin.serve(answer, under);
 
+describe("a part of what has just been sent", () => {
+  for (const under of ["/near", "/both", "/c"]) {
+    test(`is mostly answered from the cache, below ${under}`, async () => {
+      let hits = 0;
+      for (let nth = 0; nth < 20; nth += 1) {
+        const path = serve({ fields: FRESH, body: "0123456789", ranges: true }, under);
+        await ask(path);
+        // No moment later: the body is stored when its last byte has come.
+        const part = await ask(path, { fields: [["Range", "bytes=2-4"]] });
+        assert.deepEqual([part.status, part.text], [206, "234"]);
+        if (isHit(part)) hits += 1;
+      }
+      assert.ok(hits >= 10, `${hits} of 20`);
+    });
+  }
+
+  test("is not waited for where it is slow", async () => {
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    const path = serve(
+      (_, nth) => ({ fields: FRESH, body: "0123456789", ranges: true, ...(nth === 1 && { gate }) }),
+      "/near",
+    );
+    const whole = ask(path);
+    await eventually(
+      "the whole has been asked for",
+      async () => caching.origin.received(path).length,
+      (count) => count === 1,
+    );
+    const part = await ask(path, { fields: [["Range", "bytes=2-4"]] });
+    open();
+    assert.deepEqual([part.status, part.text, isHit(part)], [206, "234", false]);
+    assert.equal((await whole).text, "0123456789");
+  });
+});
+
 describe("lifetimes of the route", () => {
   test("count for their statuses, where the origin says nothing", async () => {
     const path = serve({ status: 404, body: "none" }, "/lifetimes");

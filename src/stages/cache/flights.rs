@@ -19,6 +19,10 @@ const CAPACITY: usize = 1_024;
 /// may have been forgotten by the runtime.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// How long a request for a part waits for a body that is arriving already. It
+/// may be a long one, and the part may be had sooner.
+pub const LANDING_WAIT: Duration = Duration::from_millis(50);
+
 /// How often a waiter looks again: soon at first, since most origins answer
 /// fast.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -98,6 +102,29 @@ impl Flights {
     #[must_use]
     pub fn is_under_way(&self, key: &str, now: Timestamp) -> bool {
         self.flights.get(key).is_some_and(|flight| flight.lasts(now))
+    }
+
+    /// Whether the body of an answer for the key is arriving.
+    #[must_use]
+    pub fn is_landing(&self, key: &str, now: Timestamp) -> bool {
+        self.flights.get(key).is_some_and(|flight| flight.body.is_some() && flight.lasts(now))
+    }
+
+    /// Whether one has been kept since so many had landed.
+    #[must_use]
+    pub fn has_landed(&self, key: &str, landings: u64) -> bool {
+        let landed = self.flights.get(key).and_then(|flight| flight.landed);
+        landed.is_some_and(|landed| landed > landings)
+    }
+
+    /// A body is arriving for a key that nobody leads.
+    pub fn lands(&mut self, key: &str, body: BodyNumber, now: Timestamp) {
+        if self.flights.len() >= CAPACITY && !self.flights.contains_key(key) {
+            return;
+        }
+        self.last = self.last.wrapping_add(1);
+        let flight = Flight { number: self.last, begun: now, body: Some(body), landed: None };
+        self.flights.insert(key.to_owned(), flight);
     }
 
     /// The answer for the key is kept when that body has arrived.

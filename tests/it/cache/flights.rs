@@ -83,6 +83,34 @@ fn what_may_have_landed_is_looked_for() {
 }
 
 #[test]
+fn a_body_arrives_until_it_has_landed() {
+    let mut flights = Flights::default();
+    let number = leads(&mut flights, "a");
+    assert!(!flights.is_landing("a", at(0)));
+    flights.ends_with("a", BodyNumber(7));
+    flights.done("a", number);
+    assert!(flights.is_landing("a", at(0)) && !flights.has_landed("a", 0));
+    assert!(!flights.is_landing("a", at(60)), "it may have been forgotten");
+    flights.landed(BodyNumber(7));
+    assert!(!flights.is_landing("a", at(0)) && flights.has_landed("a", 0));
+    assert!(!flights.has_landed("a", flights.landings()));
+}
+
+#[test]
+fn a_body_that_nobody_leads_to_arrives_too() {
+    let mut flights = Flights::default();
+    flights.lands("part", BodyNumber(3), at(0));
+    assert!(flights.is_landing("part", at(0)));
+    flights.landed(BodyNumber(3));
+    assert!(!flights.is_landing("part", at(0)) && flights.has_landed("part", 0));
+    for key in 0..1_023 {
+        leads(&mut flights, &key.to_string());
+    }
+    flights.lands("another", BodyNumber(4), at(0));
+    assert!(!flights.is_landing("another", at(0)), "the table is full");
+}
+
+#[test]
 fn the_table_is_bounded() {
     let mut flights = Flights::default();
     for key in 0..1_024 {
