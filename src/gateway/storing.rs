@@ -207,7 +207,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         news: Answer,
         confirmed_by: &P::Response,
     ) -> (Candidate<P::Response>, Result<(), NotStored>) {
-        let fresh = freshen(&stored.entry, news, miss.stage);
+        let fresh = freshen(&stored.entry, news, miss.plan.credentials, miss.stage);
         let text = fresh.as_ref().map_err(|reason| *reason);
         let text = text.and_then(|entry| self.isolate.text(miss.stage, entry));
         match (fresh, text) {
