@@ -4,14 +4,17 @@
 
 use std::time::Duration;
 
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
+
 use super::answers::{CacheState, Miss, Way};
 use super::{Isolate, Journey};
 use crate::error::{PlatformError, Reject};
-use crate::exchange::{Edit, Reply};
+use crate::exchange::{Edit, Head, Reply};
 use crate::platform::Platform;
 use crate::stages::cache::collapser::{Answer, End, Id, JOIN_WAIT, Lead, Message, PARK};
 use crate::stages::cache::flights::{LANDING_WAIT, LONGEST_WAIT, Turn, look_again};
 use crate::stages::cache::plan::Credentials;
+use crate::stages::cache::validation::has_validator;
 use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, key, status_field};
 use crate::time::{Timestamp, millis_of};
 
@@ -58,7 +61,11 @@ impl<'a, P: Platform> Journey<'a, P> {
             let turn = self.isolate.flights.borrow_mut().join(&key, landings, self.platform.now());
             match turn {
                 Turn::Leads(number) => {
-                    miss.leading = Some(Leading { isolate: self.isolate, key, number });
+                    let leading = Leading { isolate: self.isolate, key, number };
+                    if self.has_its_own_condition(&miss) {
+                        return Ok(CacheState::Miss(miss));
+                    }
+                    miss.leading = Some(leading);
                     // Boxed: what a journey needs that waits must not make
                     // every journey as large.
                     return if stage.location && self.asks_objects() {
@@ -130,6 +137,13 @@ impl<'a, P: Platform> Journey<'a, P> {
             self.platform.pause(look_again(looks)).await;
             looks = looks.saturating_add(1);
         }
+    }
+
+    /// Whether the origin gets the client's condition: a 304 to that is of no
+    /// use to those who would wait for it.
+    fn has_its_own_condition(&self, miss: &Miss<'_, P::Response>) -> bool {
+        let is_ours = miss.stored.as_ref().is_some_and(|stored| has_validator(&stored.entry.fields));
+        !is_ours && [IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| self.head.field(name).is_some())
     }
 
     fn let_go(&self, miss: &mut Miss<'a, P::Response>) {

@@ -102,13 +102,18 @@ pub async fn revalidate<P: Clock + ResponseStore>(
     let news = arrival(platform, &response, &gone, Times { sent, received, began });
     let confirmed = status == 304 && has_validator(&asked.entry.fields);
     if confirmed {
-        if confirms(&news.fields, &asked.entry)
-            && let Ok(entry) = freshen(&asked.entry, news, &asked.stage)
-            && let Ok(text) = isolate.text(&asked.stage, &entry)
-        {
-            let place = Place { key: &asked.key, primary: &asked.primary };
-            let keep = place.keep(&entry, &text, &asked.stage, isolate);
-            renew(isolate, platform, &asked, &keep, &Rc::new(entry), &response).await?;
+        let is_same = confirms(&news.fields, &asked.entry);
+        match freshen(&asked.entry, news, asked.plan.credentials, &asked.stage) {
+            Ok(entry) if is_same => {
+                if let Ok(text) = isolate.text(&asked.stage, &entry) {
+                    let place = Place { key: &asked.key, primary: &asked.primary };
+                    let keep = place.keep(&entry, &text, &asked.stage, isolate);
+                    renew(isolate, platform, &asked, &keep, &Rc::new(entry), &response).await?;
+                }
+            }
+            // What must not be kept any more is not served any more either.
+            Err(_) if is_same => isolate.remove(platform, &asked.stage, vec![asked.key.clone()]),
+            _ => {}
         }
         platform.discard(response);
     } else {

@@ -207,7 +207,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         news: Answer,
         confirmed_by: &P::Response,
     ) -> (Candidate<P::Response>, Result<(), NotStored>) {
-        let fresh = freshen(&stored.entry, news, miss.stage);
+        let fresh = freshen(&stored.entry, news, miss.plan.credentials, miss.stage);
         let text = fresh.as_ref().map_err(|reason| *reason);
         let text = text.and_then(|entry| self.isolate.text(miss.stage, entry));
         match (fresh, text) {
@@ -240,8 +240,11 @@ impl<'a, P: Platform> Journey<'a, P> {
         before: usize,
     ) {
         let news = self.news(miss, response, sent, before);
+        // Without a validator it may be another one of that length: no purge
+        // is undone by that.
+        let is_sure = validation::has_validator(&news.fields) || stored.entry.began >= news.began;
         match learn(&stored.entry, news.status, &news.fields) {
-            Learned::Same => {
+            Learned::Same if is_sure => {
                 let (stored, _) = self.renew(miss, stored, news, response);
                 self.platform.discard(stored.response);
             }
@@ -249,7 +252,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 self.isolate.remove(self.platform, miss.stage, vec![stored.key]);
                 self.platform.discard(stored.response);
             }
-            Learned::Nothing => self.platform.discard(stored.response),
+            Learned::Same | Learned::Nothing => self.platform.discard(stored.response),
         }
     }
 

@@ -115,6 +115,10 @@ pub(super) fn decode(text: &str) -> Result<Vec<Purge>, Damage> {
     if text.len() > TEXT_LIMIT {
         return Err(Damage::Limit);
     }
+    // As an array of its members it would be read, too.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(Damage::Text);
+    }
     let list: ListText<Vec<Purge>> = serde_json::from_str(text).map_err(|_| Damage::Text)?;
     if list.records.len() > RECORDS_LIMIT {
         return Err(Damage::Limit);

@@ -220,8 +220,9 @@ impl CanaryStage {
     }
 }
 
-/// Eight lower-case hex digits, as we set them.
-fn parse_unit(text: &str) -> Option<u32> {
+/// The unit in a sticky cookie: eight lower-case hex digits, as we set them.
+#[must_use]
+pub fn parse_unit(text: &str) -> Option<u32> {
     let good =
         text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     good.then(|| u32::from_str_radix(text, 16).ok()).flatten()

@@ -201,11 +201,17 @@ fn is_worth_storing(entry: &Entry, directives: &Directives) -> Result<(), NotSto
 }
 
 /// A stored answer after the origin has confirmed it by the fields of a 304,
-/// or of the answer to a HEAD (3.2, 4.3.4).
+/// or of the answer to a HEAD (3.2, 4.3.4). `credentials` are those of who
+/// asked: their answer is merged into everybody's only where it may be shared.
 ///
 /// # Errors
 /// By what it says now it is not stored any more.
-pub fn freshen(entry: &Entry, news: Answer, stage: &CacheStage) -> Result<Entry, NotStored> {
+pub fn freshen(
+    entry: &Entry,
+    news: Answer,
+    credentials: Credentials,
+    stage: &CacheStage,
+) -> Result<Entry, NotStored> {
     let Answer { fields: news, sent, received, began, .. } = news;
     let mut fields = super::validation::updated(&entry.fields, &news);
     let (directives, targeted) = directives(entry.status, &fields, stage)?;
@@ -219,7 +225,7 @@ pub fn freshen(entry: &Entry, news: Answer, stage: &CacheStage) -> Result<Entry,
     // A Vary that has changed is about the next whole answer: what selected
     // this one, selected it.
     let timed = timed(entry.status, fields, &directives, targeted, sent, received, stage);
-    Ok(Entry {
+    let fresh = Entry {
         selected_by: entry.selected_by.clone(),
         since: entry.since,
         part: entry.part,
@@ -228,5 +234,7 @@ pub fn freshen(entry: &Entry, news: Answer, stage: &CacheStage) -> Result<Entry,
         authorized: timed.authorized && entry.authorized,
         shared: timed.shared && entry.shared,
         ..timed
-    })
+    };
+    // 3.5: it was for them before, but what has come now is theirs alone.
+    if fresh.serves(credentials) { Ok(fresh) } else { Err(NotStored::Credentials) }
 }

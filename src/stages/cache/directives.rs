@@ -8,7 +8,8 @@
 //! 3. A directive that stands there twice with different values is read as the
 //!    one that allows least (4.2.1).
 //! 4. A quoted string without an end could hide what forbids storing, so it
-//!    forbids storing itself.
+//!    forbids storing itself. What is written with other separators than a
+//!    comma (`private; max-age=60`) is no directive, but forbids what it names.
 
 use http::header::HeaderName;
 
@@ -112,6 +113,7 @@ impl Directives {
                 None => (directive, None),
             };
             read.directive(&trim(name).to_ascii_lowercase(), value, trim(name) == name);
+            read.misspelt(directive);
         }
         read
     }
@@ -142,6 +144,23 @@ impl Directives {
             "stale-while-revalidate" => at_most(&mut self.stale_while_revalidate, number),
             "stale-if-error" => at_most(&mut self.stale_if_error, number),
             _ => {}
+        }
+    }
+
+    /// What a member forbids in which something else than commas separates.
+    fn misspelt(&mut self, member: &str) {
+        const OTHERS: [char; 3] = [';', ' ', '\t'];
+        if !member.contains(OTHERS) || member.contains('"') {
+            return;
+        }
+        for word in member.split(OTHERS) {
+            if word.eq_ignore_ascii_case("no-store") {
+                self.no_store = true;
+            } else if word.eq_ignore_ascii_case("private") {
+                self.private = Listed::Whole;
+            } else if word.eq_ignore_ascii_case("no-cache") {
+                self.no_cache = Listed::Whole;
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::header::{AGE, HeaderName};
 use serde::{Deserialize, Serialize};
 
+use super::plan::Credentials;
 use super::range::Part;
 use super::staleness::Allowance;
 use super::vary::Selector;
@@ -103,6 +104,16 @@ impl Entry {
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Option<u64> {
         (now >= self.received).then(|| self.initial_age.saturating_add(now.since(self.received).as_secs()))
+    }
+
+    /// Whether it is for who shows these credentials (RFC 9111, 3.5).
+    #[must_use]
+    pub const fn serves(&self, credentials: Credentials) -> bool {
+        match credentials {
+            Credentials::None => true,
+            Credentials::Authorization => self.authorized,
+            Credentials::Identity => self.shared,
+        }
     }
 
     /// The combined value of a field.

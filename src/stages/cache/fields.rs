@@ -56,7 +56,9 @@ pub fn made(
     ranged: Ranged,
     size: Option<u64>,
 ) -> Made {
-    let own = |name: &HeaderName| stage.consumed.contains(name);
+    // What was stored under another policy may set a cookie.
+    let own =
+        |name: &HeaderName| stage.consumed.contains(name) || (*name == SET_COOKIE && !stage.allow_set_cookie);
     let fields = entry.fields.iter().filter(|(name, _)| !own(name));
     let whole = if is_head { Body::None } else { Body::Whole };
     if not_modified {

@@ -1,7 +1,7 @@
 //! Whether a stored answer serves a request now (RFC 9111, 4).
 
 use super::entry::Entry;
-use super::plan::{Credentials, Plan};
+use super::plan::Plan;
 use super::staleness::{self, Stale};
 use super::{CacheStage, Forward, vary};
 use crate::exchange::Head;
@@ -41,12 +41,7 @@ pub fn judge(plan: &Plan, head: &impl Head, entry: &Entry, stage: &CacheStage, n
     }
     // 3.5: an answer that was not said to be shared is none for who shows
     // credentials: the origin may have another one.
-    let open = match plan.credentials {
-        Credentials::None => true,
-        Credentials::Authorization => entry.authorized,
-        Credentials::Identity => entry.shared,
-    };
-    if !open {
+    if !entry.serves(plan.credentials) {
         return Lookup::Miss(Forward::Bypass);
     }
     let Some(age) = entry.age(now) else {

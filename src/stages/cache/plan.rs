@@ -11,6 +11,7 @@ use super::range;
 use super::vary::Selector;
 use super::{CacheStage, Forward};
 use crate::exchange::{Head, list, trim};
+use crate::stages::canary::parse_unit;
 
 /// The request fields that decide whether the cache may be asked.
 pub const REQUEST_FIELDS: [HeaderName; 13] = [
@@ -90,7 +91,7 @@ pub fn is_unsafe(method: &Method) -> bool {
 }
 
 /// What the request allows. `own_cookie` is the name of the sticky cookie,
-/// which is no credential.
+/// which is no credential as the gateway sets it.
 #[must_use]
 pub fn plan(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) -> Plan {
     let is_get = head.method() == Method::GET;
@@ -170,9 +171,12 @@ fn has_cookie(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) ->
         stage.selectors.iter().any(|known| matches!(known, Selector::Cookie(key) if key == name))
     };
     field.split([';', ',']).map(trim).filter(|pair| !pair.is_empty()).any(|pair| {
-        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let counts =
             stage.credential_cookies.as_ref().is_none_or(|names| names.iter().any(|own| own == name));
-        counts && own_cookie != Some(name) && !is_keyed(name)
+        // Under its name anything can stand, and reach the origin: what we have
+        // not set is like any other cookie.
+        let is_own = own_cookie == Some(name) && parse_unit(value).is_some();
+        counts && !is_own && !is_keyed(name)
     })
 }

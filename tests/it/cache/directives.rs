@@ -98,6 +98,24 @@ fn section_5_2_quoted_values_are_not_looked_into() {
     }
 }
 
+/// A usual mistake: what was meant to be private must not become everybody's.
+#[test]
+fn other_separators_hide_nothing_that_forbids() {
+    for (text, no_store, private, no_cache) in [
+        ("private; max-age=60", false, Listed::Whole, Listed::Absent),
+        ("max-age=60; Private", false, Listed::Whole, Listed::Absent),
+        ("max-age=60;no-store;x", true, Listed::Absent, Listed::Absent),
+        ("no-cache no-store, max-age=60", true, Listed::Absent, Listed::Whole),
+        ("x=\"a; private\"", false, Listed::Absent, Listed::Absent),
+        ("max-age=60; xprivate", false, Listed::Absent, Listed::Absent),
+    ] {
+        let read = Directives::parse(text);
+        assert_eq!((read.no_store, read.private, read.no_cache), (no_store, private, no_cache), "{text}");
+    }
+    // It allows nothing.
+    assert_eq!(Directives::parse("public; max-age=60"), Directives::default());
+}
+
 #[test]
 fn section_1_2_2_delta_seconds() {
     assert_eq!(seconds("0"), Some(0));

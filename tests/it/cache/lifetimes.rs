@@ -4,6 +4,7 @@ use edgeweir::stages::cache::conclude::{Answer, conclude, freshen};
 use edgeweir::stages::cache::directives::LONGEST;
 use edgeweir::stages::cache::entry::Entry;
 use edgeweir::stages::cache::lifetimes::Statuses;
+use edgeweir::stages::cache::plan::Credentials;
 use edgeweir::stages::cache::{CacheStage, NotStored};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -139,10 +140,10 @@ fn a_304_gives_it_anew() {
     let stage = rules(&json!([{"status": ["200"], "lifetime": "10s"}]));
     let entry = concluded(&stage, 200, &[("ETag", "\"a\"")]).unwrap();
     let news = Answer { sent: at(20), received: at(20), ..answer(304, &[("ETag", "\"a\"")]) };
-    let fresh = freshen(&entry, news, &stage).unwrap();
+    let fresh = freshen(&entry, news, Credentials::None, &stage).unwrap();
     assert_eq!((fresh.received, fresh.lifetime), (at(20), 10));
     let none = rules(&json!([{"status": ["200"], "lifetime": "0s"}]));
-    assert_eq!(freshen(&entry, answer(304, &[]), &none), Err(NotStored::Lifetime));
+    assert_eq!(freshen(&entry, answer(304, &[]), Credentials::None, &none), Err(NotStored::Lifetime));
 }
 
 #[test]

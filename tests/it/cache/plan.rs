@@ -84,7 +84,10 @@ fn credentials_are_told_apart() {
         ("Cookie", "weir_variant =1", Credentials::Identity),
         ("Cookie", "weir_variant=\"a;b\"", Credentials::Identity),
         ("Cookie", "weir_variant=00000000", Credentials::None),
-        ("Cookie", "weir_variant", Credentials::None),
+        // What the gateway has not set so may be reflected by an origin.
+        ("Cookie", "weir_variant", Credentials::Identity),
+        ("Cookie", "weir_variant=evil", Credentials::Identity),
+        ("Cookie", "weir_variant=00000000; weir_variant=evil", Credentials::Identity),
         ("Cookie", "", Credentials::None),
         ("X-Api-Key", "1", Credentials::None),
     ] {

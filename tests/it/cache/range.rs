@@ -8,7 +8,7 @@ use edgeweir::stages::cache::range::{Part, Ranged, Span, content_range, is_bytes
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, VARY};
 use proptest::prelude::*;
 
-use super::{Fields, at, lines};
+use super::{Fields, at, lines, stage};
 use crate::fake::{With, check, get, request};
 
 fn entry(fields: Fields<'_>) -> Entry {
@@ -177,6 +177,19 @@ fn what_an_answer_is_made_of() {
     let some = made(&stored, &stage, false, false, part(6, 7), Some(5));
     assert_eq!(some.body, Body::Bytes(Span { first: 2, last: 3 }));
     assert_eq!(some.fields.last().unwrap().1, "bytes 6-7/*");
+}
+
+/// What was stored while the route kept cookies sets none any more.
+#[test]
+fn a_policy_that_keeps_no_cookies_gives_none() {
+    let stored = entry(&[("Set-Cookie", "sid=1"), ("ETag", "\"v1\"")]);
+    let kept = stage(&serde_json::json!({"allow_set_cookie": true}));
+    for not_modified in [false, true] {
+        let now = made(&stored, &CacheStage::default(), not_modified, false, Ranged::Whole, Some(1));
+        assert_eq!(names(&now.fields), [ETAG]);
+        let before = made(&stored, &kept, not_modified, false, Ranged::Whole, Some(1));
+        assert_eq!(before.fields, stored.fields);
+    }
 }
 
 /// Whatever is asked for, the bytes that are given are stored.

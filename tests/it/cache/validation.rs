@@ -3,6 +3,7 @@
 use edgeweir::exchange::Edit;
 use edgeweir::stages::cache::conclude::{Answer, freshen};
 use edgeweir::stages::cache::entry::Entry;
+use edgeweir::stages::cache::plan::Credentials;
 use edgeweir::stages::cache::validation::{
     Learned, conditions, confirms, learn, not_modified, strong_match, updated,
 };
@@ -162,11 +163,16 @@ fn news(fields: Fields<'_>, now: u64) -> Answer {
 fn section_4_3_4_a_304_begins_a_new_lifetime() {
     let stage = CacheStage::default();
     let stored = Entry { initial_age: 7, ..entry(&[("ETag", "\"v1\""), ("Cache-Control", "max-age=1")]) };
-    let fresh =
-        freshen(&stored, news(&[("Cache-Control", "max-age=600"), ("Age", "3")], 100), &stage).unwrap();
+    let fresh = freshen(
+        &stored,
+        news(&[("Cache-Control", "max-age=600"), ("Age", "3")], 100),
+        Credentials::None,
+        &stage,
+    )
+    .unwrap();
     assert_eq!((fresh.received, fresh.initial_age, fresh.lifetime, fresh.status), (at(100), 3, 600, 200));
     // What it does not say stays as it was.
-    let same = freshen(&stored, news(&[], 100), &stage).unwrap();
+    let same = freshen(&stored, news(&[], 100), Credentials::None, &stage).unwrap();
     assert_eq!((same.lifetime, same.initial_age), (1, 0));
     assert_eq!(same.since, stored.since);
 }
@@ -179,10 +185,33 @@ fn section_4_3_4_a_304_may_forbid_storing() {
         (("Cache-Control", "private"), NotStored::Directive),
         (("Set-Cookie", "a=b"), NotStored::SetCookie),
     ] {
-        assert_eq!(freshen(&stored, news(&[field], 9), &CacheStage::default()), Err(reason));
+        assert_eq!(
+            freshen(&stored, news(&[field], 9), Credentials::None, &CacheStage::default()),
+            Err(reason)
+        );
     }
     let allowed = stage(&json!({"allow_set_cookie": true}));
-    assert!(freshen(&stored, news(&[("Set-Cookie", "a=b")], 9), &allowed).is_ok());
+    assert!(freshen(&stored, news(&[("Set-Cookie", "a=b")], 9), Credentials::None, &allowed).is_ok());
+}
+
+/// RFC 9111, 3.5: who shows credentials may get what is shared; what he alone
+/// was told about it does not become everybody's.
+#[test]
+fn section_3_5_a_304_to_credentials_has_to_be_shared() {
+    let stored = Entry { authorized: true, shared: true, ..entry(&[("ETag", "\"v1\"")]) };
+    for (control, authorization, identity) in [
+        ("max-age=60", Err(NotStored::Credentials), Err(NotStored::Credentials)),
+        ("max-age=60, must-revalidate", Ok(()), Err(NotStored::Credentials)),
+        ("public, max-age=60", Ok(()), Ok(())),
+    ] {
+        let freshened = |credentials| {
+            let fields = [("Cache-Control", control), ("X-User", "ann")];
+            freshen(&stored, news(&fields, 9), credentials, &CacheStage::default()).map(drop)
+        };
+        assert_eq!(freshened(Credentials::None), Ok(()), "{control}");
+        assert_eq!(freshened(Credentials::Authorization), authorization, "{control}");
+        assert_eq!(freshened(Credentials::Identity), identity, "{control}");
+    }
 }
 
 /// Whatever a 304 says, it brings back no more than it names a lifetime for,
@@ -201,7 +230,7 @@ fn a_304_never_resurrects() {
     check(1_500, (prop::collection::vec(line, 0..5), flags), |(fields, (authorized, shared))| {
         let stored = Entry { authorized, shared, ..entry(&[("ETag", "\"v1\""), ("Content-Length", "3")]) };
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        if let Ok(fresh) = freshen(&stored, news(&fields, 1_000), &CacheStage::default()) {
+        if let Ok(fresh) = freshen(&stored, news(&fields, 1_000), Credentials::None, &CacheStage::default()) {
             prop_assert!(fresh.authorized <= authorized && fresh.shared <= shared);
             let length = fresh.field(&http::header::CONTENT_LENGTH);
             prop_assert_eq!(length.as_deref(), Some("3"));

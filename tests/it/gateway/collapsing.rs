@@ -49,6 +49,30 @@ fn five_hundred_cold_requests_cause_one() {
     }
 }
 
+/// A browser that has an old answer gets its 304, and holds nobody up who has
+/// none.
+#[test]
+fn who_asks_on_a_condition_of_his_own_leads_nobody() {
+    for condition in [("If-None-Match", "\"v1\""), ("If-Modified-Since", "Thu, 01 Jan 2026 00:00:00 GMT")] {
+        let gate = near();
+        gate.platform.origin(move |sent| match sent.field(&condition.0.to_ascii_lowercase()) {
+            Some(_) => Response::new(304).with("ETag", "\"v1\""),
+            None => Response::new(200).with("Cache-Control", "max-age=60").with("ETag", "\"v1\"").body("a"),
+        });
+        let mut heads = vec![get("/a"); 20];
+        heads.insert(0, get("/a").with(condition.0, condition.1));
+        let responses = at_once(&gate, &heads);
+        assert_eq!(gate.sent_count(), 2, "{condition:?}");
+        let said: Vec<u16> = responses.iter().map(|response| response.status).collect();
+        assert_eq!(said.iter().filter(|status| **status == 200).count(), 20);
+        // Who comes while another asks gets what that one brings.
+        heads.rotate_left(1);
+        let gate = near();
+        at_once(&gate, &heads);
+        assert_eq!(gate.sent_count(), 1);
+    }
+}
+
 #[test]
 fn so_do_requests_for_what_has_become_stale() {
     let gate = near();

@@ -4,7 +4,7 @@ use edgeweir::purge::{Purge, Scope, encode};
 use serde_json::json;
 
 use super::route;
-use crate::fake::{Gate, Response, get};
+use crate::fake::{Gate, Response, get, request};
 
 /// An origin that confirms what it is asked about, and whose answers have tags.
 fn cached() -> Gate {
@@ -74,6 +74,22 @@ fn a_soft_purge_has_the_origin_asked() {
     // What the origin has confirmed since is good again.
     assert!(status(&gate, "/a").contains("hit"));
     assert_eq!(gate.sent_count(), 2);
+}
+
+/// RFC 9111, 4.3.5: the answer to a HEAD without a validator brings stored
+/// fields up to date, but does not say that the body is still the same.
+#[test]
+fn a_head_that_names_no_validator_undoes_no_purge() {
+    let gate = route(&json!({"cache": {}}));
+    gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=60").body("stored"));
+    gate.send(&get("/a"));
+    gate.platform.advance(60_000);
+    gate.send(&request("HEAD", "/a"));
+    assert!(status(&gate, "/a").contains("hit"));
+    purge(&gate, 7, url("/a"), true);
+    gate.send(&request("HEAD", "/a"));
+    assert!(status(&gate, "/a").contains("fwd=stale; fwd-status=200"));
+    assert!(status(&gate, "/a").contains("hit"));
 }
 
 /// The purge comes while the origin is at it: its answer may be the old one.

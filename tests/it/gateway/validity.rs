@@ -109,6 +109,21 @@ fn what_must_not_be_kept_any_more_is_removed() {
     assert!(gate.platform.stored.borrow().is_empty());
 }
 
+/// RFC 9111, 3.5: it is his alone, and nobody gets it who comes after him.
+#[test]
+fn a_304_to_credentials_tells_nobody_else() {
+    let gate = cached(&json!({}), |sent| {
+        let user = sent.field("authorization").unwrap_or_default();
+        let answer = Response::new(if sent.field("if-none-match").is_some() { 304 } else { 200 });
+        let control = if user.is_empty() { "public, max-age=60" } else { "max-age=60" };
+        answer.with("Cache-Control", control).with("ETag", "\"v1\"").with("X-User", &user).body("body")
+    });
+    gate.send(&get("/"));
+    gate.platform.advance(60_000);
+    gate.send(&get("/").with("Authorization", "ann"));
+    assert_eq!(gate.send(&get("/")).0.field("x-user").as_deref(), Some(""));
+}
+
 /// RFC 9111, 4.3.3.
 #[test]
 fn a_new_answer_that_is_not_kept_removes_the_old_one() {
@@ -194,6 +209,23 @@ fn something_stale_is_asked_about_behind_the_answer() {
     let (fresh, record) = gate.send(&get("/"));
     assert_eq!((fresh.field("x-news").as_deref(), record.cache), (Some("new"), Some("hit")));
     assert_eq!(gate.sent_count(), 2);
+}
+
+/// What the origin has asked not to keep is not served for the rest of its
+/// window.
+#[test]
+fn what_must_not_be_kept_is_removed_behind_the_answer() {
+    let gate = cached(&json!({}), |sent| match sent.field("if-none-match") {
+        Some(_) => Response::new(304).with("Cache-Control", "private"),
+        None => Response::new(200)
+            .with("Cache-Control", "max-age=60, stale-while-revalidate=600")
+            .with("ETag", "\"v1\"")
+            .body("body"),
+    });
+    gate.send(&get("/"));
+    gate.platform.advance(70_000);
+    assert!(status(&gate, &get("/")).contains("detail=stale-while-revalidate"));
+    assert!(gate.platform.stored.borrow().is_empty());
 }
 
 #[test]

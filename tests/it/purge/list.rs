@@ -51,6 +51,7 @@ fn a_scope_of_a_later_version_counts_as_everything() {
 #[test]
 fn what_is_no_list_or_too_much_is_damaged() {
     for (text, damage) in [
+        ("[[]]", Damage::Text),
         ("", Damage::Text),
         ("{}", Damage::Text),
         ("{\"records\":{}}", Damage::Text),
