@@ -312,14 +312,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             self.record.trace_id = Some(identity.trace.trace_id.clone());
             self.record.client = logged_address(gateway.logged_address, identity);
             if identity.chain.is_fallback() {
-                self.record.stages.push(StageRecord {
-                    stage: "identity",
-                    verdict: identity.chain.as_str(),
-                    rule: None,
-                    prefix: None,
-                    shadow: false,
-                    error: None,
-                });
+                self.record.stages.push(StageRecord::of("identity", identity.chain.as_str()));
             }
         } else {
             self.record.request_id = Some(text::hex(fresh, 32));

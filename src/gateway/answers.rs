@@ -365,14 +365,8 @@ impl<'a, P: Platform> Journey<'a, P> {
 
     /// The store failed, and what is done about that.
     pub(super) fn note_store_failure(&mut self, verdict: &'static str, error: &PlatformError) {
-        self.record.stages.push(StageRecord {
-            stage: "cache",
-            verdict,
-            rule: None,
-            prefix: None,
-            shadow: false,
-            error: Some(error.to_string()),
-        });
+        let error = Some(error.to_string());
+        self.record.stages.push(StageRecord { error, ..StageRecord::of("cache", verdict) });
     }
 }
 

@@ -38,14 +38,7 @@ impl<P: Platform> Journey<'_, P> {
         let verdict = said.map_or_else(BypassRefusal::as_str, |()| GRANTED);
         // Once, also where the cache is asked twice.
         if self.record.stages.iter().all(|stage| stage.verdict != verdict) {
-            self.record.stages.push(StageRecord {
-                stage: "cache",
-                verdict,
-                rule: None,
-                prefix: None,
-                shadow: false,
-                error: None,
-            });
+            self.record.stages.push(StageRecord::of("cache", verdict));
         }
         said.is_ok()
     }

@@ -12,7 +12,7 @@ use crate::error::{PlatformError, Reject};
 use crate::exchange::{Edit, Head, Reply};
 use crate::platform::Platform;
 use crate::stages::cache::collapser::{Answer, End, Id, JOIN_WAIT, Lead, Message, PARK};
-use crate::stages::cache::flights::{LANDING_WAIT, LONGEST_WAIT, Turn, look_again};
+use crate::stages::cache::flights::{Flights, LANDING_WAIT, LONGEST_WAIT, Turn, look_again};
 use crate::stages::cache::plan::Credentials;
 use crate::stages::cache::validation::has_validator;
 use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, key, status_field};
@@ -122,17 +122,20 @@ impl<'a, P: Platform> Journey<'a, P> {
         way: &Way<'a, '_>,
     ) -> Result<CacheState<'a, P::Response>, Reject> {
         self.let_go(&mut miss);
-        let part = key::part(&miss.primary);
+        let keys = [miss.primary.clone(), key::part(&miss.primary)];
+        self.wait_while(LANDING_WAIT, |flights, now| keys.iter().any(|key| flights.is_landing(key, now)))
+            .await;
+        self.lookup(stage, way).await
+    }
+
+    /// Looks now and then whether it is over, for so long at most.
+    async fn wait_while(&self, most: Duration, lasts: impl Fn(&Flights, Timestamp) -> bool) {
         let begun = self.platform.now();
         let mut looks = 0_u32;
         loop {
             let now = self.platform.now();
-            let is_landing = {
-                let flights = self.isolate.flights.borrow();
-                flights.is_landing(&miss.primary, now) || flights.is_landing(&part, now)
-            };
-            if !is_landing || now.since(begun) >= LANDING_WAIT {
-                return self.lookup(stage, way).await;
+            if now.since(begun) >= most || !lasts(&self.isolate.flights.borrow(), now) {
+                return;
             }
             self.platform.pause(look_again(looks)).await;
             looks = looks.saturating_add(1);
@@ -159,17 +162,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         stage: &'a CacheStage,
         way: &Way<'a, '_>,
     ) -> Result<CacheState<'a, P::Response>, Reject> {
-        let begun = self.platform.now();
-        let mut looks = 0_u32;
-        loop {
-            self.platform.pause(look_again(looks)).await;
-            looks = looks.saturating_add(1);
-            let now = self.platform.now();
-            let is_under_way = self.isolate.flights.borrow().is_under_way(key, now);
-            if !is_under_way || now.since(begun) >= LONGEST_WAIT {
-                break;
-            }
-        }
+        self.wait_while(LONGEST_WAIT, |flights, now| flights.is_under_way(key, now)).await;
         // Once: whoever finds nothing now asks for himself.
         self.look_once_more(key, forward, stage, way).await
     }

@@ -74,6 +74,14 @@ pub struct StageRecord {
     pub error: Option<String>,
 }
 
+impl StageRecord {
+    /// What a stage did, and no more to say about it.
+    #[must_use]
+    pub const fn of(stage: &'static str, verdict: &'static str) -> Self {
+        Self { stage, verdict, rule: None, prefix: None, shadow: false, error: None }
+    }
+}
+
 /// What happened to one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {

@@ -20,10 +20,11 @@ mod tiers;
 mod validity;
 mod warm;
 
+use edgeweir::exchange::PlainHead;
 use edgeweir::observe::record::Record;
 use serde_json::{Value, json};
 
-use crate::fake::{Gate, Response};
+use crate::fake::{Gate, Response, Sent};
 
 /// Two upstreams and the given routes and top-level fields.
 fn gate(rest: &Value) -> Gate {
@@ -45,6 +46,18 @@ fn route(stages: &Value) -> Gate {
         route[name] = value.clone();
     }
     gate(&json!({"routes": [route]}))
+}
+
+/// A route with that cache, before that origin.
+fn cached(cache: &Value, origin: impl Fn(&Sent) -> Response + 'static) -> Gate {
+    let gate = route(&json!({"cache": cache}));
+    gate.platform.origin(origin);
+    gate
+}
+
+/// What the answer to a request says of the cache.
+fn status(gate: &Gate, head: &PlainHead) -> String {
+    gate.send(head).0.field("cache-status").unwrap_or_default()
 }
 
 fn deny(prefix: &str) -> Value {

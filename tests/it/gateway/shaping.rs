@@ -1,21 +1,10 @@
 //! What a route makes of requests before the cache: what is keyed is what the
 //! origin gets, and what goes past it arrives as it was sent.
 
-use edgeweir::exchange::PlainHead;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::route;
-use crate::fake::{Gate, Response, Sent, With, get, request};
-
-fn cached(cache: &Value, origin: impl Fn(&Sent) -> Response + 'static) -> Gate {
-    let gate = route(&json!({"cache": cache}));
-    gate.platform.origin(origin);
-    gate
-}
-
-fn status(gate: &Gate, head: &PlainHead) -> String {
-    gate.send(head).0.field("cache-status").unwrap_or_default()
-}
+use super::{cached, route, status};
+use crate::fake::{Response, Sent, With, get, request};
 
 /// Says back the fields that it got, and that it chose by them.
 fn echo(names: &'static [&'static str]) -> impl Fn(&Sent) -> Response {

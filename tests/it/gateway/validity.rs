@@ -1,11 +1,10 @@
 //! The cache on the journey, past an answer's first lifetime: confirmed,
 //! replaced, served stale, and told apart.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::route;
+use super::{cached, status};
 use crate::fake::{Fault, Gate, Response, Sent, StoreEvent, With, get, request};
-use edgeweir::exchange::PlainHead;
 
 /// Fresh for a minute, or confirmed for as long, by its tag.
 fn tagged(sent: &Sent) -> Response {
@@ -15,16 +14,6 @@ fn tagged(sent: &Sent) -> Response {
         Response::new(200).with("X-News", "old").body("body")
     };
     answer.with("Cache-Control", "max-age=60").with("ETag", "\"v1\"")
-}
-
-fn cached(cache: &Value, origin: impl Fn(&Sent) -> Response + 'static) -> Gate {
-    let gate = route(&json!({"cache": cache}));
-    gate.platform.origin(origin);
-    gate
-}
-
-fn status(gate: &Gate, head: &PlainHead) -> String {
-    gate.send(head).0.field("cache-status").unwrap_or_default()
 }
 
 fn last_sent(gate: &Gate, name: &str) -> Option<String> {
