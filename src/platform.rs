@@ -20,6 +20,7 @@ use crate::stages::rate_limit::CounterKey;
 use crate::stages::rate_limit::message::Taken;
 use crate::stages::rate_limit::message::count::{Answer, Look, Message};
 use crate::stages::upstream::UpstreamRequest;
+use crate::text::has_control;
 use crate::time::Timestamp;
 
 /// The time. It moves only when the platform lets it, so it is read anew
@@ -185,7 +186,7 @@ pub trait ResponseStore: Origin {
     ) -> impl Future<Output = Result<Option<Found<Self::Response>>, PlatformError>>;
 
     /// A response of a stored body, or of some of it, under a head of ours.
-    fn revive(&self, stored: Self::Response, made: &Made) -> Self::Response;
+    fn revive(&self, stored: Self::Response, made: &Made<'_>) -> Self::Response;
 
     /// Keeps a response: it streams to the client, and is stored behind its
     /// back once it is known to be whole and not too large. `confirmed_by` is
@@ -640,27 +641,35 @@ pub fn push_edits(text: &mut String, edits: &[Edit]) {
 }
 
 /// Adds fields to such a text, as lines to append.
-pub fn push_fields(text: &mut String, fields: &[(HeaderName, String)]) {
+pub fn push_fields(text: &mut String, fields: &[(HeaderName, impl AsRef<str>)]) {
     for (name, value) in fields {
-        push_edit(text, '+', name, Some(value));
+        push_edit(text, '+', name, Some(value.as_ref()));
     }
 }
 
 fn push_edit(text: &mut String, sign: char, name: &HeaderName, value: Option<&str>) {
     // A line break in a value would begin another edit. The runtime refuses
     // such values, so no checked value holds one.
-    if value.is_some_and(|value| value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0))) {
+    if value.is_some_and(breaks_line) {
         return;
     }
+    let name = name.as_str();
+    // Line break, sign and colon.
+    text.reserve(name.len().saturating_add(value.map_or(0, str::len)).saturating_add(3));
     if !text.is_empty() {
         text.push('\n');
     }
     text.push(sign);
-    text.push_str(name.as_str());
+    text.push_str(name);
     if let Some(value) = value {
         text.push(':');
         text.push_str(value);
     }
+}
+
+fn breaks_line(value: &str) -> bool {
+    // A tab may be there, and hardly ever is.
+    has_control(value.as_bytes()) && value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
 /// A body that is read piece by piece: the one that was opened last. No more

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::text::push_padded;
+use crate::text::fill_decimal;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 ///
@@ -16,6 +16,9 @@ use crate::text::push_padded;
 pub struct Timestamp(u64);
 
 const MILLIS_PER_DAY: u64 = 86_400_000;
+
+/// The last moment of the year 9999: RFC 3339 has four digits for a year.
+const LAST_SHOWN: u64 = 253_402_300_799_999;
 
 impl Timestamp {
     /// From seconds since the epoch.
@@ -134,7 +137,8 @@ pub fn millis_of(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// RFC 3339 in UTC with milliseconds: `2026-01-01T00:00:00.000Z`.
+/// RFC 3339 in UTC with milliseconds: `2026-01-01T00:00:00.000Z`. What is
+/// later than the year 9999 is shown as the end of it.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text())
@@ -143,25 +147,28 @@ impl fmt::Display for Timestamp {
 
 impl Timestamp {
     fn text(self) -> String {
-        let (year, month, day) = civil(self.0.wrapping_div(MILLIS_PER_DAY));
-        let rest = self.0.wrapping_rem(MILLIS_PER_DAY);
+        let shown = self.0.min(LAST_SHOWN);
+        let (year, month, day) = civil(shown.wrapping_div(MILLIS_PER_DAY));
+        let rest = shown.wrapping_rem(MILLIS_PER_DAY);
         let (seconds, millis) = (rest.wrapping_div(1000), rest.wrapping_rem(1000));
         let (minutes, second) = (seconds.wrapping_div(60), seconds.wrapping_rem(60));
         let (hour, minute) = (minutes.wrapping_div(60), minutes.wrapping_rem(60));
-        let mut text = String::with_capacity(24);
-        for (value, width, after) in [
-            (year, 4, '-'),
-            (month, 2, '-'),
-            (day, 2, 'T'),
-            (hour, 2, ':'),
-            (minute, 2, ':'),
-            (second, 2, '.'),
-            (millis, 3, 'Z'),
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        for (place, width, value) in [
+            (0_usize, 4_usize, year),
+            (5, 2, month),
+            (8, 2, day),
+            (11, 2, hour),
+            (14, 2, minute),
+            (17, 2, second),
+            (20, 3, millis),
         ] {
-            push_padded(&mut text, value, width);
-            text.push(after);
+            if let Some(digits) = text.get_mut(place..place.saturating_add(width)) {
+                fill_decimal(digits, value);
+            }
         }
-        text
+        // All of it is ASCII.
+        std::str::from_utf8(&text).unwrap_or_default().to_owned()
     }
 }
 

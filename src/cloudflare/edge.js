@@ -300,12 +300,21 @@ export function warn(line) {
   console.warn(line);
 }
 
-// The names of the fields that are read in one go, and their indices.
-let wanted = new Map();
+// The names of the fields that are read in one go, with their indices, by a
+// hash of ours. To find a name in a Map, the runtime would first look for the
+// one string that stands for it: the names that it gives are new ones.
+const WANTED = 2048;
+let wanted = [];
+
+const slotOf = (name) => {
+  const last = name.length - 1;
+  return (last * 7 + name.charCodeAt(0) * 31 + name.charCodeAt(last) * 131) & (WANTED - 1);
+};
 
 /** From now on these fields, one a line, are read in one go. */
 export function want(names) {
-  wanted = new Map(names.split("\n").map((name, index) => [name, index]));
+  wanted = new Array(WANTED).fill(undefined);
+  names.split("\n").forEach((name, index) => (wanted[slotOf(name)] ??= []).push({ name, index }));
 }
 
 /**
@@ -318,8 +327,11 @@ export function readHead() {
   const { headers } = request;
   let text = `${request.method}\n${request.url}`;
   for (const name of headers.keys()) {
-    const index = wanted.get(name);
-    if (index !== undefined) text += `\n${index}=${headers.get(name)}`;
+    const found = wanted[slotOf(name)];
+    if (found === undefined) continue;
+    for (const one of found) {
+      if (one.name === name) text += `\n${one.index}=${headers.get(one.name)}`;
+    }
   }
   return text;
 }
@@ -476,44 +488,47 @@ class Recalled {
 export function finishRecalled(recalled, status, withBody, first, last, text) {
   const { kept } = current.held[recalled];
   const end = text.indexOf("\n\n");
-  const headers = headOf(kept, text.slice(0, end), text.slice(end + 2));
+  const head = headOf(kept, status, text.slice(0, end), text.slice(end + 2));
   let { bytes } = kept;
   if (!withBody || isNullBody(status)) bytes = null;
   else if (first >= 0) bytes = bytes.subarray(first, last + 1);
-  current.answer = new Response(bytes, { status, headers, encodeBody: "manual" });
+  current.answer = new Response(bytes, head);
 }
 
 const isNullBody = (status) => status === 204 || status === 205 || status === 304;
 
 /**
- * The head of an answer from memory. The fields that are stored are the same for all answers of one
- * second; of the edits, most are the same from one answer to the next. Where every edit sets what
- * the one at its place has set before, nothing of the answer before is left.
+ * The head of an answer from memory, as a response without a body: a new one
+ * takes over status, fields and encoding from that at once, where each member
+ * of an object would be looked up. The fields that are stored are the same for
+ * all answers of one second; of the edits, most are the same from one answer to
+ * the next. Where every edit sets what the one at its place has set before,
+ * nothing of the answer before is left.
  */
-function headOf(kept, stored, edits) {
-  const before = kept.lines;
+function headOf(kept, status, stored, edits) {
+  const { head, lines: before } = kept;
   const lines = edits.split("\n");
-  if (kept.text === stored && before !== undefined && before.length === lines.length) {
+  const isKept = head !== undefined && kept.text === stored && head.status === status;
+  if (isKept && before !== undefined && before.length === lines.length) {
     // What is only half done must not be taken for whole, should the runtime refuse a value.
     kept.lines = undefined;
     let same = true;
     for (let index = 0; same && index < lines.length; index += 1) {
-      same = lines[index] === before[index] || setAgain(kept.headers, before[index], lines[index]);
+      same = lines[index] === before[index] || setAgain(head.headers, before[index], lines[index]);
     }
     if (same) {
       kept.lines = lines;
-      return kept.headers;
+      return head;
     }
   }
   const headers = new Headers();
   applyEdits(headers, stored, 0);
-  kept.headers = headers;
-  kept.text = stored;
-  kept.lines = undefined;
   applyEdits(headers, edits, 0);
+  kept.head = new Response(null, { status, headers, encodeBody: "manual" });
+  kept.text = stored;
   // Only what is set can be set again: a field that was added would be there twice.
-  if (lines.every((line) => line[0] === "=")) kept.lines = lines;
-  return headers;
+  kept.lines = lines.every((line) => line[0] === "=") ? lines : undefined;
+  return kept.head;
 }
 
 /** Sets a field that the line before has set, too; `false` where it has not. */
@@ -785,7 +800,7 @@ function remember(module, number, primary, body, largest, begun) {
     tell(module, "bodyLost", number);
     return;
   }
-  bodies.set(number, { bytes: body, text: undefined, lines: undefined, headers: undefined });
+  bodies.set(number, { bytes: body, head: undefined, text: undefined, lines: undefined });
   tell(module, "bodyArrived", number, body.byteLength);
 }
 

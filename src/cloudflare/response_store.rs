@@ -58,7 +58,7 @@ impl ResponseStore for Edge {
         Ok(found)
     }
 
-    fn revive(&self, stored: EdgeResponse, made: &Made) -> EdgeResponse {
+    fn revive(&self, stored: EdgeResponse, made: &Made<'_>) -> EdgeResponse {
         // Room for the edits of the answer, too.
         let mut fields = String::with_capacity(1024);
         push_fields(&mut fields, &made.fields);

@@ -324,7 +324,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         let is_head = self.head.method() == Method::HEAD;
         let ranged = ranged(self.head, &entry, size, now);
         let mut made = fields::made(&entry, stage, not_modified, is_head, ranged, size);
-        made.fields.push((http::header::AGE, age.to_string()));
+        made.fields.push((http::header::AGE, age.to_string().into()));
         self.platform.revive(response, &made)
     }
 

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use crate::error::clip;
-use crate::text::{push_decimal, push_json};
+use crate::text::{push_decimal, push_json_inside};
 
 /// The version of the record's form.
 pub const SCHEMA: u32 = 1;
@@ -170,101 +170,86 @@ impl Record {
     #[must_use]
     pub fn line(&self) -> String {
         let mut line = Line { text: String::with_capacity(1_024) };
-        line.text.push_str("{\"schema\":");
-        push_decimal(&mut line.text, self.schema.into());
-        line.string("time", &self.time);
-        line.optional("request_id", self.request_id.as_deref());
-        line.optional("trace_id", self.trace_id.as_deref());
-        line.optional("client", self.client.as_deref());
-        line.string("method", &self.method);
-        line.optional("host", self.host.as_deref());
-        line.optional("path", self.path.as_deref());
-        line.optional("route", self.route.as_deref());
-        line.string("verdict", self.verdict.as_str());
-        line.optional("reason", self.reason);
-        line.number("status", self.status.into());
+        line.number("{\"schema\":", self.schema.into());
+        line.string(",\"time\":\"", &self.time);
+        line.optional(",\"request_id\":\"", self.request_id.as_deref());
+        line.optional(",\"trace_id\":\"", self.trace_id.as_deref());
+        line.optional(",\"client\":\"", self.client.as_deref());
+        line.string(",\"method\":\"", &self.method);
+        line.optional(",\"host\":\"", self.host.as_deref());
+        line.optional(",\"path\":\"", self.path.as_deref());
+        line.optional(",\"route\":\"", self.route.as_deref());
+        line.string(",\"verdict\":\"", self.verdict.as_str());
+        line.optional(",\"reason\":\"", self.reason);
+        line.number(",\"status\":", self.status.into());
         line.stages(&self.stages);
-        line.list("tags", &self.tags);
-        line.optional("cache", self.cache);
-        line.optional("variant", self.variant.as_deref());
-        line.optional("upstream", self.upstream.as_deref());
+        line.tags(&self.tags);
+        line.optional(",\"cache\":\"", self.cache);
+        line.optional(",\"variant\":\"", self.variant.as_deref());
+        line.optional(",\"upstream\":\"", self.upstream.as_deref());
         if let Some(status) = self.upstream_status {
-            line.number("upstream_status", status.into());
+            line.number(",\"upstream_status\":", status.into());
         }
-        line.number("duration_ms", self.duration_ms);
+        line.number(",\"duration_ms\":", self.duration_ms);
         if let Some(millis) = self.upstream_ms {
-            line.number("upstream_ms", millis);
+            line.number(",\"upstream_ms\":", millis);
         }
-        line.optional("revision", self.revision.as_deref());
-        line.optional("error", self.error.as_deref());
+        line.optional(",\"revision\":\"", self.revision.as_deref());
+        line.optional(",\"error\":\"", self.error.as_deref());
         line.text.push('}');
         line.text
     }
 }
 
-/// A JSON object that is being written.
+/// A JSON object that is being written. Each property comes with all that
+/// stands in front of its value, the quote of a string too: one text to copy.
 struct Line {
     text: String,
 }
 
 impl Line {
-    fn name(&mut self, name: &str) {
-        if !self.text.ends_with('{') {
-            self.text.push(',');
-        }
+    fn string(&mut self, property: &str, value: &str) {
+        self.text.push_str(property);
+        push_json_inside(&mut self.text, value);
         self.text.push('"');
-        self.text.push_str(name);
-        self.text.push_str("\":");
     }
 
-    fn string(&mut self, name: &str, value: &str) {
-        self.name(name);
-        push_json(&mut self.text, value);
-    }
-
-    fn optional(&mut self, name: &str, value: Option<&str>) {
+    fn optional(&mut self, property: &str, value: Option<&str>) {
         if let Some(value) = value {
-            self.string(name, value);
+            self.string(property, value);
         }
     }
 
-    fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
+    fn number(&mut self, property: &str, value: u64) {
+        self.text.push_str(property);
         push_decimal(&mut self.text, value);
     }
 
-    fn list(&mut self, name: &str, texts: &[String]) {
-        if texts.is_empty() {
-            return;
+    fn tags(&mut self, tags: &[String]) {
+        for (index, tag) in tags.iter().enumerate() {
+            self.string(if index == 0 { ",\"tags\":[\"" } else { ",\"" }, tag);
         }
-        self.name(name);
-        for (index, text) in texts.iter().enumerate() {
-            self.text.push(if index == 0 { '[' } else { ',' });
-            push_json(&mut self.text, text);
+        if !tags.is_empty() {
+            self.text.push(']');
         }
-        self.text.push(']');
     }
 
     fn stages(&mut self, stages: &[StageRecord]) {
-        if stages.is_empty() {
-            return;
-        }
-        self.name("stages");
         for (index, stage) in stages.iter().enumerate() {
-            self.text.push(if index == 0 { '[' } else { ',' });
-            self.text.push('{');
-            self.string("stage", stage.stage);
-            self.string("verdict", stage.verdict);
-            self.optional("rule", stage.rule.as_deref());
-            self.optional("prefix", stage.prefix.as_deref());
+            let before = if index == 0 { ",\"stages\":[{\"stage\":\"" } else { ",{\"stage\":\"" };
+            self.string(before, stage.stage);
+            self.string(",\"verdict\":\"", stage.verdict);
+            self.optional(",\"rule\":\"", stage.rule.as_deref());
+            self.optional(",\"prefix\":\"", stage.prefix.as_deref());
             if stage.shadow {
-                self.name("shadow");
-                self.text.push_str("true");
+                self.text.push_str(",\"shadow\":true");
             }
-            self.optional("error", stage.error.as_deref());
+            self.optional(",\"error\":\"", stage.error.as_deref());
             self.text.push('}');
         }
-        self.text.push(']');
+        if !stages.is_empty() {
+            self.text.push(']');
+        }
     }
 }
 

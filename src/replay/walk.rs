@@ -88,12 +88,7 @@ impl<'a> Walk<'a> {
             address,
             network,
             request_id: String::new(),
-            trace: Trace {
-                trace_id: String::new(),
-                span_id: String::new(),
-                flags: String::new(),
-                continued: false,
-            },
+            trace: Trace { trace_id: String::new(), span: 0, flags: String::new(), continued: false },
         });
         let head = PlainHead { method: logged.method.clone(), ..PlainHead::default() };
         Self { gateway, counts, logged, identity, head, sets, tags: Vec::new(), tags_unknown: false }

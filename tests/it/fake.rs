@@ -588,13 +588,14 @@ impl ResponseStore for FakePlatform {
         }))
     }
 
-    fn revive(&self, stored: Response, made: &Made) -> Response {
+    fn revive(&self, stored: Response, made: &Made<'_>) -> Response {
         let body = match made.body {
             Body::None => String::new(),
             Body::Whole => stored.body,
             Body::Bytes(Span { first, last }) => stored.body[first as usize..=last as usize].to_owned(),
         };
-        Response { status: made.status, fields: made.fields.clone(), body }
+        let fields = made.fields.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+        Response { status: made.status, fields, body }
     }
 
     fn keep(

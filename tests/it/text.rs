@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use edgeweir::text::{address, hex, push_decimal, push_json, push_padded};
+use edgeweir::text::{address, fill_decimal, has_control, hex, push_decimal, push_json_inside};
 use proptest::prelude::*;
 
 use crate::fake::check;
@@ -25,15 +25,40 @@ fn numbers_equal_the_standard_form() {
         push_decimal(&mut text, value);
         assert_eq!(text, format!("x{value}"));
     }
-    check(256, (any::<u64>(), 0_usize..30), |(value, width)| {
+    check(256, any::<u64>(), |value| {
         let mut text = String::new();
-        push_padded(&mut text, value, width);
-        // Twenty digits are the most there are.
-        let width = width.min(20).max(1 - usize::from(value == 0 && width == 0));
-        let expected = if value == 0 && width == 0 { String::new() } else { format!("{value:0width$}") };
-        prop_assert_eq!(text, expected);
+        push_decimal(&mut text, value);
+        prop_assert_eq!(text, value.to_string());
         Ok(())
     });
+}
+
+#[test]
+fn a_number_fills_its_digits() {
+    check(256, (any::<u64>(), 0_usize..=20), |(value, width)| {
+        let mut digits = vec![b'x'; width];
+        fill_decimal(&mut digits, value);
+        let all = format!("{value:020}");
+        prop_assert_eq!(std::str::from_utf8(&digits).unwrap(), &all[20 - width..]);
+        Ok(())
+    });
+}
+
+#[test]
+fn control_characters_are_found_wherever_they_are() {
+    check(512, proptest::collection::vec(any::<u8>(), 0..40), |bytes| {
+        prop_assert_eq!(has_control(&bytes), bytes.iter().any(|byte| *byte < 0x20));
+        Ok(())
+    });
+    for length in 0..40 {
+        for at in 0..length {
+            for byte in 0..=u8::MAX {
+                let mut bytes = vec![b' '; length];
+                bytes[at] = byte;
+                assert_eq!(has_control(&bytes), byte < 0x20, "{byte} at {at} of {length}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -50,16 +75,30 @@ fn addresses_equal_the_standard_form() {
     });
 }
 
+fn json(value: &str) -> String {
+    let mut text = String::from("\"");
+    push_json_inside(&mut text, value);
+    text + "\""
+}
+
 #[test]
 fn a_json_string_reads_back_as_it_was() {
     check(512, any::<String>(), |value| {
-        let mut text = String::new();
-        push_json(&mut text, &value);
+        let text = json(&value);
         prop_assert!(!text.bytes().any(|byte| byte < 0x20));
         prop_assert_eq!(serde_json::from_str::<String>(&text).unwrap(), value);
         Ok(())
     });
-    let mut text = String::new();
-    push_json(&mut text, "\0\u{1f}\n\r\t\"\\/é잠\u{2028}");
+    for length in 0..20 {
+        for at in 0..length {
+            for special in 0..0x80_u8 {
+                let mut bytes = vec![b'a'; length];
+                bytes[at] = special;
+                let value = String::from_utf8(bytes).unwrap();
+                assert_eq!(serde_json::from_str::<String>(&json(&value)).unwrap(), value);
+            }
+        }
+    }
+    let text = json("\0\u{1f}\n\r\t\"\\/é잠\u{2028}");
     assert_eq!(text, "\"\\u0000\\u001f\\n\\r\\t\\\"\\\\/é잠\u{2028}\"");
 }

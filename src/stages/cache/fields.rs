@@ -1,5 +1,7 @@
 //! Which fields are stored (RFC 9111, 3.1), and which a stored answer shows.
 
+use std::borrow::Cow;
+
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, SET_COOKIE, UPGRADE,
 };
@@ -36,11 +38,11 @@ pub enum Body {
 
 /// An answer made of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct Made<'e> {
     /// Its status.
     pub status: u16,
     /// Its fields.
-    pub fields: Vec<(HeaderName, String)>,
+    pub fields: Vec<(HeaderName, Cow<'e, str>)>,
     /// How much of the body it has.
     pub body: Body,
 }
@@ -48,36 +50,40 @@ pub struct Made {
 /// The answer that a request gets from an entry. `size` is the number of
 /// stored bytes.
 #[must_use]
-pub fn made(
-    entry: &Entry,
+pub fn made<'e>(
+    entry: &'e Entry,
     stage: &CacheStage,
     not_modified: bool,
     is_head: bool,
     ranged: Ranged,
     size: Option<u64>,
-) -> Made {
+) -> Made<'e> {
     // What was stored under another policy may set a cookie.
     let own =
         |name: &HeaderName| stage.consumed.contains(name) || (*name == SET_COOKIE && !stage.allow_set_cookie);
-    let fields = entry.fields.iter().filter(|(name, _)| !own(name));
+    let fields = entry
+        .fields
+        .iter()
+        .filter(|(name, _)| !own(name))
+        .map(|(name, value)| (name.clone(), Cow::Borrowed(value.as_str())));
     let whole = if is_head { Body::None } else { Body::Whole };
     if not_modified {
         // RFC 9110, 15.4.5 names what a 304 carries; what describes the body
         // stays out.
         const ABOUT_THE_BODY: [HeaderName; 4] =
             [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_TYPE, CONTENT_RANGE];
-        let fields = fields.filter(|(name, _)| !ABOUT_THE_BODY.contains(name)).cloned().collect();
+        let fields = fields.filter(|(name, _)| !ABOUT_THE_BODY.contains(name)).collect();
         return Made { status: 304, fields, body: Body::None };
     }
     match ranged {
         Ranged::Whole | Ranged::NotStored => {
-            Made { status: entry.status, fields: fields.cloned().collect(), body: whole }
+            Made { status: entry.status, fields: fields.collect(), body: whole }
         }
         Ranged::Part(span) => {
             let complete = entry.part.map_or(size, |Part { complete, .. }| complete);
             let mut fields = without_length(fields);
-            fields.push((CONTENT_LENGTH, span.size().to_string()));
-            fields.push((CONTENT_RANGE, Part { span, complete }.to_string()));
+            fields.push((CONTENT_LENGTH, span.size().to_string().into()));
+            fields.push((CONTENT_RANGE, Part { span, complete }.to_string().into()));
             let begin = entry.part.map_or(0, |part| part.span.first);
             let stored =
                 Span { first: span.first.saturating_sub(begin), last: span.last.saturating_sub(begin) };
@@ -88,13 +94,15 @@ pub fn made(
             let size = size.unwrap_or_default();
             let mut fields =
                 without_length(fields.filter(|(name, _)| ![CONTENT_ENCODING, SET_COOKIE].contains(name)));
-            fields.push((CONTENT_LENGTH, "0".to_owned()));
-            fields.push((CONTENT_RANGE, format!("bytes */{size}")));
+            fields.push((CONTENT_LENGTH, "0".into()));
+            fields.push((CONTENT_RANGE, format!("bytes */{size}").into()));
             Made { status: 416, fields, body: Body::None }
         }
     }
 }
 
-fn without_length<'a>(fields: impl Iterator<Item = &'a (HeaderName, String)>) -> Vec<(HeaderName, String)> {
-    fields.filter(|(name, _)| *name != CONTENT_LENGTH && *name != CONTENT_RANGE).cloned().collect()
+type Field<'e> = (HeaderName, Cow<'e, str>);
+
+fn without_length<'e>(fields: impl Iterator<Item = Field<'e>>) -> Vec<Field<'e>> {
+    fields.filter(|(name, _)| *name != CONTENT_LENGTH && *name != CONTENT_RANGE).collect()
 }

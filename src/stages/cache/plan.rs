@@ -155,7 +155,9 @@ fn directives(head: &impl Head, stage: &CacheStage) -> Directives {
 
 /// Who the request is from, where that is not part of the key.
 fn credentials(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) -> Credentials {
-    let keyed = |name: &HeaderName| stage.selectors.contains(&Selector::field(name));
+    let keyed = |name: &HeaderName| {
+        stage.selectors.iter().any(|known| matches!(known, Selector::Field(key) if key == name.as_str()))
+    };
     let counts = |name: &HeaderName| !keyed(name) && head.field(name).is_some();
     if stage.credential_fields.iter().any(counts) || (!keyed(&COOKIE) && has_cookie(head, stage, own_cookie))
     {

@@ -8,8 +8,9 @@ use crate::text;
 pub struct Trace {
     /// 32 lower-case hex digits, not all zero.
     pub trace_id: String,
-    /// This hop's span: 16 lower-case hex digits, not all zero.
-    pub span_id: String,
+    /// This hop's span, not zero. Most requests that the cache answers need no
+    /// text of it.
+    pub span: u64,
     /// The sampling flags, 2 hex digits, as received; `00` for a new trace,
     /// since nothing here records spans.
     pub flags: String,
@@ -25,13 +26,13 @@ impl Trace {
         // Never all zero, which means "absent" (W3C Trace Context, 3.2.2.4). A
         // new trace is named like the request, which makes one easy to find from
         // the other; none of these is a secret.
-        let span_id = text::hex((fresh >> 64) | 1, 16);
+        let span = (fresh >> 64) as u64 | 1;
         match traceparent.map(trim).and_then(parse_traceparent) {
             Some((trace_id, flags)) => {
-                Self { trace_id: trace_id.to_owned(), span_id, flags: flags.to_owned(), continued: true }
+                Self { trace_id: trace_id.to_owned(), span, flags: flags.to_owned(), continued: true }
             }
             None => {
-                Self { trace_id: text::hex(fresh | 1, 32), span_id, flags: "00".to_owned(), continued: false }
+                Self { trace_id: text::hex(fresh | 1, 32), span, flags: "00".to_owned(), continued: false }
             }
         }
     }
@@ -39,7 +40,7 @@ impl Trace {
     /// The `traceparent` for the next hop.
     #[must_use]
     pub fn traceparent(&self) -> String {
-        ["00-", &self.trace_id, "-", &self.span_id, "-", &self.flags].concat()
+        ["00-", &self.trace_id, "-", &text::hex(self.span.into(), 16), "-", &self.flags].concat()
     }
 }
 

@@ -13,7 +13,8 @@ fn rule_7_anybody_may_begin_a_trace() {
     let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
     let trace = identify(&stage(&json!({})), &get("/").with("traceparent", &parent)).unwrap().trace;
     assert_eq!((trace.trace_id.as_str(), trace.flags.as_str(), trace.continued), (TRACE, "01", true));
-    assert_ne!(trace.span_id, "00f067aa0ba902b7");
+    assert_ne!(trace.span, 0x00f0_67aa_0ba9_02b7);
+    assert_ne!(trace.span, 0);
     assert_eq!(parse_traceparent(&trace.traceparent()), Some((TRACE, "01")));
     for head in [
         get("/"),
