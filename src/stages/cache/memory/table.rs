@@ -137,9 +137,10 @@ impl Table {
         self.len
     }
 
-    /// Where a tag would like to be.
+    /// Where a tag would like to be: the first slot of a line.
     const fn home(tag: Tag, slots: usize) -> usize {
-        ((tag.first >> 32).wrapping_mul(slots as u64) >> 32) as usize
+        let lines = slots as u64 >> 1;
+        (((tag.first >> 32).wrapping_mul(lines) >> 32) << 1) as usize
     }
 
     const fn after(&self, at: usize) -> usize {
@@ -175,9 +176,9 @@ impl Table {
 
     /// Puts a slot where none of its tag is.
     pub fn insert(&mut self, slot: Slot) {
-        // Four fifths full at most: then a search passes two slots beside the
-        // one that it is for, and no line in vain where they are neighbours.
-        if self.len.saturating_add(1).saturating_mul(5) > self.slots.len().saturating_mul(4) {
+        // Three quarters full at most: then most are in the line that they would
+        // like to be in, and few lines hold nothing.
+        if self.len.saturating_add(1).saturating_mul(4) > self.slots.len().saturating_mul(3) {
             self.grow();
         }
         self.put(slot);
@@ -197,7 +198,7 @@ impl Table {
 
     /// By a quarter: what is not used would lie between what is.
     fn grow(&mut self) {
-        let more = (self.slots.len() / 4).max(16);
+        let more = (self.slots.len() / 8).max(8).saturating_mul(2);
         let slots = vec![Slot::default(); self.slots.len().saturating_add(more)];
         for slot in std::mem::replace(&mut self.slots, slots) {
             if slot.entry.is_some() {
