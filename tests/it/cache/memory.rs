@@ -179,6 +179,131 @@ fn empty_bodies_weigh_something() {
     assert!(memory.weight() <= CAPACITY);
 }
 
+/// Who left and comes back soon stays, though nobody has looked him up. Some
+/// have been forgotten.
+#[test]
+fn who_comes_back_is_recognised() {
+    let mut memory = Memory::with_capacity(1 << 20, 1);
+    let mut number = 0;
+    let mut put_all = |memory: &mut Memory, name: &str, count: u32| {
+        for place in 0..count {
+            number += 1;
+            put(memory, &format!("{name}{place}"), number, 16 << 10);
+        }
+    };
+    let kept = |memory: &Memory, name: &str| {
+        (0..12).filter(|place| memory.peek(&format!("{name}{place}"), at(1)).is_some()).count()
+    };
+    put_all(&mut memory, "back", 12);
+    put_all(&mut memory, "scan", 62);
+    assert_eq!(kept(&memory, "back"), 0);
+    put_all(&mut memory, "back", 12);
+    put_all(&mut memory, "new", 12);
+    put_all(&mut memory, "again", 200);
+    assert!(kept(&memory, "back") >= 8, "{}", kept(&memory, "back"));
+    assert_eq!(kept(&memory, "new"), 0);
+}
+
+#[test]
+fn what_is_larger_than_all_room_is_not_kept() {
+    let mut memory = Memory::with_capacity(1 << 20, 1);
+    put(&mut memory, "a", 1, 10);
+    put(&mut memory, "b", 2, 10);
+    // What was there is older.
+    put(&mut memory, "a", 3, 1 << 20);
+    assert_eq!((body(&mut memory, "a"), body(&mut memory, "b")), (None, Some(2)));
+    assert_eq!(released(&mut memory), [1, 3]);
+    // Nor is what no slot can say the size of.
+    let mut memory = Memory::with_capacity(u64::MAX, 1);
+    put(&mut memory, "a", 1, 1 << 29);
+    put(&mut memory, "b", 2, (1 << 29) - 1);
+    assert_eq!((memory.len(), released(&mut memory)), (1, vec![1]));
+    assert_eq!(memory.get("b", at(1)).unwrap().size, (1 << 29) - 1);
+}
+
+/// A head that grows makes room like a new answer, and may itself have to go.
+#[test]
+fn a_larger_head_stays_within_the_bound() {
+    let mut memory = Memory::with_capacity(64 << 10, 1);
+    for number in 0..100 {
+        put(&mut memory, &number.to_string(), number, 0);
+    }
+    let held = memory.len();
+    for number in 0..100 {
+        memory.renew(&number.to_string(), BodyNumber(number), entry(&"long".repeat(300), at(2)));
+        assert!(memory.weight() <= 64 << 10);
+    }
+    let released = released(&mut memory);
+    assert!(memory.len() < held && memory.len() > 10, "{}", memory.len());
+    assert_eq!(released.len() + memory.len(), 100);
+    assert_eq!(released.iter().collect::<BTreeSet<_>>().len(), released.len());
+}
+
+/// Removed and put again, over and over: the queues forget what is not there.
+#[test]
+fn what_was_removed_takes_no_place() {
+    let mut memory = Memory::new(1);
+    for number in 0..10_000 {
+        put(&mut memory, "a", number, 10);
+        if number % 2 == 0 {
+            memory.remove(&["a".to_owned()]);
+        }
+    }
+    let said = format!("{memory:?}");
+    let queued = said.split("queued: ").nth(1).and_then(|rest| rest.split([',', ' ']).next());
+    assert!(queued.unwrap().parse::<u32>().unwrap() < 100, "{said}");
+}
+
+/// Keys that differ little, under several seeds.
+#[test]
+fn no_key_is_taken_for_another() {
+    for seed in [0, 1, u64::MAX] {
+        let mut memory = Memory::with_capacity(1 << 30, seed);
+        for number in 0..20_000 {
+            put(&mut memory, &format!("https://a.test/{number}"), number, 1);
+        }
+        assert_eq!(memory.len(), 20_000);
+        for number in 0..20_000 {
+            assert_eq!(body(&mut memory, &format!("https://a.test/{number}")), Some(number));
+            assert_eq!(body(&mut memory, &format!("https://a.test/{number} ")), None);
+        }
+    }
+}
+
+/// With room for all, it is a plain map: nothing is lost when it grows, or when
+/// others are removed, and a look says the same as a request.
+#[test]
+fn with_room_for_all_it_is_a_map() {
+    let step = (0..600_u32, 0..8_u32, 0..5_000_u64);
+    check(100, proptest::collection::vec(step, 1..1_500), |steps| {
+        let mut memory = Memory::with_capacity(1 << 40, 5);
+        let mut model: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
+        for (number, (key, kind, size)) in (1_u32..).zip(steps) {
+            if kind < 5 {
+                put(&mut memory, &key.to_string(), number, size);
+                model.insert(key, (number, size));
+            } else {
+                memory.remove(&[key.to_string()]);
+                model.remove(&key);
+            }
+        }
+        prop_assert_eq!(memory.len(), model.len());
+        for key in 0..600 {
+            let text = key.to_string();
+            let seen = memory.peek(&text, at(1)).map(|kept| (kept.body.0, kept.size));
+            prop_assert_eq!(seen, model.get(&key).copied());
+            let found = memory.find(&text, at(1)).map(|found| (found.body.0, found.size));
+            prop_assert_eq!(found, seen);
+            let body = BodyNumber(seen.map_or(0, |(body, _)| body));
+            prop_assert_eq!(memory.has(&text, body), seen.is_some());
+        }
+        let gone: Vec<String> = (0..600).map(|key: u32| key.to_string()).collect();
+        memory.remove(&gone);
+        prop_assert_eq!((memory.len(), memory.weight()), (0, 0));
+        Ok(())
+    });
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put { key: u8, size: u64 },
