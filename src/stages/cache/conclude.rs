@@ -156,7 +156,7 @@ fn timed(
     stage: &CacheStage,
 ) -> Entry {
     // RFC 9110, 6.6.1: without a Date that is one, the time of arrival is it.
-    let date = join_lines(&fields, &DATE).and_then(|text| date::parse(trim(&text), received));
+    let date = join_lines(&fields, &DATE).and_then(|text| date::parse_loosely(trim(&text), received));
     let age = age_value(join_lines(&fields, &AGE).as_deref());
     let initial_age = initial_age(age, date, sent, received);
     // Who is served from here gets the age of now, and no other.
