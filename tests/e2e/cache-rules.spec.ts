@@ -379,6 +379,12 @@ describe("section 4.2: what is fresh", () => {
       ],
       false,
     ],
+    ["Expires in capitals", [["Expires", in_((date) => date.toUpperCase())]], true],
+    [
+      "Expires on a wrong day of the week",
+      [["Expires", in_((date) => date.replace(/^\w+/, date.startsWith("Mon") ? "Tue" : "Mon"))]],
+      true,
+    ],
     ["Expires in UTC", [["Expires", in_((date) => date.replace("GMT", "UTC"))]], false],
     ["Expires in AEST", [["Expires", in_((date) => date.replace("GMT", "AEST"))]], false],
     ["Expires without its comma", [["Expires", in_((date) => date.replace(",", ""))]], false],
@@ -447,6 +453,24 @@ describe("section 4.2: what is fresh", () => {
       else await caching.neverHit(path);
     });
   }
+
+  test("a head with bytes that are no UTF-8: passed on, and not stored", async () => {
+    const raw = [
+      "HTTP/1.1 200 OK",
+      "Cache-Control: max-age=600",
+      'ETag: "caf\xe9"',
+      "Content-Length: 2",
+      "Connection: close",
+    ];
+    const path = serve({ raw: `${raw.join("\r\n")}\r\n\r\nhi` }, "/both");
+    const answer = await ask(path);
+    assert.deepEqual([answer.status, answer.text], [200, "hi"]);
+    assert.match(status(answer), /; detail=head$/);
+    await caching.neverHit(path);
+    // In UTF-8 it is a field like any other.
+    const read = serve({ fields: [...FRESH, ["X-Name", "caf\xc3\xa9"]] }, "/both");
+    assert.equal((await caching.untilHit(read)).field("x-name"), "café");
+  });
 
   test("any final status, 299, 499 and 599 included", async () => {
     for (const code of [299, 400, 418, 499, 502, 599]) {

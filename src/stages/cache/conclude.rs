@@ -102,6 +102,9 @@ pub fn conclude(
     if !stage.allow_set_cookie && join_lines(&fields, &SET_COOKIE).is_some() {
         return Err(NotStored::SetCookie);
     }
+    if is_garbled(&fields) {
+        return Err(NotStored::Head);
+    }
     let part = part(status, &fields)?;
     let selected_by = vary::values(vary::selectors(&fields, stage, index)?, head, stage)?;
     let length = join_lines(&fields, &CONTENT_LENGTH);
@@ -122,6 +125,13 @@ pub fn conclude(
         return Err(NotStored::Freshness);
     }
     Ok(entry)
+}
+
+/// Whether a field holds bytes that are no UTF-8 (obs-text; RFC 9110, 5.5). They
+/// reach us as another character: the stored answer would say something else,
+/// and two entity tags would be one.
+fn is_garbled(fields: &[(HeaderName, String)]) -> bool {
+    fields.iter().any(|(_, value)| value.contains(vary::GARBLED))
 }
 
 /// Whether an error may be due to a field of the request: not what says that
@@ -221,6 +231,9 @@ pub fn freshen(
     fields::retain_stored(&mut fields, &directives);
     if !stage.allow_set_cookie && join_lines(&fields, &SET_COOKIE).is_some() {
         return Err(NotStored::SetCookie);
+    }
+    if is_garbled(&fields) {
+        return Err(NotStored::Head);
     }
     // A Vary that has changed is about the next whole answer: what selected
     // this one, selected it.

@@ -126,6 +126,19 @@ fn section_5_2_2_4_no_cache_is_stored_for_its_validator() {
     assert_eq!(concluded(200, &[("Cache-Control", "no-cache, max-age=60")]), Err(NotStored::Freshness));
 }
 
+/// RFC 9110, 5.5: a field may hold bytes that are no UTF-8, and then it has to
+/// stay what it is.
+#[test]
+fn section_5_5_what_cannot_be_read_is_not_stored() {
+    for field in [("ETag", "\"caf\u{fffd}\""), ("X-Name", "\u{fffd}"), ("Content-Disposition", "a=\u{fffd}")]
+    {
+        assert_eq!(concluded(200, &[FRESH, field]), Err(NotStored::Head), "{field:?}");
+    }
+    assert!(concluded(200, &[FRESH, ("ETag", "\"caf\u{e9}\"")]).is_ok());
+    // What ends with the connection is not stored anyhow.
+    assert!(concluded(200, &[FRESH, ("Proxy-Connection", "\u{fffd}")]).is_ok());
+}
+
 #[test]
 fn section_3_what_could_not_be_used_again_is_not_stored() {
     let tag = ("ETag", "\"a\"");
