@@ -342,6 +342,31 @@ describe("fields", () => {
   });
 });
 
+describe("RFC 9110, 6.6.1: an answer says when it was made", () => {
+  const isDate = (text: string | undefined): boolean =>
+    text !== undefined && new Date(text).toUTCString() === text;
+
+  test("one of an origin that does not, says when it came, from the cache too", async () => {
+    const raw = ["HTTP/1.1 200 OK", "Cache-Control: max-age=600", "Content-Length: 2"];
+    for (const under of ["/near", "/c", "/u"]) {
+      const path = serve({ raw: `${[...raw, "Connection: close"].join("\r\n")}\r\n\r\nhi` }, under);
+      const answer = await ask(path);
+      assert.ok(isDate(answer.field("date")), under);
+      if (under !== "/u") {
+        await sleep(1_100);
+        const hit = await caching.untilHit(path);
+        assert.equal(hit.field("date"), answer.field("date"));
+        assert.equal((await ask(path, { method: "HEAD" })).field("date"), answer.field("date"));
+      }
+    }
+  });
+
+  test("one of ours does", async () => {
+    assert.ok(isDate((await ask("/nowhere")).field("date")));
+    assert.ok(isDate((await ask("/_weir/health")).field("date")));
+  });
+});
+
 describe("section 4.2: what is fresh", () => {
   const now = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toUTCString();
   const in_ = (text: (date: string) => string): string => text(now(600));

@@ -171,6 +171,10 @@ fn timed(
     let initial_age = initial_age(age, date, sent, received);
     // Who is served from here gets the age of now, and no other.
     fields.retain(|(name, _)| *name != AGE);
+    // And whoever hands the answer on says when it came, where it does not.
+    if join_lines(&fields, &DATE).is_none() {
+        fields.push((DATE, date::format(received)));
+    }
     let lifetime = match lifetimes::given(&stage.lifetimes, status) {
         Some(given) => given.lifetime(initial_age),
         None => lifetime(status, &fields, directives, targeted, date, received, stage.heuristic).seconds(),

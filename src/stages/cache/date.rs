@@ -21,6 +21,23 @@ struct Parts<'a> {
     time: &'a str,
 }
 
+/// A moment as the preferred form writes it, whole seconds, cut off; empty for
+/// one after the year 9999, which no form can write.
+#[must_use]
+pub fn format(moment: Timestamp) -> String {
+    write(moment).unwrap_or_default()
+}
+
+fn write(moment: Timestamp) -> Option<String> {
+    let weekday = moment.seconds().checked_div(86_400)?.checked_rem(7)?;
+    let name = DAYS.get(usize::try_from(weekday).ok()?)?.get(..3)?;
+    let text = moment.to_string();
+    let part = |range: std::ops::Range<usize>| text.get(range);
+    let month = part(5..7)?.parse::<usize>().ok()?.checked_sub(1)?;
+    let (year, month, day, time) = (part(0..4)?, MONTHS.get(month)?, part(8..10)?, part(11..19)?);
+    Some(format!("{name}, {day} {month} {year} {time} GMT"))
+}
+
 /// How closely a date is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {

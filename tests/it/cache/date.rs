@@ -1,6 +1,6 @@
 //! HTTP-date (RFC 9110, 5.6.7).
 
-use edgeweir::stages::cache::date::{parse, parse_loosely};
+use edgeweir::stages::cache::date::{format, parse, parse_loosely};
 use edgeweir::time::Timestamp;
 use proptest::prelude::*;
 
@@ -95,10 +95,11 @@ fn section_5_6_7_what_is_none_of_them() {
 
 /// The oracle is the `httpdate` crate.
 #[test]
-fn every_moment_is_read_as_it_is_written() {
+fn every_moment_is_read_and_written() {
     check(2_000, 0_u64..253_402_300_800, |seconds| {
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
         prop_assert_eq!(parse(&date, at(0)), Some(seconds));
+        prop_assert_eq!(&format(Timestamp::from_seconds(seconds)), &date);
         prop_assert_eq!(parse_loosely(&date.to_lowercase(), at(0)), Some(seconds));
         Ok(())
     });
