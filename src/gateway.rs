@@ -458,6 +458,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             }
             Ok(Reply::Answer(mut answer)) => {
                 self.record.status = answer.status;
+                edits.push(respond::dated(self.platform.now()));
                 respond::apply(&mut answer, edits);
                 Reply::Answer(answer)
             }
@@ -468,6 +469,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 let mut answer = respond::problem(&reject, request_id.as_deref());
                 self.record.error = reject.cause.or_else(|| self.record.error.take());
                 self.record.status = answer.status;
+                edits.push(respond::dated(self.platform.now()));
                 respond::apply(&mut answer, edits);
                 Reply::Answer(answer)
             }
@@ -534,6 +536,11 @@ impl<'a, P: Platform> Journey<'a, P> {
         self.hear_cost(&response);
         let connection = self.platform.field(&response, &http::header::CONNECTION);
         respond::hop_by_hop(connection.as_deref(), &self.gateway.identity.request_id_field, &mut self.edits);
+        // RFC 9110, 6.6.1: who passes an answer on that does not say when it was
+        // made, says when it came.
+        if status >= 200 && self.platform.field(&response, &http::header::DATE).is_none() {
+            self.edits.push(respond::dated(self.platform.now()));
+        }
         Ok((response, sent))
     }
 }

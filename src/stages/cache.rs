@@ -300,7 +300,8 @@ pub enum NotStored {
     Partial,
     /// The body is larger than the route keeps.
     Size,
-    /// The head is larger than the store takes.
+    /// The head is larger than the store takes, or has bytes that cannot be
+    /// kept as they are.
     Head,
     /// It lives too short for the only tier there is, or that is not bound.
     Tier,

@@ -4,17 +4,21 @@
 //!    the cause of a failure is for the log alone.
 //! 2. Nobody stores our own answers.
 //! 3. Hop-by-hop fields of an origin's answer end here.
+//! 4. Every answer says when it was made (RFC 9110, 6.6.1): ours, and those of
+//!    origins that do not say so themselves.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, HeaderName, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, RETRY_AFTER, TRAILER,
 };
 use serde::Serialize;
 
+use super::cache::date;
 use super::upstream::fields::{PROXY_AUTHENTICATION_INFO, PROXY_STATUS};
 use super::upstream::{HOP_BY_HOP, connection_listed};
 use crate::error::{Reason, Reject};
 use crate::exchange::{Answer, Edit};
+use crate::time::Timestamp;
 
 /// Keeps browsers from taking an answer for something else than it says.
 pub const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
@@ -143,6 +147,12 @@ pub fn hop_by_hop(connection: Option<&str>, request_id: &HeaderName, edits: &mut
             edits.extend(connection_listed(connection, request_id).map(Edit::Remove));
         }
     }
+}
+
+/// Says that an answer is of now.
+#[must_use]
+pub fn dated(now: Timestamp) -> Edit {
+    Edit::Set(DATE, date::format(now))
 }
 
 /// Adds edits to an answer of our own.

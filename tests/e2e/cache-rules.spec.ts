@@ -342,6 +342,31 @@ describe("fields", () => {
   });
 });
 
+describe("RFC 9110, 6.6.1: an answer says when it was made", () => {
+  const isDate = (text: string | undefined): boolean =>
+    text !== undefined && new Date(text).toUTCString() === text;
+
+  test("one of an origin that does not, says when it came, from the cache too", async () => {
+    const raw = ["HTTP/1.1 200 OK", "Cache-Control: max-age=600", "Content-Length: 2"];
+    for (const under of ["/near", "/c", "/u"]) {
+      const path = serve({ raw: `${[...raw, "Connection: close"].join("\r\n")}\r\n\r\nhi` }, under);
+      const answer = await ask(path);
+      assert.ok(isDate(answer.field("date")), under);
+      if (under !== "/u") {
+        await sleep(1_100);
+        const hit = await caching.untilHit(path);
+        assert.equal(hit.field("date"), answer.field("date"));
+        assert.equal((await ask(path, { method: "HEAD" })).field("date"), answer.field("date"));
+      }
+    }
+  });
+
+  test("one of ours does", async () => {
+    assert.ok(isDate((await ask("/nowhere")).field("date")));
+    assert.ok(isDate((await ask("/_weir/health")).field("date")));
+  });
+});
+
 describe("section 4.2: what is fresh", () => {
   const now = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toUTCString();
   const in_ = (text: (date: string) => string): string => text(now(600));
@@ -378,6 +403,12 @@ describe("section 4.2: what is fresh", () => {
         ["Date", now(700)],
       ],
       false,
+    ],
+    ["Expires in capitals", [["Expires", in_((date) => date.toUpperCase())]], true],
+    [
+      "Expires on a wrong day of the week",
+      [["Expires", in_((date) => date.replace(/^\w+/, date.startsWith("Mon") ? "Tue" : "Mon"))]],
+      true,
     ],
     ["Expires in UTC", [["Expires", in_((date) => date.replace("GMT", "UTC"))]], false],
     ["Expires in AEST", [["Expires", in_((date) => date.replace("GMT", "AEST"))]], false],
@@ -447,6 +478,24 @@ describe("section 4.2: what is fresh", () => {
       else await caching.neverHit(path);
     });
   }
+
+  test("a head with bytes that are no UTF-8: passed on, and not stored", async () => {
+    const raw = [
+      "HTTP/1.1 200 OK",
+      "Cache-Control: max-age=600",
+      'ETag: "caf\xe9"',
+      "Content-Length: 2",
+      "Connection: close",
+    ];
+    const path = serve({ raw: `${raw.join("\r\n")}\r\n\r\nhi` }, "/both");
+    const answer = await ask(path);
+    assert.deepEqual([answer.status, answer.text], [200, "hi"]);
+    assert.match(status(answer), /; detail=head$/);
+    await caching.neverHit(path);
+    // In UTF-8 it is a field like any other.
+    const read = serve({ fields: [...FRESH, ["X-Name", "caf\xc3\xa9"]] }, "/both");
+    assert.equal((await caching.untilHit(read)).field("x-name"), "café");
+  });
 
   test("any final status, 299, 499 and 599 included", async () => {
     for (const code of [299, 400, 418, 499, 502, 599]) {

@@ -102,6 +102,9 @@ pub fn conclude(
     if !stage.allow_set_cookie && join_lines(&fields, &SET_COOKIE).is_some() {
         return Err(NotStored::SetCookie);
     }
+    if is_garbled(&fields) {
+        return Err(NotStored::Head);
+    }
     let part = part(status, &fields)?;
     let selected_by = vary::values(vary::selectors(&fields, stage, index)?, head, stage)?;
     let length = join_lines(&fields, &CONTENT_LENGTH);
@@ -122,6 +125,13 @@ pub fn conclude(
         return Err(NotStored::Freshness);
     }
     Ok(entry)
+}
+
+/// Whether a field holds bytes that are no UTF-8 (obs-text; RFC 9110, 5.5). They
+/// reach us as another character: the stored answer would say something else,
+/// and two entity tags would be one.
+fn is_garbled(fields: &[(HeaderName, String)]) -> bool {
+    fields.iter().any(|(_, value)| value.contains(vary::GARBLED))
 }
 
 /// Whether an error may be due to a field of the request: not what says that
@@ -156,11 +166,15 @@ fn timed(
     stage: &CacheStage,
 ) -> Entry {
     // RFC 9110, 6.6.1: without a Date that is one, the time of arrival is it.
-    let date = join_lines(&fields, &DATE).and_then(|text| date::parse(trim(&text), received));
+    let date = join_lines(&fields, &DATE).and_then(|text| date::parse_loosely(trim(&text), received));
     let age = age_value(join_lines(&fields, &AGE).as_deref());
     let initial_age = initial_age(age, date, sent, received);
     // Who is served from here gets the age of now, and no other.
     fields.retain(|(name, _)| *name != AGE);
+    // And whoever hands the answer on says when it came, where it does not.
+    if join_lines(&fields, &DATE).is_none() {
+        fields.push((DATE, date::format(received)));
+    }
     let lifetime = match lifetimes::given(&stage.lifetimes, status) {
         Some(given) => given.lifetime(initial_age),
         None => lifetime(status, &fields, directives, targeted, date, received, stage.heuristic).seconds(),
@@ -221,6 +235,9 @@ pub fn freshen(
     fields::retain_stored(&mut fields, &directives);
     if !stage.allow_set_cookie && join_lines(&fields, &SET_COOKIE).is_some() {
         return Err(NotStored::SetCookie);
+    }
+    if is_garbled(&fields) {
+        return Err(NotStored::Head);
     }
     // A Vary that has changed is about the next whole answer: what selected
     // this one, selected it.

@@ -58,7 +58,7 @@ pub fn lifetime(
     let since = date.unwrap_or_else(|| received.seconds());
     if !targeted && let Some(expires) = join_lines(fields, &EXPIRES) {
         // 5.3: an invalid date, two of them above all, has expired.
-        let expires = date::parse(trim(&expires), received).unwrap_or_default();
+        let expires = date::parse_loosely(trim(&expires), received).unwrap_or_default();
         return Lifetime::Explicit(expires.saturating_sub(since).min(LONGEST));
     }
     // A targeted field that says nothing about time leaves it to us, too.
@@ -66,7 +66,7 @@ pub fn lifetime(
         return Lifetime::Unknown;
     }
     join_lines(fields, &LAST_MODIFIED)
-        .and_then(|modified| date::parse(trim(&modified), received))
+        .and_then(|modified| date::parse_loosely(trim(&modified), received))
         .and_then(|modified| since.checked_sub(modified))
         .map(|unchanged| unchanged.saturating_mul(heuristic.percent.into()).wrapping_div(100))
         .map(|seconds| seconds.min(heuristic.limit))

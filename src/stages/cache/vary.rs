@@ -31,7 +31,7 @@ use super::{CacheStage, NotStored, TOLD_BY_US};
 use crate::exchange::{Head, join_lines, list, trim};
 
 /// What bytes that are no UTF-8 reach us as.
-const GARBLED: char = char::REPLACEMENT_CHARACTER;
+pub(super) const GARBLED: char = char::REPLACEMENT_CHARACTER;
 
 /// The most fields that select an answer.
 const MOST: usize = 16;

@@ -2,6 +2,7 @@
 
 use edgeweir::exchange::PlainHead;
 use edgeweir::stages::cache::conclude::{Answer, conclude};
+use edgeweir::stages::cache::date::format;
 use edgeweir::stages::cache::entry::Entry;
 use edgeweir::stages::cache::key::Index;
 use edgeweir::stages::cache::range::{Part, Span};
@@ -85,7 +86,7 @@ fn section_3_errors_of_ranges_and_conditions_are_nobody_else_s() {
 fn section_5_1_the_origin_s_age_is_not_stored() {
     let kept = concluded(200, &[FRESH, ("Age", "7"), ("X-A", "1")]).unwrap();
     let names: Vec<&str> = kept.fields.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!((names, kept.initial_age), (vec!["cache-control", "x-a"], 7));
+    assert_eq!((names, kept.initial_age), (vec!["cache-control", "x-a", "date"], 7));
 }
 
 /// 5.2.2.3.
@@ -112,7 +113,7 @@ fn section_5_2_2_4_named_fields_are_left_out() {
     ];
     let kept = concluded(200, named).unwrap();
     let names: Vec<&str> = kept.fields.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!((names, kept.validate_always), (vec!["cache-control", "d"], false));
+    assert_eq!((names, kept.validate_always), (vec!["cache-control", "d", "date"], false));
     // A cookie that is named is not stored, so nothing of it is shared.
     let cookie = &[("Cache-Control", "max-age=60, no-cache=\"Set-Cookie\""), ("Set-Cookie", "a=b")];
     assert!(concluded(200, cookie).is_ok());
@@ -124,6 +125,33 @@ fn section_5_2_2_4_no_cache_is_stored_for_its_validator() {
     assert!(kept.validate_always && kept.stale.never);
     assert!(concluded(200, &[("Cache-Control", "no-cache"), ("Last-Modified", "x")]).is_ok());
     assert_eq!(concluded(200, &[("Cache-Control", "no-cache, max-age=60")]), Err(NotStored::Freshness));
+}
+
+/// RFC 9110, 5.5: a field may hold bytes that are no UTF-8, and then it has to
+/// stay what it is.
+#[test]
+fn section_5_5_what_cannot_be_read_is_not_stored() {
+    for field in [("ETag", "\"caf\u{fffd}\""), ("X-Name", "\u{fffd}"), ("Content-Disposition", "a=\u{fffd}")]
+    {
+        assert_eq!(concluded(200, &[FRESH, field]), Err(NotStored::Head), "{field:?}");
+    }
+    assert!(concluded(200, &[FRESH, ("ETag", "\"caf\u{e9}\"")]).is_ok());
+    // What ends with the connection is not stored anyhow.
+    assert!(concluded(200, &[FRESH, ("Proxy-Connection", "\u{fffd}")]).is_ok());
+}
+
+/// RFC 9110, 6.6.1: what comes without a Date gets the time at which it came.
+#[test]
+fn section_6_6_1_a_stored_answer_has_a_date() {
+    let dates = |fields: Fields<'_>| {
+        let fields = concluded(200, fields).unwrap().fields;
+        fields.into_iter().filter(|(name, _)| name == "date").map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    assert_eq!(dates(&[FRESH]), [format(at(0))]);
+    // One that is there stays as it is, even where it is none.
+    let earlier = format(Timestamp::from_seconds(at(0).seconds() - 5));
+    assert_eq!(dates(&[FRESH, ("Date", &earlier)]), [earlier.as_str()]);
+    assert_eq!(dates(&[FRESH, ("Date", "foo")]), ["foo"]);
 }
 
 #[test]
@@ -174,7 +202,7 @@ fn section_3_5_answers_to_credentials() {
 
 #[test]
 fn cookies_are_kept_out_unless_the_route_allows_them() {
-    let fields = &[FRESH, ("Set-Cookie", "a=b")];
+    let fields = &[FRESH, ("Set-Cookie", "a=b"), ("Date", "Thu, 01 Jan 2026 00:00:00 GMT")];
     assert_eq!(concluded(200, fields), Err(NotStored::SetCookie));
     assert_eq!(concluded(200, &[FRESH, ("Set-Cookie", "")]), Err(NotStored::SetCookie));
     let allowed = stage(&json!({"allow_set_cookie": true}));
@@ -224,8 +252,14 @@ fn section_4_1_what_selected_it_is_stored_in_normal_form() {
 /// RFC 9110, 7.6.1; RFC 9111, 3.1.
 #[test]
 fn section_3_1_fields_of_one_connection_are_not_stored() {
-    let fields = &[
+    let kept = [
         FRESH,
+        ("X-Any", "1"),
+        ("X-Any", "2"),
+        ("WWW-Authenticate", "Basic"),
+        ("Date", "Thu, 01 Jan 2026 00:00:00 GMT"),
+    ];
+    let gone = [
         ("Connection", "x"),
         ("Keep-Alive", "5"),
         ("Proxy-Authenticate", "x"),
@@ -235,12 +269,9 @@ fn section_3_1_fields_of_one_connection_are_not_stored() {
         ("Proxy-Authorization", "x"),
         ("Proxy-Authentication-Info", "x"),
         ("Cache-Status", "theirs; hit"),
-        ("X-Any", "1"),
-        ("X-Any", "2"),
-        ("WWW-Authenticate", "Basic"),
     ];
-    let kept = concluded(200, fields).unwrap().fields;
-    assert_eq!(kept, lines(&[FRESH, ("X-Any", "1"), ("X-Any", "2"), ("WWW-Authenticate", "Basic")]));
+    let fields = [&gone[..], &kept[..]].concat();
+    assert_eq!(concluded(200, &fields).unwrap().fields, lines(&kept));
 }
 
 #[test]

@@ -184,6 +184,7 @@ fn section_4_3_4_a_304_may_forbid_storing() {
         (("Cache-Control", "no-store"), NotStored::Directive),
         (("Cache-Control", "private"), NotStored::Directive),
         (("Set-Cookie", "a=b"), NotStored::SetCookie),
+        (("X-Name", "\u{fffd}"), NotStored::Head),
     ] {
         assert_eq!(
             freshen(&stored, news(&[field], 9), Credentials::None, &CacheStage::default()),

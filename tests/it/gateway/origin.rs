@@ -1,5 +1,6 @@
 //! Forwarding, and what the client sees when the origin fails.
 
+use edgeweir::platform::Clock;
 use serde_json::json;
 
 use super::{gate, label, route};
@@ -40,6 +41,20 @@ fn a_final_answer_of_any_status_is_passed_on() {
         let (response, record) = gate.send(&get("/"));
         assert_eq!((response.status, record.status, record.upstream_status), (status, status, Some(status)));
     }
+}
+
+/// RFC 9110, 6.6.1: whoever passes an answer on that says no time, adds one.
+#[test]
+fn an_answer_says_when_it_was_made() {
+    let gate = route(&json!({}));
+    let now = edgeweir::stages::cache::date::format(gate.platform.now());
+    assert_eq!(gate.send(&get("/")).0.field("date"), Some(now.clone()));
+    gate.platform.origin(|_| Response::new(200).with("Date", "foo"));
+    assert_eq!(gate.send(&get("/")).0.field("date").as_deref(), Some("foo"));
+    gate.platform.origin_fault.set(Some(Fault::Fails));
+    let (refused, _) = gate.send(&get("/"));
+    assert_eq!((refused.status, refused.field("date")), (502, Some(now.clone())));
+    assert_eq!(gate.send(&get("/_weir/health")).0.field("date"), Some(now));
 }
 
 /// RFC 9110, 15: what is no final response, or none at all, is the origin's
