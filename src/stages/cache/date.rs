@@ -128,8 +128,11 @@ impl Parts<'_> {
         let is_day = DAYS.iter().any(|name| reading.same(self.day_name, name));
         // A day below ten is padded with a space in asctime alone; there, and
         // only there, does one begin with a space.
-        let day = self.day.replacen(' ', "0", 1);
-        let (day, time) = (digits(&day, 2)?, self.time);
+        let day = match self.day.strip_prefix(' ') {
+            Some(day) => digits(day, 1)?,
+            None => digits(self.day, 2)?,
+        };
+        let time = self.time;
         let at = |year: u64| -> Option<u64> {
             // Compares what it reads with what it would write, so no such day
             // and no such time is read.

@@ -32,7 +32,9 @@ fuzz_target!(|text: &str| {
     let mut next = || lines.next().unwrap_or_default();
     let (vary, language, here, there) = (next(), next(), next(), next());
     let (here, there) = (head(here), head(there));
-    for name in [ACCEPT_ENCODING, ACCEPT_LANGUAGE, CUSTOM] {
+    // A member that has parameters and no name is none.
+    let is_list = !vary.split(',').any(|member| member.trim_start().starts_with(';'));
+    for name in [ACCEPT_ENCODING, ACCEPT_LANGUAGE, CUSTOM].into_iter().filter(|_| is_list) {
         let once = normal(&name, vary);
         assert_eq!(normal(&name, &once), once, "{name}");
     }

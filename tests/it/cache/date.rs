@@ -82,6 +82,9 @@ const NO_DATES: [&str; 28] = [
     "Sun Nov 6 08:49:37 1994",
     "Sun Nov 06 08:49:37 1994 GMT",
     "Sunday Nov  6 08:49:37 1994",
+    "Sun Nov 2  08:49:37 1994",
+    "Sun Nov 6 08:49:37 1994",
+    "Sun Nov    08:49:37 1994",
     "Wed, 31 Dec 1969 23:59:59 GMT",
 ];
 
