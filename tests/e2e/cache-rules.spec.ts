@@ -33,6 +33,7 @@ before(async () => {
     route("near", "/near/*", { cache: { tiers: ["memory"] } }),
     route("both", "/both/*", { cache: { tiers: ["memory", "location"] } }),
     route("shown", "/shown/*", { cache: { status_key: true } }),
+    route("told", "/told/*", { cache: { status_key: true, key: { cookies: ["id"] } } }),
     route("small", "/small/*", { cache: { max_body: "8B" } }),
   );
 });
@@ -293,6 +294,23 @@ describe("fields", () => {
     assert.ok(hit.text === miss.text);
     const other = await ask(serve({ fields: FRESH }, "/shown"));
     assert.notEqual(key(other), key(again));
+  });
+
+  test("and the key that ours names tells nothing of the cookie that selects an answer", async () => {
+    const path = serve({ fields: FRESH }, "/told");
+    const keys = new Set<string>();
+    for (const id of ["1", "2"]) {
+      const fields: Fields = [["Cookie", `id=${id}`]];
+      const miss = await ask(path, { fields });
+      assert.match(status(miss), /fwd=(uri|vary)-miss/);
+      const hit = await eventually(
+        "a hit",
+        () => ask(path, { fields }),
+        (seen) => /; hit/.test(status(seen)),
+      );
+      for (const seen of [miss, hit]) keys.add(status(seen).split("key=")[1] ?? "");
+    }
+    assert.deepEqual([keys.size, [...keys][0]?.length], [1, 34]);
   });
 
   test("of proxies and of connections end here, on a miss and on a hit", async () => {

@@ -167,11 +167,20 @@ pub fn normal_escapes(text: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
-/// What stands for a key where people see it: nobody learns from it what the
-/// key is made of.
+/// What stands for a key where people see it (RFC 9211, 2.7): a hash of the
+/// primary key, so nobody learns from it what that is made of. What else
+/// selects is no part of it: a cookie may have few values, and a hash of one is
+/// soon guessed.
 #[must_use]
 pub fn shown(key: &str) -> String {
-    digest(Sha256::new().chain_update(key))
+    digest(Sha256::new().chain_update(BASE).chain_update(unmarked(key)))
+}
+
+/// The primary key that a key belongs to, without what all of them begin with.
+fn unmarked(key: &str) -> &str {
+    let key = without_base(key);
+    let marked = key.strip_prefix('~').and_then(|rest| rest.split_once('/'));
+    marked.map_or(key, |(_, primary)| primary)
 }
 
 /// The first 128 bits as hex.

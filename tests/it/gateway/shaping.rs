@@ -143,6 +143,23 @@ fn cache_status_is_added_to_what_caches_before_said() {
     assert_eq!(key(&hit).len(), 33);
 }
 
+/// Nor does it tell what else selects an answer, on a miss and on a hit.
+#[test]
+fn the_key_of_cache_status_tells_no_credential() {
+    let cache = json!({"status_key": true, "key": {"headers": ["X-Account"], "cookies": ["id"]}});
+    let gate = cached(&cache, |_| Response::new(200).with("Cache-Control", "max-age=60"));
+    let key = |text: &str| text.split("key=\"").nth(1).unwrap().to_owned();
+    let mut keys = Vec::new();
+    for account in ["1", "2", "3"] {
+        let head = get("/a").with("X-Account", account).with("Cookie", &format!("id={account}"));
+        let (miss, hit) = (status(&gate, &head), status(&gate, &head));
+        assert!(miss.contains("stored") && hit.contains("hit"), "{miss} {hit}");
+        keys.extend([key(&miss), key(&hit)]);
+    }
+    keys.dedup();
+    assert_eq!(keys.len(), 1);
+}
+
 /// RFC 9111, 3.1: what a proxy and its client say to each other.
 #[test]
 fn fields_of_proxies_end_here() {
