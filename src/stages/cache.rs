@@ -164,9 +164,13 @@ impl CacheStage {
         names
     }
 
-    /// A request field as the origin gets it where its answer may be stored.
+    /// A request field as the origin gets it where its answer may be stored;
+    /// what is ignored does not get there.
     #[must_use]
     pub fn seen<'h>(&self, name: &HeaderName, head: &'h impl Head) -> Option<Cow<'h, str>> {
+        if self.ignores(name) {
+            return None;
+        }
         self.normalise.value(name, head).map(Cow::Owned).or_else(|| head.field(name))
     }
 

@@ -98,12 +98,15 @@ pub fn conclude(
     if !is_shared(&directives, plan.credentials) {
         return Err(NotStored::Credentials);
     }
+    // By all that it says: what is not stored selects it all the same.
+    let selectors = vary::selectors(&fields, stage, index);
+    let ignored = vary::ignored(&fields, stage);
     fields::retain_stored(&mut fields, &directives);
     if !stage.allow_set_cookie && join_lines(&fields, &SET_COOKIE).is_some() {
         return Err(NotStored::SetCookie);
     }
     let part = part(status, &fields)?;
-    let selected_by = vary::values(vary::selectors(&fields, stage, index)?, head, stage)?;
+    let selected_by = vary::values(selectors?, head, stage)?;
     let length = join_lines(&fields, &CONTENT_LENGTH);
     if length.is_some_and(|length| seconds(trim(&length)).is_none_or(|size| size > stage.max_body)) {
         return Err(NotStored::Size);
@@ -111,6 +114,7 @@ pub fn conclude(
     let entry = Entry {
         status,
         selected_by,
+        ignored,
         part,
         since: index.map_or(received, |index| index.since),
         began,
@@ -227,6 +231,7 @@ pub fn freshen(
     let timed = timed(entry.status, fields, &directives, targeted, sent, received, stage);
     let fresh = Entry {
         selected_by: entry.selected_by.clone(),
+        ignored: entry.ignored.clone(),
         since: entry.since,
         part: entry.part,
         began,

@@ -16,6 +16,7 @@
 
 use std::borrow::Cow;
 
+use http::header::HeaderName;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -230,6 +231,8 @@ pub struct Index {
     pub selectors: Vec<Selector>,
     /// The entry's own values.
     values: Vec<Option<String>>,
+    /// What did not select them, as [`Entry::ignored`].
+    ignored: Vec<HeaderName>,
 }
 
 impl Index {
@@ -237,13 +240,14 @@ impl Index {
     #[must_use]
     pub fn of(entry: &Entry) -> Self {
         let (selectors, values) = entry.selected_by.iter().cloned().unzip();
-        Self { since: entry.since, selectors, values }
+        Self { since: entry.since, selectors, values, ignored: entry.ignored.clone() }
     }
 
     /// Whether it knows all that selects on this route.
     #[must_use]
     pub fn covers(&self, stage: &CacheStage) -> bool {
         stage.selectors.iter().all(|selector| self.selectors.contains(selector))
+            && self.ignored.iter().all(|name| stage.ignores(name))
     }
 }
 
