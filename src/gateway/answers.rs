@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use http::Method;
+use http::header::{HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 use super::collapsing::Leading;
 use super::purging::HARD;
@@ -31,6 +32,9 @@ use crate::stages::target::Target;
 /// The most stored answers that wait to be asked about after the response of
 /// the request at hand.
 const LATER: usize = 256;
+
+/// What a client says of what it has, and which part it wants.
+const PRECONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE, IF_RANGE];
 
 /// Where a request goes if there is no answer for it.
 pub(super) struct Way<'a, 't> {
@@ -347,13 +351,14 @@ impl<'a, P: Platform> Journey<'a, P> {
             Target { as_sent: &miss.stage.target(&miss.plan, way.target.as_sent), ..way.target.clone() };
         let mut request = upstream.request(self.head, &target, way.identity, &self.gateway.identity);
         request.edits.extend(miss.stage.edits(&miss.plan, self.head));
+        // It is asked for as a whole, and for all: what this client has is its
+        // own affair.
+        request.edits.extend(PRECONDITIONS.map(Edit::Remove));
         request.edits.extend(validation::conditions(&candidate.entry));
-        // It is asked for as a whole.
-        request.edits.push(Edit::Remove(http::header::RANGE));
         self.isolate.later(Revalidation {
             request,
             stage: miss.stage.clone(),
-            plan: miss.plan,
+            plan: Plan { ranged: false, ..miss.plan },
             primary: miss.primary.clone(),
             key: candidate.key.clone(),
             entry: Rc::clone(&candidate.entry),

@@ -122,14 +122,14 @@ pub enum Learned {
     Same,
     /// It is another one by now.
     Other,
-    /// Nothing: the origin failed.
+    /// Nothing: the origin failed, or answered a condition of the client's.
     Nothing,
 }
 
 /// Compares a stored answer with what a HEAD got (4.3.5).
 #[must_use]
 pub fn learn(entry: &Entry, status: u16, fields: &[(HeaderName, String)]) -> Learned {
-    if status >= 500 {
+    if status >= 500 || status == 304 {
         return Learned::Nothing;
     }
     let agrees = |name: &HeaderName| match (join_lines(fields, name), entry.field(name)) {

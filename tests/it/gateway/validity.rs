@@ -217,6 +217,52 @@ fn what_must_not_be_kept_is_removed_behind_the_answer() {
     assert!(gate.platform.stored.borrow().is_empty());
 }
 
+/// Behind the answer the origin is asked for all: what one client has, and
+/// which part it wants, is not asked about, nor does it count.
+#[test]
+fn a_condition_of_one_client_is_not_asked_behind_the_answer() {
+    let stale = "max-age=60, stale-while-revalidate=600";
+    for (name, value) in [
+        ("If-None-Match", "\"theirs\""),
+        ("If-None-Match", "*"),
+        ("If-Modified-Since", "Thu, 01 Jan 2026 00:00:00 GMT"),
+        ("If-Range", "\"theirs\""),
+    ] {
+        let gate = cached(&json!({}), move |_| Response::new(200).with("Cache-Control", stale).body("old"));
+        gate.send(&get("/"));
+        gate.platform.origin(move |sent| {
+            let asked = ["if-none-match", "if-modified-since", "if-range", "range"];
+            let status = if asked.iter().any(|name| sent.field(name).is_some()) { 304 } else { 200 };
+            Response::new(status).with("Cache-Control", stale).body("new")
+        });
+        gate.platform.advance(70_000);
+        let head = get("/").with(name, value).with("Range", "bytes=0-0");
+        assert!(status(&gate, &head).contains("detail=stale-while-revalidate"), "{name}");
+        let (next, record) = gate.send(&get("/"));
+        assert_eq!((next.body.as_str(), record.cache), ("new", Some("hit")), "{name}");
+    }
+}
+
+/// An origin that says 304 all the same has said nothing about what is stored.
+#[test]
+fn a_304_that_nobody_asked_for_removes_nothing() {
+    for method in ["GET", "HEAD"] {
+        let stale = "max-age=60, stale-while-revalidate=20";
+        let gate = cached(&json!({}), move |_| Response::new(200).with("Cache-Control", stale).body("old"));
+        gate.send(&get("/"));
+        gate.platform.origin(|_| Response::new(304).with("Cache-Control", "max-age=60"));
+        let head = request(method, "/").with("If-None-Match", "\"theirs\"");
+        // Within its window, and when the origin is asked before the answer.
+        for _ in 0..2 {
+            gate.platform.advance(70_000);
+            gate.send(&head);
+            assert_eq!(gate.platform.stored.borrow().len(), 1, "{method}");
+        }
+        gate.platform.origin(|_| Response::new(503));
+        assert_eq!(gate.send(&get("/")).0.body, "old", "{method}");
+    }
+}
+
 #[test]
 fn a_failing_origin_is_asked_behind_the_answer_once_in_ten_seconds() {
     let gate = cached(&json!({}), |_| {
