@@ -182,7 +182,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         stage: &CacheStage,
         primary: &str,
     ) -> Result<Search<P::Response>, PlatformError> {
-        let Some(first) = self.fetch_entry(stage, primary.to_owned()).await? else {
+        let Some(first) = self.fetch_entry(plan, stage, primary.to_owned()).await? else {
             return self.search_part(plan, stage, primary).await;
         };
         if vary::is_selected(&first.entry, self.head, stage) {
@@ -198,7 +198,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         let mut candidate = None;
         if let Ok(values) = vary::values(index.selectors.clone(), self.head, stage) {
             let key = key::secondary(primary, index.since, &values);
-            candidate = self.fetch_entry(stage, key).await?;
+            candidate = self.fetch_entry(plan, stage, key).await?;
         }
         let candidate = candidate.filter(|found| {
             found.entry.since == index.since && vary::is_selected(&found.entry, self.head, stage)
@@ -216,7 +216,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         if !plan.ranged {
             return Ok(Search::nothing(Forward::UriMiss));
         }
-        let part = self.fetch_entry(stage, key::part(primary)).await?;
+        let part = self.fetch_entry(plan, stage, key::part(primary)).await?;
         let candidate = part.filter(|part| vary::is_selected(&part.entry, self.head, stage));
         Ok(Search { index: None, candidate, forward: Forward::UriMiss })
     }

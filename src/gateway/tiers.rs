@@ -8,23 +8,28 @@ use super::answers::{Candidate, Miss};
 use super::{Isolate, Journey};
 use crate::error::PlatformError;
 use crate::platform::{Clock, Found, Keep, Platform, ResponseStore};
+use crate::stages::cache::demand::is_settled;
 use crate::stages::cache::entry::Entry;
 use crate::stages::cache::global::{self, Global};
+use crate::stages::cache::judge::{Lookup, judge};
 use crate::stages::cache::memory::{BodyNumber, Kept, Waiting};
-use crate::stages::cache::{CacheStage, Tier};
+use crate::stages::cache::plan::Plan;
+use crate::stages::cache::{CacheStage, Forward, Tier};
 use crate::time::Timestamp;
 
 impl<P: Platform> Journey<'_, P> {
     /// What is stored under the key. Where memory has an answer that is fresh,
-    /// nothing is waited for.
+    /// and does for the client, nothing is waited for.
     pub(super) async fn fetch_entry(
         &mut self,
+        plan: &Plan,
         stage: &CacheStage,
         key: String,
     ) -> Result<Option<Candidate<P::Response>>, PlatformError> {
         let mut found = stage.memory.and_then(|_| self.recall(&key));
         let mut failure = None;
-        if stage.location && self.asks_further(found.as_ref()) {
+        let is_demanded = found.as_ref().is_some_and(|near| self.is_demanded(plan, stage, near));
+        if stage.location && (is_demanded || self.asks_further(found.as_ref())) {
             match self.fetch_location(&key).await {
                 Ok(far) => found = self.later(found, far),
                 // What fails here is no reason to forget what is near.
@@ -47,6 +52,15 @@ impl<P: Platform> Journey<'_, P> {
     /// confirmed what has become stale here.
     fn asks_further(&self, found: Option<&Candidate<P::Response>>) -> bool {
         found.is_none_or(|found| may_be_newer_elsewhere(&found.entry, self.platform.now()))
+    }
+
+    /// Whether a client wants the origin's word for what would do for others:
+    /// another isolate may just have had it, and that is in the location.
+    fn is_demanded(&self, plan: &Plan, stage: &CacheStage, found: &Candidate<P::Response>) -> bool {
+        let (entry, now) = (&found.entry, self.platform.now());
+        plan.demands()
+            && !is_settled(entry, self.arrived, now)
+            && matches!(judge(plan, self.head, entry, stage, now), Lookup::Revalidate(Forward::Request))
     }
 
     /// The later of two, the near one where they are the same.

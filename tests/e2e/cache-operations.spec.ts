@@ -298,4 +298,29 @@ describe("clients cannot turn the cache off", () => {
       assert.ok(reached >= 1 && reached <= 1 + seconds, `${reached} in ${seconds} s`);
     });
   }
+
+  for (const under of ["/f", "/b"]) {
+    test(`what one isolate has had confirmed below ${under}, the other one takes from the location`, async () => {
+      const fields: Fields = [...FRESH, ["ETag", '"v1"']];
+      const path = origin.serve(
+        (received) =>
+          received.field("if-none-match") ? { status: 304, fields } : { fields, body: "a body" },
+        under,
+      );
+      for (const isolate of [0, 1]) {
+        await eventually("a hit", () => gateway.fetch(path, { isolate }), isHit);
+      }
+      await sleep(1_100);
+      const before = origin.received(path).length;
+      const demand: Fields = [["Cache-Control", "no-cache"]];
+      const asked = await gateway.fetch(path, { fields: demand });
+      assert.match(status(asked), /fwd=request; fwd-status=304; stored/);
+      await sleep(150);
+      for (const isolate of [1, 0]) {
+        const other = await gateway.fetch(path, { fields: demand, isolate });
+        assert.ok(isHit(other), status(other));
+      }
+      assert.equal(origin.received(path).length - before, 1);
+    });
+  }
 });

@@ -4,7 +4,9 @@
 //!    (RFC 9111, 5.2.1), and anybody can send them with every request. So for
 //!    each key the origin is asked for their sake at most once a second.
 //! 2. What arrived, or was confirmed, within the last second is as good as
-//!    confirmed now; so is what arrived since the request did.
+//!    confirmed now; so is what arrived since the request did. An entry says
+//!    when, so what one isolate has had confirmed counts for all that read it
+//!    in the location; what is near is not enough to ask the origin by.
 //! 3. Whoever comes while somebody asks waits for that answer where the route
 //!    can let him wait, and gets what is stored where it cannot.
 //! 4. What the origin wants confirmed each time (its own `no-cache`, or a

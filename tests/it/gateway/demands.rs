@@ -1,11 +1,14 @@
 //! Clients that want the origin's word with every request do not turn the
 //! cache off.
 
+use std::rc::Rc;
+
 use edgeweir::exchange::PlainHead;
+use edgeweir::gateway::{Bound, Isolate};
 use serde_json::json;
 
 use super::route;
-use crate::fake::{Fault, Gate, Response, Sent, With, all, get, request};
+use crate::fake::{Fault, Gate, Response, Sent, StoreEvent, With, all, get, request};
 
 fn confirming(sent: &Sent) -> Response {
     if sent.field("if-none-match").is_some() {
@@ -171,4 +174,84 @@ fn only_if_cached_and_no_cache_ask_nobody() {
     // It has not used up the second of those who may ask.
     assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=request; fwd-status=304; stored");
     assert_eq!(gate.send(&head).0.status, 200);
+}
+
+/// Isolates of one location: one store, one clock, and objects that collapse.
+fn location(count: usize, tiers: &[&str], collapser: bool) -> Vec<Gate> {
+    let mut gates: Vec<Gate> = (0..count).map(|_| route(&json!({"cache": {"tiers": tiers}}))).collect();
+    let first = &gates[0].platform;
+    let (stored, objects, clock) = (first.stored.clone(), first.collapser.clone(), first.clock.clone());
+    for gate in &mut gates {
+        gate.isolate = Isolate::new("test", 7).with_bound(Bound { global: false, collapser });
+        gate.platform.stored = Rc::clone(&stored);
+        gate.platform.collapser = Rc::clone(&objects);
+        gate.platform.clock = Rc::clone(&clock);
+        gate.platform.origin(confirming);
+    }
+    gates
+}
+
+fn asked(gates: &[Gate]) -> usize {
+    gates.iter().map(Gate::sent_count).sum()
+}
+
+/// What one isolate has had confirmed, the others of its location take from
+/// there.
+#[test]
+fn once_a_second_in_a_location() {
+    for tiers in [&["location"][..], &["memory", "location"]] {
+        for demand in demands() {
+            let gates = location(3, tiers, false);
+            for gate in &gates {
+                gate.send(&get("/a"));
+            }
+            assert_eq!(asked(&gates), 1);
+            for round in 1..=3 {
+                gates[0].platform.advance(10_000);
+                let first = status(&gates[round % 3], &demand);
+                assert_eq!(first, "edgeweir; fwd=request; fwd-status=304; stored", "{tiers:?} {demand:?}");
+                for millis in [0, 1, 499, 499] {
+                    gates[0].platform.advance(millis);
+                    for gate in &gates {
+                        assert_eq!(status(gate, &demand), "edgeweir; hit; ttl=600", "{tiers:?} {demand:?}");
+                    }
+                }
+                assert_eq!(asked(&gates), 1 + round);
+            }
+        }
+    }
+}
+
+/// Who comes at the same time in another isolate waits, too, where there are
+/// objects for it.
+#[test]
+fn at_once_in_a_location() {
+    for tiers in [&["location"][..], &["memory", "location"]] {
+        let gates = location(3, tiers, true);
+        for gate in &gates {
+            gate.send(&get("/a"));
+            gate.platform.origin_takes.set(300);
+        }
+        gates[0].platform.advance(10_000);
+        let head = demands()[0].clone();
+        let sending = (0..20).flat_map(|_| gates.iter().map(|gate| Box::pin(gate.sending(&head)))).collect();
+        let responses = all(sending);
+        assert_eq!(asked(&gates), 2, "{tiers:?}");
+        assert!(responses.iter().all(|(response, _)| response.status == 200));
+    }
+}
+
+/// What does for the client is not looked for elsewhere.
+#[test]
+fn a_demand_that_memory_meets_asks_no_location() {
+    let gate = stored(&["memory", "location"]);
+    let lookups = |gate: &Gate| {
+        let events = gate.platform.store_events.borrow();
+        events.iter().filter(|event| matches!(event, StoreEvent::Lookup(_))).count()
+    };
+    let before = lookups(&gate);
+    for control in ["max-age=60", "min-fresh=60", "max-stale=60"] {
+        assert_eq!(status(&gate, &get("/a").with("Cache-Control", control)), "edgeweir; hit; ttl=590");
+    }
+    assert_eq!(lookups(&gate), before);
 }
