@@ -14,7 +14,7 @@ use crate::error::Reject;
 use crate::exchange::{Edit, Head, Reply, list};
 use crate::platform::{Keep, KeepGlobal, Origin, Platform};
 use crate::stages::cache::collapser::End;
-use crate::stages::cache::conclude::{Answer, conclude, freshen};
+use crate::stages::cache::conclude::{Answer, amend, conclude, freshen};
 use crate::stages::cache::directives::Directives;
 use crate::stages::cache::entry::Entry;
 use crate::stages::cache::global;
@@ -184,7 +184,8 @@ impl<'a, P: Platform> Journey<'a, P> {
         }
         self.edits.truncate(before);
         let received = news.received;
-        let (stored, outcome) = self.renew(miss, stored, news, &response);
+        let fresh = freshen(&stored.entry, news, miss.plan.credentials, miss.stage);
+        let (stored, outcome) = self.renew(miss, stored, fresh, &response);
         self.platform.discard(response);
         self.record.cache = Some("revalidated");
         let said = match outcome {
@@ -198,16 +199,15 @@ impl<'a, P: Platform> Journey<'a, P> {
         Concluded::Done(Ok(Reply::Native(response, vec![Edit::Set(CACHE_STATUS, said)])))
     }
 
-    /// Brings an entry up to date, and keeps it so. What must not be kept any
+    /// Keeps an entry that was brought up to date. What must not be kept any
     /// more is served this once, and removed.
     fn renew(
         &self,
         miss: &Miss<'a, P::Response>,
         stored: Candidate<P::Response>,
-        news: Answer,
+        fresh: Result<Entry, NotStored>,
         confirmed_by: &P::Response,
     ) -> (Candidate<P::Response>, Result<(), NotStored>) {
-        let fresh = freshen(&stored.entry, news, miss.plan.credentials, miss.stage);
         let text = fresh.as_ref().map_err(|reason| *reason);
         let text = text.and_then(|entry| self.isolate.text(miss.stage, entry));
         match (fresh, text) {
@@ -240,20 +240,23 @@ impl<'a, P: Platform> Journey<'a, P> {
         before: usize,
     ) {
         let news = self.news(miss, response, sent, before);
-        // Without a validator it may be another one of that length: no purge
-        // is undone by that.
-        let is_sure = validation::has_validator(&news.fields) || stored.entry.began >= news.began;
-        match learn(&stored.entry, news.status, &news.fields) {
-            Learned::Same if is_sure => {
-                let (stored, _) = self.renew(miss, stored, news, response);
-                self.platform.discard(stored.response);
+        let (entry, credentials) = (&stored.entry, miss.plan.credentials);
+        let stored = match learn(entry, news.status, &news.fields) {
+            Learned::Same => {
+                let fresh = freshen(entry, news, credentials, miss.stage);
+                self.renew(miss, stored, fresh, response).0
+            }
+            Learned::Alike => {
+                let amended = amend(entry, news, credentials, miss.stage);
+                self.renew(miss, stored, amended, response).0
             }
             Learned::Other => {
-                self.isolate.remove(self.platform, miss.stage, vec![stored.key]);
-                self.platform.discard(stored.response);
+                self.isolate.remove(self.platform, miss.stage, vec![stored.key.clone()]);
+                stored
             }
-            Learned::Same | Learned::Nothing => self.platform.discard(stored.response),
-        }
+            Learned::Nothing => stored,
+        };
+        self.platform.discard(stored.response);
     }
 
     /// Keeps a whole answer where it may be kept.

@@ -188,6 +188,17 @@ describe("HEAD", () => {
       (response) => isHit(response),
     );
     assert.deepEqual([hit.text, hit.field("x-news")], [first.text, "new"]);
+    // Nothing has said that the body is still the same, so it grows older.
+    assert.ok(Number(hit.field("age")) >= 2, hit.field("age"));
+  });
+
+  test("that shows the stored validator makes it younger", async () => {
+    const tag: Fields = [["ETag", '"v1"']];
+    const path = caching.answer(headed([...BRIEF, ...tag], [...FRESH, ...tag]));
+    const first = await caching.untilStale(path);
+    await caching.gateway.fetch(path, { method: "HEAD" });
+    const hit = await caching.untilHit(path);
+    assert.deepEqual([hit.text, Number(hit.field("age")) < 2], [first.text, true]);
   });
 
   test("that tells of another answer makes the stored one void", async () => {

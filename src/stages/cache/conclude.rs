@@ -243,3 +243,24 @@ pub fn freshen(
     // 3.5: it was for them before, but what has come now is theirs alone.
     if fresh.serves(credentials) { Ok(fresh) } else { Err(NotStored::Credentials) }
 }
+
+/// A stored answer with the fields of an answer that neither confirms it nor
+/// is another one (4.3.5). What they say of its lifetime counts from when the
+/// body arrived; and purges of that time hold.
+///
+/// # Errors
+/// By what it says now it is not stored any more.
+pub fn amend(
+    entry: &Entry,
+    news: Answer,
+    credentials: Credentials,
+    stage: &CacheStage,
+) -> Result<Entry, NotStored> {
+    let fresh = freshen(entry, news, credentials, stage)?;
+    let Entry { received, initial_age, began, .. } = *entry;
+    let lifetime = match lifetimes::given(&stage.lifetimes, entry.status) {
+        Some(given) => given.lifetime(initial_age).min(LONGEST),
+        None => fresh.lifetime,
+    };
+    Ok(Entry { received, initial_age, began, lifetime, ..fresh })
+}

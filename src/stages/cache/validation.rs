@@ -118,15 +118,20 @@ pub fn updated(stored: &[(HeaderName, String)], news: &[(HeaderName, String)]) -
 /// What the answer to a HEAD says about the stored answer to GET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
-    /// It is the same one: its fields are brought up to date.
+    /// It is the same one, by its validator: that is a confirmation.
     Same,
+    /// Nothing tells them apart, and nothing says that they are the same: its
+    /// fields are brought up to date, and it grows older.
+    Alike,
     /// It is another one by now.
     Other,
     /// Nothing: the origin failed, or answered a condition of the client's.
     Nothing,
 }
 
-/// Compares a stored answer with what a HEAD got (4.3.5).
+/// Compares a stored answer with what a HEAD got (4.3.5): by the validators
+/// that came, and the length. Where none came, nothing says that the stored
+/// body still is the one that a GET would bring; so it is not made younger.
 #[must_use]
 pub fn learn(entry: &Entry, status: u16, fields: &[(HeaderName, String)]) -> Learned {
     if status >= 500 || status == 304 {
@@ -139,5 +144,9 @@ pub fn learn(entry: &Entry, status: u16, fields: &[(HeaderName, String)]) -> Lea
         (None, _) => true,
     };
     let same = status == entry.status && [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().all(agrees);
-    if same { Learned::Same } else { Learned::Other }
+    match same {
+        false => Learned::Other,
+        true if has_validator(fields) => Learned::Same,
+        true => Learned::Alike,
+    }
 }

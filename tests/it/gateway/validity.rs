@@ -124,11 +124,13 @@ fn a_new_answer_that_is_not_kept_removes_the_old_one() {
     assert!(gate.platform.stored.borrow().is_empty());
 }
 
+/// RFC 9111, 4.3.5: by a validator it is a confirmation.
 #[test]
 fn head_updates_what_is_stored() {
     let gate = cached(&json!({}), |sent| {
         Response::new(200)
             .with("Cache-Control", "max-age=60")
+            .with("ETag", "\"v1\"")
             .with("X-Method", sent.method.as_str())
             .body("body")
     });
@@ -144,6 +146,58 @@ fn head_updates_what_is_stored() {
     gate.platform.origin(|_| Response::new(410).with("Cache-Control", "max-age=60"));
     gate.send(&request("HEAD", "/"));
     assert!(gate.platform.stored.borrow().is_empty());
+}
+
+/// RFC 9111, 4.3.5: without one the stored fields are brought up to date. But
+/// nothing says that the body is still the same, so it grows older: however
+/// often somebody sends HEAD, it does not outlive its lifetime.
+#[test]
+fn head_without_a_validator_makes_nothing_younger() {
+    for tiers in [&["memory"][..], &["location"], &["memory", "location"]] {
+        let gate = cached(&json!({"tiers": tiers}), |sent| {
+            let lifetime = if sent.method == "HEAD" { 100 } else { 60 };
+            Response::new(200)
+                .with("Cache-Control", &format!("max-age={lifetime}"))
+                .with("X-Method", sent.method.as_str())
+                .body("body")
+        });
+        gate.send(&get("/"));
+        gate.platform.advance(70_000);
+        gate.send(&request("HEAD", "/"));
+        let (hit, record) = gate.send(&get("/"));
+        assert_eq!((record.cache, hit.field("x-method").as_deref()), (Some("hit"), Some("HEAD")));
+        assert_eq!(hit.field("age").as_deref(), Some("70"));
+        assert_eq!(hit.field("cache-status").as_deref(), Some("edgeweir; hit; ttl=30"));
+        for _ in 0..3 {
+            gate.platform.advance(10_000);
+            gate.send(&request("HEAD", "/"));
+        }
+        assert_eq!(gate.sent_count(), 3, "{tiers:?}");
+        let (next, record) = gate.send(&get("/"));
+        assert_eq!((record.cache, next.field("x-method").as_deref()), (Some("stale"), Some("GET")));
+        // A length of its own says that it is another one.
+        gate.platform
+            .origin(|_| Response::new(200).with("Content-Length", "5").with("Cache-Control", "max-age=60"));
+        gate.send(&get("/b"));
+        gate.platform.advance(60_000);
+        gate.platform
+            .origin(|_| Response::new(200).with("Content-Length", "6").with("Cache-Control", "max-age=600"));
+        gate.send(&request("HEAD", "/b"));
+        assert!(status(&gate, &get("/b")).contains("fwd=uri-miss"), "{tiers:?}");
+    }
+}
+
+/// The route's own lifetime counts from the arrival of the body, too.
+#[test]
+fn head_without_a_validator_restarts_no_lifetime_of_the_route() {
+    let cache = json!({"lifetimes": [{"status": ["200"], "lifetime": "60s"}]});
+    let gate = cached(&cache, |_| Response::new(200).with("Age", "500").body("body"));
+    gate.send(&get("/"));
+    gate.platform.advance(59_000);
+    assert!(status(&gate, &get("/")).contains("hit; ttl=1"));
+    gate.platform.advance(1_000);
+    gate.send(&request("HEAD", "/"));
+    assert!(status(&gate, &get("/")).contains("fwd=stale"));
 }
 
 #[test]
