@@ -18,18 +18,20 @@ use crate::stages::cache::{CacheStage, Forward, Tier};
 use crate::time::Timestamp;
 
 impl<P: Platform> Journey<'_, P> {
-    /// What is stored under the key. Where memory has an answer that is fresh,
+    /// What is stored under the key, in `from` and beyond. Where memory has an answer that is fresh,
     /// and does for the client, nothing is waited for.
     pub(super) async fn fetch_entry(
         &mut self,
         plan: &Plan,
         stage: &CacheStage,
         key: String,
+        from: Tier,
     ) -> Result<Option<Candidate<P::Response>>, PlatformError> {
-        let mut found = stage.memory.and_then(|_| self.recall(&key));
+        let mut found = stage.memory.filter(|_| from == Tier::Memory).and_then(|_| self.recall(&key));
         let mut failure = None;
         let is_demanded = found.as_ref().is_some_and(|near| self.is_demanded(plan, stage, near));
-        if stage.location && (is_demanded || self.asks_further(found.as_ref())) {
+        let asks_location = stage.location && from <= Tier::Location;
+        if asks_location && (is_demanded || self.asks_further(found.as_ref())) {
             match self.fetch_location(&key).await {
                 Ok(far) => found = self.later(found, far),
                 // What fails here is no reason to forget what is near.
@@ -78,10 +80,13 @@ impl<P: Platform> Journey<'_, P> {
         Some(stays)
     }
 
-    /// Takes an answer out of memory that is void.
-    pub(super) fn forget_near(&self, near: Candidate<P::Response>) {
-        self.isolate.memory.borrow_mut().remove(&[near.key]);
-        self.platform.discard(near.response);
+    /// Lets go of an answer that a purge has made void. Memory keeps none that
+    /// is as if it were not there.
+    pub(super) fn forget_void(&self, void: Candidate<P::Response>) {
+        if void.tier == Tier::Memory {
+            self.isolate.memory.borrow_mut().remove(&[void.key]);
+        }
+        self.platform.discard(void.response);
         self.isolate.release(self.platform);
     }
 
@@ -168,6 +173,12 @@ fn may_be_newer_elsewhere(entry: &Entry, now: Timestamp) -> bool {
 }
 
 impl Isolate {
+    /// The next farther tier of the stage.
+    pub(super) fn beyond(&self, stage: &CacheStage, tier: Tier) -> Option<Tier> {
+        let location = (tier < Tier::Location && stage.location).then_some(Tier::Location);
+        location.or_else(|| self.global(stage).filter(|_| tier < Tier::Global).map(|_| Tier::Global))
+    }
+
     /// The entry that all locations share under a name, if it is the key's and
     /// has not been removed here.
     pub(super) fn global_entry(&self, name: &str, key: &str, head: &str, now: Timestamp) -> Option<Entry> {

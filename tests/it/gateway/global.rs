@@ -255,6 +255,82 @@ fn purges_hold_for_it() {
     }
 }
 
+fn purge(gate: &Gate, sequence: u64, scope: Scope, soft: bool) {
+    let purge = Purge { sequence, scope, soft };
+    gate.snapshot.live_purges.hold(&encode([&purge].into_iter()), sequence).unwrap();
+}
+
+/// What a purge has made void near may have been asked for anew elsewhere.
+#[test]
+fn what_is_void_near_is_looked_for_here() {
+    for list in [ALL, &["location", "global"], &["memory", "global"]] {
+        for soft in [false, true] {
+            let here = tiers(list);
+            here.send(&get("/a"));
+            let other = elsewhere(&here, list);
+            other.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=600").body("new"));
+            for gate in [&here, &other] {
+                gate.platform.advance(10_000);
+                purge(gate, 7, Scope::All, soft);
+                gate.platform.advance(10_000);
+            }
+            assert_eq!(other.send(&get("/a")).0.body, "new");
+            *here.platform.global.borrow_mut() = other.platform.global.borrow().clone();
+            let (response, record) = here.send(&get("/a"));
+            assert_eq!((response.body.as_str(), record.cache), ("new", Some("hit")), "{list:?} {soft}");
+            assert_eq!(here.sent_count(), 1);
+            // It has filled what is nearer.
+            let asked = reads(&here);
+            assert_eq!(here.send(&get("/a")).0.body, "new", "{list:?} {soft}");
+            assert_eq!((here.sent_count(), reads(&here)), (1, asked), "{list:?} {soft}");
+        }
+    }
+}
+
+/// Where nothing better is there, all is as before: the origin is asked, about
+/// what a soft purge has left, or anew.
+#[test]
+fn what_is_void_here_too_is_asked_for() {
+    for list in [ALL, &["location", "global"], &["memory", "global"]] {
+        for (soft, said) in [(false, MISS), (true, "edgeweir; fwd=stale; fwd-status=304; stored")] {
+            for has_far in [true, false] {
+                let here = tiers(list);
+                here.send(&get("/a"));
+                purge(&here, 7, Scope::All, soft);
+                if !has_far {
+                    here.platform.global.borrow_mut().clear();
+                }
+                assert_eq!(status(&here, &get("/a")), said, "{list:?} {soft} {has_far}");
+                assert_eq!(status(&here, &get("/a")), HIT, "{list:?} {soft} {has_far}");
+            }
+        }
+        // What fails there is a miss, and what a soft purge has left is asked
+        // about.
+        let here = tiers(list);
+        here.send(&get("/a"));
+        purge(&here, 7, Scope::All, true);
+        here.platform.global_fault.set(Some(Fault::Fails));
+        assert!(status(&here, &get("/a")).contains("fwd=stale; fwd-status=304"), "{list:?}");
+    }
+}
+
+/// One that is void for good gives way to one that is only stale.
+#[test]
+fn a_soft_purge_there_is_better_than_a_hard_one_near() {
+    let here = tiers(&["location", "global"]);
+    here.send(&get("/a"));
+    let other = elsewhere(&here, ALL);
+    purge(&other, 7, Scope::All, false);
+    other.send(&get("/a"));
+    *here.platform.global.borrow_mut() = other.platform.global.borrow().clone();
+    let purges = [
+        Purge { sequence: 7, scope: Scope::All, soft: false },
+        Purge { sequence: 8, scope: Scope::All, soft: true },
+    ];
+    here.snapshot.live_purges.hold(&encode(purges.iter()), 8).unwrap();
+    assert_eq!(status(&here, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored");
+}
+
 /// What has become stale near may have been confirmed far away.
 #[test]
 fn a_later_answer_there_spares_the_origin() {
