@@ -24,7 +24,7 @@ use crate::stages::cache::lifetimes::given;
 use crate::stages::cache::plan::{Credentials, Plan, is_unsafe};
 use crate::stages::cache::staleness::{self, Stale};
 use crate::stages::cache::storability::is_representation;
-use crate::stages::cache::validation::{Learned, confirms, learn};
+use crate::stages::cache::validation::{Learned, confirms, is_another, learn};
 use crate::stages::cache::{
     CACHE_STATUS, CacheStage, Forward, NotStored, invalidation, status_field, validation,
 };
@@ -123,7 +123,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 self.learn(miss, stored, &response, sent, before);
             } else {
                 self.platform.discard(stored.response);
-                replaced = Some(stored.key);
+                replaced = Some((stored.key, stored.entry));
             }
         }
         let represents = miss.plan.represents && self.represents(miss, &response, way.target);
@@ -264,7 +264,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         &mut self,
         miss: &mut Miss<'a, P::Response>,
         response: P::Response,
-        replaced: Option<String>,
+        replaced: Option<(String, Rc<Entry>)>,
         sent: Timestamp,
         before: usize,
     ) -> P::Response {
@@ -273,6 +273,14 @@ impl<'a, P: Platform> Journey<'a, P> {
         let consumed = miss.stage.consumed.iter().cloned().map(Edit::Remove);
         let now = self.platform.now();
         let part = miss.part.take();
+        let entry = entry.and_then(|kept| match &replaced {
+            // 4.3.3, 3.4: the whole that was stored is none any more. Nor is a
+            // part kept that was asked for before that was removed.
+            Some((_, old)) if kept.0.part.is_some() && is_another(&kept.0.fields, old) => {
+                Err(NotStored::Changed)
+            }
+            _ => Ok(kept),
+        });
         let (response, said) = match entry {
             Ok((entry, _)) if entry.part.is_some() => {
                 self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
@@ -296,7 +304,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 // 4.3.3: what the origin was asked about is replaced by what
                 // it answered, be that stored or not.
                 let is_answer = miss.plan.store && status < 500 && status != 304;
-                if let Some(key) = replaced.filter(|_| is_answer) {
+                if let Some((key, _)) = replaced.filter(|_| is_answer) {
                     self.isolate.remove(self.platform, miss.stage, vec![key]);
                 }
                 (response, status_field::not_stored(miss.forward, status, reason))

@@ -302,6 +302,9 @@ pub enum NotStored {
     Lifetime,
     /// It is part of something, and does not say which.
     Partial,
+    /// It is part of something else than the whole that was stored: that one
+    /// is removed, and this one was asked for before.
+    Changed,
     /// The body is larger than the route keeps.
     Size,
     /// The head is larger than the store takes.
@@ -325,6 +328,7 @@ impl NotStored {
             Self::Freshness => "no-freshness",
             Self::Lifetime => "lifetime",
             Self::Partial => "partial",
+            Self::Changed => "changed",
             Self::Size => "size",
             Self::Head => "head",
             Self::Tier => "tier",

@@ -243,6 +243,33 @@ describe("parts under one strong tag", () => {
     }
   });
 
+  test("of another answer than the stored whole remove that one", async () => {
+    const path = serve(
+      ({ field }, nth) =>
+        nth > 3
+          ? { failure: "reset-before-head" }
+          : {
+              ...plan(nth === 1 ? '"a"' : '"b"'),
+              fields: [
+                ["Cache-Control", nth === 1 ? "max-age=1" : "max-age=600"],
+                ["ETag", nth === 1 ? '"a"' : '"b"'],
+                ["X-Asked", field("if-none-match") ?? "no"],
+              ],
+            },
+      "/both",
+    );
+    await ask(path);
+    await sleep(1_150);
+    const first = await ranged(path, 0, 99);
+    assert.deepEqual([first.status, first.field("x-asked")], [206, '"a"']);
+    assert.match(status(first), /fwd=stale; fwd-status=206; detail=changed$/);
+    const next = await ranged(path, 0, 99);
+    assert.equal(next.field("x-asked"), "no");
+    assert.match(status(next), /fwd=uri-miss; fwd-status=206; stored/);
+    // The old whole stands in for nobody.
+    assert.equal((await ask(path)).status, 502);
+  });
+
   test("stay apart where they are too large together", async () => {
     const path = serve({ ...plan('"a"'), body: "0123456789ABCDEF" }, "/small");
     await stored(path, 0, 5);

@@ -125,6 +125,7 @@ fn the_cache_status_field_is_a_structured_field() {
             (NotStored::Vary, "vary"),
             (NotStored::Freshness, "no-freshness"),
             (NotStored::Partial, "partial"),
+            (NotStored::Changed, "changed"),
             (NotStored::Size, "size"),
             (NotStored::Head, "head"),
         ] {

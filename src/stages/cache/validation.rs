@@ -102,6 +102,20 @@ pub fn confirms(fields: &[(HeaderName, String)], entry: &Entry) -> bool {
     }
 }
 
+/// Whether the answer to a condition of ours is about another representation
+/// than the stored one (4.3.3): what shows no validator of it is.
+#[must_use]
+pub fn is_another(fields: &[(HeaderName, String)], entry: &Entry) -> bool {
+    let differs =
+        |name: &HeaderName, now: &str| entry.field(name).is_none_or(|stored| opaque(&stored) != opaque(now));
+    match (join_lines(fields, &ETAG), join_lines(fields, &LAST_MODIFIED)) {
+        (Some(tag), _) => differs(&ETAG, &tag),
+        (None, Some(date)) => differs(&LAST_MODIFIED, &date),
+        // A part shows what the whole would (RFC 9110, 15.3.7).
+        (None, None) => has_validator(&entry.fields),
+    }
+}
+
 /// The stored fields after a 304 or the answer to a HEAD (3.2): what it holds
 /// replaces what was stored, except for what says how the stored body is
 /// written. Time counts from now on anew, so the old Age and Date go.
