@@ -156,9 +156,9 @@ impl<'a, P: Platform> Journey<'a, P> {
         if let Err(reject) = answered {
             self.record.error.clone_from(&reject.cause);
         }
-        let mut reply = self.serve(miss.stage, stored, age, below_zero(staleness), Some(Stale::IfError));
-        let detail = Err(Stale::IfError.as_str());
-        let said = status_field::forwarded(miss.forward, status, detail);
+        let ttl = below_zero(staleness);
+        let mut reply = self.serve(miss.stage, stored, age, ttl, Some(Stale::IfError));
+        let said = status_field::stood_in(miss.forward, status, ttl);
         let said = miss.stage.said(said, &miss.primary);
         if let Reply::Native(_, edits) = &mut reply {
             *edits = vec![Edit::Set(CACHE_STATUS, said)];
@@ -189,7 +189,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         self.platform.discard(response);
         self.record.cache = Some("revalidated");
         let said = match outcome {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(stored.entry.ttl(received)),
             Err(reason) => Err(reason.as_str()),
         };
         let said = status_field::forwarded(miss.forward, Some(304), said);
@@ -284,8 +284,8 @@ impl<'a, P: Platform> Journey<'a, P> {
         let (response, said) = match entry {
             Ok((entry, _)) if entry.part.is_some() => {
                 self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
-                let response = self.store_part(miss, response, entry, part);
-                (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
+                let said = status_field::forwarded(miss.forward, Some(status), Ok(entry.ttl(now)));
+                (self.store_part(miss, response, entry, part), said)
             }
             Ok((entry, text)) => {
                 self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
@@ -295,8 +295,8 @@ impl<'a, P: Platform> Journey<'a, P> {
                 let lead = self.lead.take();
                 let keep = place.keep(&entry, &text, miss.stage, self.isolate);
                 let keep = Keep { replaces, lead, ..keep };
-                let response = self.isolate.keep(self.platform, response, &keep, &Rc::new(entry), None);
-                (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
+                let said = status_field::forwarded(miss.forward, Some(status), Ok(entry.ttl(now)));
+                (self.isolate.keep(self.platform, response, &keep, &Rc::new(entry), None), said)
             }
             Err(reason) => {
                 part.into_iter().for_each(|part| self.platform.discard(part.response));

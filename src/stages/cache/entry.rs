@@ -112,6 +112,13 @@ impl Entry {
         (now >= self.received).then(|| self.initial_age.saturating_add(now.since(self.received).as_secs()))
     }
 
+    /// For how many more seconds it is fresh; below zero where it is not.
+    #[must_use]
+    pub fn ttl(&self, now: Timestamp) -> i64 {
+        let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        signed(self.lifetime).saturating_sub(signed(self.age(now).unwrap_or(self.initial_age)))
+    }
+
     /// Whether it is for who shows these credentials (RFC 9111, 3.5).
     #[must_use]
     pub const fn serves(&self, credentials: Credentials) -> bool {

@@ -30,7 +30,7 @@ fn jobs(admin: &Admin) -> Vec<Job> {
     admin.gate.platform.warmed.borrow().iter().map(|(_, job)| Job::decode(job).unwrap()).collect()
 }
 
-const STORED: &str = "stored\t200\t\tedgeweir; fwd=uri-miss; fwd-status=200; stored";
+const STORED: &str = "stored\t200\t\tedgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60";
 
 #[test]
 fn it_tells_what_became_of_each() {

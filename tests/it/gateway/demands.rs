@@ -54,13 +54,21 @@ fn once_a_second_for_each_key() {
     for tiers in TIERS {
         for demand in demands() {
             let gate = stored(tiers);
-            assert_eq!(status(&gate, &demand), "edgeweir; fwd=request; fwd-status=304; stored", "{demand:?}");
+            assert_eq!(
+                status(&gate, &demand),
+                "edgeweir; fwd=request; fwd-status=304; stored; ttl=600",
+                "{demand:?}"
+            );
             for millis in [0, 1, 499, 499] {
                 gate.platform.advance(millis);
                 assert_eq!(status(&gate, &demand), "edgeweir; hit; ttl=600", "{demand:?}");
             }
             gate.platform.advance(1);
-            assert_eq!(status(&gate, &demand), "edgeweir; fwd=request; fwd-status=304; stored", "{demand:?}");
+            assert_eq!(
+                status(&gate, &demand),
+                "edgeweir; fwd=request; fwd-status=304; stored; ttl=600",
+                "{demand:?}"
+            );
             // The first one had it stored.
             assert_eq!(gate.sent_count(), 3);
         }
@@ -72,7 +80,7 @@ fn once_a_second_for_each_key() {
 fn what_has_just_arrived_is_confirmed() {
     let gate = route(&json!({"cache": {}}));
     gate.platform.origin(confirming);
-    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=uri-miss; fwd-status=200; stored");
+    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=600");
     assert_eq!(status(&gate, &demands()[1]), "edgeweir; hit; ttl=600");
 }
 
@@ -108,7 +116,7 @@ fn where_they_can_wait_they_get_the_new_answer() {
     gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=600").body("new"));
     let responses = at_once(&gate, &vec![demands()[0].clone(); 50]);
     assert!(responses.iter().all(|response| response.body == "new"));
-    let collapsed = "edgeweir; fwd=request; collapsed";
+    let collapsed = "edgeweir; fwd=request; collapsed; ttl=600";
     let count =
         responses.iter().filter(|response| response.field("cache-status").unwrap() == collapsed).count();
     assert_eq!((count, gate.sent_count()), (49, 2));
@@ -172,7 +180,7 @@ fn only_if_cached_and_no_cache_ask_nobody() {
     assert_eq!(gate.send(&head).0.status, 504);
     assert_eq!(gate.sent_count(), 1);
     // It has not used up the second of those who may ask.
-    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=request; fwd-status=304; stored");
+    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=request; fwd-status=304; stored; ttl=600");
     assert_eq!(gate.send(&head).0.status, 200);
 }
 
@@ -209,7 +217,10 @@ fn once_a_second_in_a_location() {
             for round in 1..=3 {
                 gates[0].platform.advance(10_000);
                 let first = status(&gates[round % 3], &demand);
-                assert_eq!(first, "edgeweir; fwd=request; fwd-status=304; stored", "{tiers:?} {demand:?}");
+                assert_eq!(
+                    first, "edgeweir; fwd=request; fwd-status=304; stored; ttl=600",
+                    "{tiers:?} {demand:?}"
+                );
                 for millis in [0, 1, 499, 499] {
                     gates[0].platform.advance(millis);
                     for gate in &gates {

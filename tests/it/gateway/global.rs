@@ -46,7 +46,7 @@ fn writes(gate: &Gate) -> usize {
 }
 
 const ALL: &[&str] = &["memory", "location", "global"];
-const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored";
+const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=600";
 const HIT: &str = "edgeweir; hit; ttl=600";
 
 #[test]
@@ -121,12 +121,14 @@ fn age_counts_on_from_where_it_was_stored() {
 
 #[test]
 fn what_is_short_lived_or_large_is_not_written() {
-    for control in ["max-age=299", "no-cache, max-age=600", "max-age=0, stale-while-revalidate=900"] {
+    for (control, ttl) in
+        [("max-age=299", 299), ("no-cache, max-age=600", 600), ("max-age=0, stale-while-revalidate=900", 0)]
+    {
         let gate = tiers(ALL);
         let control = control.to_owned();
         gate.platform
             .origin(move |_| Response::new(200).with("Cache-Control", &control).with("ETag", "\"a\""));
-        assert_eq!(status(&gate, &get("/a")), MISS);
+        assert_eq!(status(&gate, &get("/a")), MISS.replace("600", &ttl.to_string()));
         assert_eq!(writes(&gate), 0);
     }
     for (announced, tier) in [(true, ALL), (false, ALL)] {
@@ -241,7 +243,7 @@ fn a_change_removes_it_and_what_is_still_shown_is_not_taken_back() {
 
 #[test]
 fn purges_hold_for_it() {
-    for (soft, said) in [(false, MISS), (true, "edgeweir; fwd=stale; fwd-status=304; stored")] {
+    for (soft, said) in [(false, MISS), (true, "edgeweir; fwd=stale; fwd-status=304; stored; ttl=600")] {
         let here = tiers(ALL);
         here.send(&get("/a"));
         let other = elsewhere(&here, ALL);
@@ -292,7 +294,7 @@ fn what_is_void_near_is_looked_for_here() {
 #[test]
 fn what_is_void_here_too_is_asked_for() {
     for list in [ALL, &["location", "global"], &["memory", "global"]] {
-        for (soft, said) in [(false, MISS), (true, "edgeweir; fwd=stale; fwd-status=304; stored")] {
+        for (soft, said) in [(false, MISS), (true, "edgeweir; fwd=stale; fwd-status=304; stored; ttl=600")] {
             for has_far in [true, false] {
                 let here = tiers(list);
                 here.send(&get("/a"));
@@ -328,7 +330,7 @@ fn a_soft_purge_there_is_better_than_a_hard_one_near() {
         Purge { sequence: 8, scope: Scope::All, soft: true },
     ];
     here.snapshot.live_purges.hold(&encode(purges.iter()), 8).unwrap();
-    assert_eq!(status(&here, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored");
+    assert_eq!(status(&here, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored; ttl=600");
 }
 
 /// What has become stale near may have been confirmed far away.
@@ -353,7 +355,11 @@ fn a_304_is_written_too() {
         let gate = tiers(list);
         gate.send(&get("/a"));
         gate.platform.advance(601_000);
-        assert_eq!(status(&gate, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored", "{list:?}");
+        assert_eq!(
+            status(&gate, &get("/a")),
+            "edgeweir; fwd=stale; fwd-status=304; stored; ttl=600",
+            "{list:?}"
+        );
         assert_eq!(writes(&gate), 2, "{list:?}");
         assert_eq!(status(&elsewhere(&gate, list), &get("/a")), HIT, "{list:?}");
         assert_eq!(gate.send(&get("/a")).0.body, "http://app.internal/a");

@@ -33,7 +33,7 @@ fn purge(gate: &Gate, sequence: u64, scope: Scope, soft: bool) {
     gate.snapshot.live_purges.hold(&text, sequence).unwrap();
 }
 
-const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored";
+const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60";
 
 fn url(path: &str) -> Scope {
     Scope::Url(edgeweir::purge::url::parse_url(&format!("https://app.example{path}")).unwrap())

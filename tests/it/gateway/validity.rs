@@ -29,7 +29,7 @@ fn a_stale_answer_is_confirmed_and_fresh_again() {
     assert_eq!((response.status, response.body.as_str()), (200, "body"));
     assert_eq!(
         response.field("cache-status").as_deref(),
-        Some("edgeweir; fwd=stale; fwd-status=304; stored")
+        Some("edgeweir; fwd=stale; fwd-status=304; stored; ttl=60")
     );
     assert_eq!(
         (response.field("x-news").as_deref(), response.field("age").as_deref()),
@@ -490,7 +490,11 @@ fn the_answer_to_a_post_answers_later_gets() {
     for location in ["/a?b", "https://app.example/a?b", "?b", "a?b"] {
         let gate = answering(location, "max-age=60", 200);
         gate.send(&get("/a?b"));
-        assert_eq!(status(&gate, &post()), "edgeweir; fwd=method; fwd-status=200; stored", "{location}");
+        assert_eq!(
+            status(&gate, &post()),
+            "edgeweir; fwd=method; fwd-status=200; stored; ttl=60",
+            "{location}"
+        );
         let (hit, record) = gate.send(&get("/a?b"));
         assert_eq!((hit.body.as_str(), record.cache), ("POST", Some("hit")), "{location}");
     }
@@ -520,12 +524,12 @@ fn parts_are_stored_beside_the_whole() {
         .with("Cache-Control", "max-age=60")
     });
     let ask = |range: &str| get("/").with("Range", range);
-    assert_eq!(status(&gate, &ask("bytes=2-4")), "edgeweir; fwd=uri-miss; fwd-status=206; stored");
+    assert_eq!(status(&gate, &ask("bytes=2-4")), "edgeweir; fwd=uri-miss; fwd-status=206; stored; ttl=60");
     let (hit, _) = gate.send(&ask("bytes=3-3"));
     assert_eq!((hit.status, hit.body.as_str()), (206, "3"));
     assert_eq!(hit.field("content-range").as_deref(), Some("bytes 3-3/9"));
     assert!(status(&gate, &ask("bytes=0-1")).starts_with("edgeweir; fwd=partial"));
-    assert_eq!(status(&gate, &get("/")), "edgeweir; fwd=uri-miss; fwd-status=200; stored");
+    assert_eq!(status(&gate, &get("/")), "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60");
     // From now on the whole answers.
     assert_eq!(gate.send(&ask("bytes=-2")).0.body, "78");
     assert_eq!(gate.send(&ask("bytes=9-")).0.status, 416);
