@@ -161,6 +161,17 @@ describe("warming", () => {
     });
   }
 
+  test("stands in the audit log", async () => {
+    const path = origin.serve({ fields: FRESH }, "/n");
+    await warm([path, "/nowhere"]);
+    const [entry] = await new Admin(gateway, READER).audit();
+    assert.deepEqual(
+      [entry?.author, entry?.action, entry?.outcome],
+      [OPERATOR.entry.name, "warm", "accepted"],
+    );
+    assert.match(String(entry?.message), /^2 URLs( in \w+)?: 1 stored, 1 not-stored; from /);
+  });
+
   test("goes past rules about clients, and tells why something is not stored", async () => {
     const closed = origin.serve({ fields: FRESH }, "/closed");
     assert.equal((await gateway.fetch(closed)).status, 403);
