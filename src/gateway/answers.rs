@@ -268,7 +268,9 @@ impl<'a, P: Platform> Journey<'a, P> {
         let judged = match judge(&miss.plan, self.head, &candidate.entry, miss.stage, now) {
             // A soft purge makes stale: the origin is asked.
             Lookup::Fresh { .. } | Lookup::Stale { .. } if is_void => Lookup::Revalidate(Forward::Stale),
-            judged @ Lookup::Revalidate(_) if !is_void && miss.plan.demands() => {
+            judged @ (Lookup::Revalidate(_) | Lookup::Miss(Forward::Request))
+                if !is_void && miss.plan.demands() =>
+            {
                 self.on_demand(miss, &candidate, judged)
             }
             judged => judged,
@@ -286,7 +288,9 @@ impl<'a, P: Platform> Journey<'a, P> {
                 (Forward::Partial, Some(candidate))
             }
             Lookup::Stale { age, staleness, why } if !is_part => {
-                if why == Stale::WhileRevalidate && !miss.plan.only_if_cached {
+                // What comes of a request with no-store is not kept.
+                let asks = !miss.plan.only_if_cached && !miss.plan.no_store;
+                if why == Stale::WhileRevalidate && asks {
                     self.revalidate_later(miss, &candidate, way);
                 }
                 let candidate = self.bring_near(miss, candidate);
@@ -312,13 +316,15 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) -> Lookup {
         let (entry, key, now) = (&candidate.entry, &candidate.key, self.platform.now());
         let allowed = judge(&miss.plan.undemanding(), self.head, entry, miss.stage, now);
-        if !matches!(allowed, Lookup::Fresh { .. } | Lookup::Stale { .. }) {
-            return judged;
+        match allowed {
+            Lookup::Fresh { .. } | Lookup::Stale { .. } => {}
+            Lookup::Revalidate(forward) if miss.plan.no_store => return Lookup::Miss(forward),
+            Lookup::Revalidate(_) | Lookup::Miss(_) => return judged,
         }
         if is_settled(entry, self.arrived, now) {
             return allowed;
         }
-        if miss.plan.only_if_cached || !self.isolate.demanded.borrow_mut().marks(key, now) {
+        if miss.plan.only_if_cached || !self.isolate.demanded.borrow_mut().marks(&miss.plan.mark(key), now) {
             return judged;
         }
         // Somebody else has asked; where he still does, this one may wait.

@@ -62,7 +62,10 @@ impl<P: Platform> Journey<'_, P> {
         let (entry, now) = (&found.entry, self.platform.now());
         plan.demands()
             && !is_settled(entry, self.arrived, now)
-            && matches!(judge(plan, self.head, entry, stage, now), Lookup::Revalidate(Forward::Request))
+            && matches!(
+                judge(plan, self.head, entry, stage, now),
+                Lookup::Revalidate(Forward::Request) | Lookup::Miss(Forward::Request)
+            )
     }
 
     /// The later of two, the near one where they are the same.
@@ -140,7 +143,9 @@ impl<P: Platform> Journey<'_, P> {
         miss: &Miss<'_, P::Response>,
         candidate: Candidate<P::Response>,
     ) -> Candidate<P::Response> {
-        let Some(size) = candidate.size.filter(|_| candidate.tier != Tier::Memory) else { return candidate };
+        // RFC 9111, 5.2.1.5: nothing is stored for such a request.
+        let is_brought = candidate.tier != Tier::Memory && !miss.plan.no_store;
+        let Some(size) = candidate.size.filter(|_| is_brought) else { return candidate };
         let memory = miss.stage.memory.filter(|limit| size <= *limit);
         let is_far = candidate.tier == Tier::Global && miss.stage.location;
         let text = if is_far { candidate.entry.encode() } else { None };

@@ -310,6 +310,30 @@ describe("clients cannot turn the cache off", () => {
     });
   }
 
+  for (const under of ["/n", "/f", "/b"]) {
+    test(`nor with no-store, and nothing is stored for them: ${under}`, async () => {
+      const path = origin.serve((_, nth) => ({ fields: FRESH, body: `body ${nth}` }), under);
+      const fields: Fields = [["Cache-Control", "no-store"]];
+      for (const nth of [1, 2]) {
+        const own = await gateway.fetch(path, { fields });
+        assert.equal(status(own), "edgeweir; fwd=uri-miss; fwd-status=200; detail=request");
+        assert.equal(own.text, `body ${nth}`);
+      }
+      await eventually("a hit", () => gateway.fetch(path), isHit);
+      await sleep(1_100);
+      const begun = Date.now();
+      const responses = await Promise.all(
+        Array.from({ length: 100 }, () => gateway.fetch(path, { fields })),
+      );
+      const seconds = Math.ceil((Date.now() - begun) / 1_000);
+      const reached = origin.received(path).length - 3;
+      assert.ok(reached >= 1 && reached <= 1 + seconds, `${reached} in ${seconds} s`);
+      assert.equal(responses.filter(({ text }) => text === "body 3").length, 100 - reached);
+      const hit = await gateway.fetch(path);
+      assert.deepEqual([isHit(hit), hit.text], [true, "body 3"]);
+    });
+  }
+
   for (const under of ["/f", "/b"]) {
     test(`what one isolate has had confirmed below ${under}, the other one takes from the location`, async () => {
       const fields: Fields = [...FRESH, ["ETag", '"v1"']];

@@ -184,6 +184,94 @@ fn only_if_cached_and_no_cache_ask_nobody() {
     assert_eq!(gate.send(&head).0.status, 200);
 }
 
+fn no_store() -> PlainHead {
+    get("/a").with("Cache-Control", "no-store")
+}
+
+const PASSES: &str = "edgeweir; fwd=request; fwd-status=200; detail=request";
+
+/// RFC 9111, 5.2.1.5: it forbids to store, and not to answer from what is
+/// stored. The origin is asked once a second, without a condition of ours, and
+/// what it says is not kept.
+#[test]
+fn no_store_goes_to_the_origin_once_a_second() {
+    for tiers in TIERS {
+        for head in [
+            no_store(),
+            get("/a").with("Cache-Control", "x=\"a"),
+            get("/a").with("Cache-Control", "no-store, no-cache"),
+        ] {
+            let gate = stored(tiers);
+            let before = gate.platform.stored.borrow().clone();
+            assert_eq!(status(&gate, &head), PASSES, "{tiers:?} {head:?}");
+            assert_eq!(gate.platform.sent.borrow().last().unwrap().field("if-none-match"), None);
+            for millis in [0, 1, 499, 499] {
+                gate.platform.advance(millis);
+                assert!(status(&gate, &head).starts_with("edgeweir; hit; ttl=5"), "{tiers:?} {head:?}");
+            }
+            gate.platform.advance(1);
+            assert_eq!(status(&gate, &head), PASSES);
+            assert_eq!(gate.sent_count(), 3, "{tiers:?}");
+            assert_eq!(*gate.platform.stored.borrow(), before);
+        }
+    }
+}
+
+#[test]
+fn two_hundred_with_no_store_at_once_cause_one_request() {
+    for tiers in TIERS {
+        let gate = stored(tiers);
+        let responses = at_once(&gate, &vec![no_store(); 200]);
+        assert_eq!(gate.sent_count(), 2, "{tiers:?}");
+        assert!(responses.iter().all(|response| response.status == 200));
+    }
+}
+
+/// Nobody keeps others by it from what they may ask for.
+#[test]
+fn no_store_uses_up_nobody_elses_second() {
+    let gate = stored(&["memory", "location"]);
+    assert_eq!(status(&gate, &no_store()), PASSES);
+    assert!(status(&gate, &demands()[0]).contains("fwd=request; fwd-status=304; stored"));
+    // What has just been confirmed does for it, too.
+    gate.platform.advance(500);
+    assert_eq!(status(&gate, &no_store()), "edgeweir; hit; ttl=600");
+}
+
+/// Nothing comes to be stored by it: not what is missing, not near what is far,
+/// and not behind an answer that is stale.
+#[test]
+fn nothing_is_stored_for_a_request_with_no_store() {
+    let gate = route(&json!({"cache": {"tiers": ["memory", "location"]}}));
+    gate.platform.origin(|_| {
+        Response::new(200).with("Cache-Control", "max-age=60, stale-while-revalidate=600").body("old")
+    });
+    for _ in 0..3 {
+        assert_eq!(status(&gate, &no_store()), "edgeweir; fwd=uri-miss; fwd-status=200; detail=request");
+    }
+    assert!(gate.platform.stored.borrow().is_empty() && gate.platform.bodies.borrow().is_empty());
+    let gates = location(2, &["memory", "location"], false);
+    gates[0].send(&get("/a"));
+    assert_eq!(status(&gates[1], &no_store()), "edgeweir; hit; ttl=600");
+    assert!(gates[1].platform.bodies.borrow().is_empty());
+    // Stale: it is asked about for somebody else.
+    gate.send(&get("/a"));
+    gate.platform.advance(70_000);
+    gate.send(&no_store());
+    let asked = gate.sent_count();
+    assert!(status(&gate, &no_store()).contains("detail=stale-while-revalidate"));
+    assert_eq!(gate.sent_count(), asked);
+    assert!(status(&gate, &get("/a")).contains("detail=stale-while-revalidate"));
+    assert_eq!(gate.sent_count(), asked + 1);
+    // Where nothing stored would do for others either, it goes to the origin.
+    gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=60").body("new"));
+    gate.platform.advance(800_000);
+    for _ in 0..2 {
+        assert_eq!(status(&gate, &no_store()), "edgeweir; fwd=stale; fwd-status=200; detail=request");
+    }
+    assert_eq!(gate.sent_count(), asked + 3);
+}
+
 /// Isolates of one location: one store, one clock, and objects that collapse.
 fn location(count: usize, tiers: &[&str], collapser: bool) -> Vec<Gate> {
     let mut gates: Vec<Gate> = (0..count).map(|_| route(&json!({"cache": {"tiers": tiers}}))).collect();
