@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use http::Method;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, HeaderName, VARY};
 
 use super::answers::{CacheState, Candidate, Miss, Way, below_zero};
 use super::purging::tags;
@@ -17,19 +17,16 @@ use crate::stages::cache::collapser::End;
 use crate::stages::cache::conclude::{Answer, amend, conclude, freshen};
 use crate::stages::cache::directives::Directives;
 use crate::stages::cache::entry::Entry;
-use crate::stages::cache::global;
 use crate::stages::cache::judge::stands_in;
 use crate::stages::cache::key::{self, Index};
 use crate::stages::cache::lifetimes::given;
-use crate::stages::cache::plan::{Credentials, Plan, is_unsafe};
+use crate::stages::cache::plan::{Credentials, Plan};
 use crate::stages::cache::staleness::{self, Stale};
 use crate::stages::cache::storability::is_representation;
 use crate::stages::cache::validation::{Learned, confirms, is_another, learn};
-use crate::stages::cache::{
-    CACHE_STATUS, CacheStage, Forward, NotStored, invalidation, status_field, validation,
-};
+use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, NotStored, status_field, validation};
 use crate::stages::identity::IdentityStage;
-use crate::stages::target::{Target, parse};
+use crate::stages::target::Target;
 use crate::time::Timestamp;
 
 /// What the origin answered, and when its request was sent.
@@ -371,57 +368,6 @@ impl<'a, P: Platform> Journey<'a, P> {
         let received = self.platform.now();
         let times = Times { sent, received, began: miss.began };
         arrival(self.platform, response, &gone, times)
-    }
-
-    /// A change of a resource makes stored answers for it void (RFC 9111,
-    /// 4.4), whichever route and variant they came by.
-    fn note_change(&self, response: &P::Response, target: &Target<'_>) {
-        let status = self.platform.status(response);
-        if !self.gateway.has_cache || !is_unsafe(self.head.method()) || !invalidation::is_change(status) {
-            return;
-        }
-        let (mut keys, mut names) = (Vec::new(), Vec::new());
-        self.void(target, &mut keys, &mut names);
-        for name in [LOCATION, CONTENT_LOCATION] {
-            let related = self
-                .platform
-                .field(response, &name)
-                .and_then(|reference| invalidation::related(target, &reference));
-            if let Some(target) = related.as_deref().and_then(|url| parse(url, None).ok()) {
-                self.void(&target, &mut keys, &mut names);
-            }
-        }
-        for list in [&mut keys, &mut names] {
-            list.sort_unstable();
-            list.dedup();
-        }
-        if !keys.is_empty() {
-            self.isolate.remove_all(self.platform, keys, names);
-        }
-    }
-
-    /// The keys of what is stored for a target, and the names of what all
-    /// locations keep of it.
-    fn void(&self, target: &Target<'_>, keys: &mut Vec<String>, names: &mut Vec<String>) {
-        let authority = target.authority();
-        for index in self.gateway.router.readers(target) {
-            let Some(route) = self.gateway.routes.get(index) else { continue };
-            let Some(stage) = &route.cache else { continue };
-            let as_stored = stage.as_stored(target.as_sent);
-            let is_global = self.isolate.global(stage).is_some();
-            for scheme in ["http", "https"] {
-                let mut push = |upstream, variant| {
-                    let key = self.key(route, upstream, variant, scheme, &authority, &as_stored);
-                    names.extend(if is_global { global::name(&key) } else { None });
-                    keys.push(key::part(&key));
-                    keys.push(key);
-                };
-                push(route.upstream, None);
-                for variant in route.canary.iter().flat_map(|canary| &canary.variants) {
-                    push(variant.upstream, Some(&variant.name));
-                }
-            }
-        }
     }
 }
 
