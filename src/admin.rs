@@ -40,7 +40,8 @@ use http::header::{ALLOW, WWW_AUTHENTICATE};
 use self::endpoints::{Endpoint, Found, Parameter};
 use self::problem::{Problem, Refusal};
 use self::tokens::{Caller, Token};
-use crate::control::message::{Action, NAME_LIMIT, Note};
+use crate::control::answer::{Done as IsDone, decode_answer};
+use crate::control::message::{Action, NAME_LIMIT, Note, encode_request};
 use crate::control::{self, CONTROL_WAIT, Health};
 use crate::error::clip;
 use crate::exchange::{Answer, Head, Reply};
@@ -186,8 +187,28 @@ impl<P: Platform> Request<'_, P> {
         };
         // The refusal stands whether or not it could be written down; the
         // access log has it either way.
-        let _ = self.platform.call(&control::message::encode_request(&Action::Note(note)), NOTE_WAIT).await;
+        let _ = self.platform.call(&encode_request(&Action::Note(note)), NOTE_WAIT).await;
         problem
+    }
+
+    /// Writes down what was done here and not in the object. It stands whether
+    /// or not that could be written down; the log says where it could not.
+    async fn done(&self, action: &str, token: &Token, message: &str) {
+        let note = Note {
+            attempt: action.to_owned(),
+            reason: String::new(),
+            author: token.name.clone(),
+            role: Some(token.role),
+            message: format!("{message}; from {}", text::address(self.identity.address)),
+        };
+        let answer = self.platform.call(&encode_request(&Action::NoteDone(note)), NOTE_WAIT).await;
+        let failure = match answer.map(|text| decode_answer::<IsDone>(&text)) {
+            Ok(Ok(Ok(_))) => return,
+            Ok(Ok(Err(refused))) => refused.reason.as_str().to_owned(),
+            Ok(Err(why)) => why,
+            Err(error) => error.to_string(),
+        };
+        *self.failure.borrow_mut() = Some(format!("{action} is not in the audit log: {failure}"));
     }
 
     /// One parameter of the query, decoded.

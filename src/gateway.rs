@@ -6,6 +6,7 @@
 mod answers;
 pub mod bans;
 mod bypass_token;
+mod changes;
 mod collapsing;
 pub mod inspect;
 mod limits;

@@ -2,7 +2,7 @@
 //! that answers. Bodies stay where they are, and so do the values of cookies
 //! and credentials.
 
-use http::header::HOST;
+use http::header::{HOST, HeaderName};
 use serde::Serialize;
 
 use super::Request;
@@ -18,6 +18,7 @@ use crate::policy::Route;
 use crate::purge::Stored;
 use crate::purge::url::url_of;
 use crate::stages::cache::ask::{Ask, ask};
+use crate::stages::cache::entry::Entry;
 use crate::stages::cache::judge::{Lookup, judge};
 use crate::stages::cache::vary::Selector;
 use crate::stages::cache::{CacheStage, Tier, key};
@@ -74,7 +75,9 @@ pub struct TierReport {
     pub unstorable: bool,
     /// What selects among the answers to the URL: request fields, and cookies
     /// as `cookie:NAME`. The values are those of the request that this answer
-    /// was for; none where it lacked the field.
+    /// was for; none where it lacked the field. Only those of fields that say
+    /// what a client understands are shown, such as `Accept-Language`: of any
+    /// other one may be somebody's credential.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub selected_by: Vec<FieldText>,
     /// What failed.
@@ -255,7 +258,8 @@ impl<P: Platform> Request<'_, P> {
             }
             Ok(Seen::Held(held)) => {
                 report.state = "stored";
-                report.selected_by = held.entry.selected_by.iter().map(selected).collect();
+                let by = held.entry.selected_by.iter();
+                report.selected_by = by.map(|one| selected(one, stage)).collect();
                 report.answer = Some(self.stored_answer(look, &held, url, now));
                 report.key = held.key;
             }
@@ -291,7 +295,14 @@ impl<P: Platform> Request<'_, P> {
             fields: entry
                 .fields
                 .iter()
-                .map(|(name, value)| FieldText { name: name.to_string(), value: Some(shown(name, value)) })
+                .map(|(name, value)| FieldText {
+                    name: name.to_string(),
+                    value: Some(if tells_who(name, entry, look.stage) {
+                        redacted(value)
+                    } else {
+                        shown(name, value)
+                    }),
+                })
                 .collect(),
             size: held.size,
             received: entry.received.to_string(),
@@ -323,14 +334,45 @@ const fn name_of(tier: Tier) -> &'static str {
     }
 }
 
-/// A selector and its value. Whatever tells people apart is theirs.
-fn selected((selector, value): &(Selector, Option<String>)) -> FieldText {
-    let value = value.as_ref().map(|value| match selector {
-        Selector::Cookie(_) => format!("(redacted, {} bytes)", value.len()),
-        Selector::Field(name) => match name.parse() {
-            Ok(name) => shown(&name, value),
-            Err(_) => String::new(),
-        },
+/// A selector and its value. What a client chose may tell who it is, so all is
+/// left out but what is known not to.
+fn selected((selector, value): &(Selector, Option<String>), stage: &CacheStage) -> FieldText {
+    let value = value.as_ref().map(|value| match open_field(selector, stage) {
+        Some(name) => shown(&name, value),
+        None => redacted(value),
     });
     FieldText { name: selector.to_string(), value }
+}
+
+fn redacted(value: &str) -> String {
+    format!("(redacted, {} bytes)", value.len())
+}
+
+/// The field of a selector whose values many clients share: what they
+/// understand, and what they are shown on. Not where the route says that it is
+/// a credential.
+fn open_field(selector: &Selector, stage: &CacheStage) -> Option<HeaderName> {
+    const BEGINNINGS: [&str; 4] = ["accept", "access-control-request-", "sec-ch-", "sec-fetch-"];
+    const NAMES: [&str; 8] = [
+        "device-memory",
+        "dpr",
+        "origin",
+        "save-data",
+        "user-agent",
+        "viewport-width",
+        "width",
+        "x-requested-with",
+    ];
+    let Selector::Field(name) = selector else { return None };
+    let is_open = NAMES.contains(&name.as_str()) || BEGINNINGS.iter().any(|start| name.starts_with(start));
+    let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|_| is_open)?;
+    (!stage.credential_fields.contains(&name)).then_some(name)
+}
+
+/// Whether an answer repeats in that field what a client said about who it is:
+/// by the name of a credential, or of what selected it.
+fn tells_who(name: &HeaderName, entry: &Entry, stage: &CacheStage) -> bool {
+    let selector = Selector::field(name);
+    let selects = entry.selected_by.iter().any(|(known, _)| *known == selector);
+    stage.credential_fields.contains(name) || (selects && open_field(&selector, stage).is_none())
 }

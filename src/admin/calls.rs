@@ -68,7 +68,7 @@ pub(super) async fn call<P: Platform>(
         Call::Purges => request.purges().await,
         Call::Purge => request.purge(token).await,
         Call::LookInCache => request.look_in_cache().await,
-        Call::Warm => request.warm().await,
+        Call::Warm => request.warm(token).await,
         Call::Limits => request.limits().await,
         Call::LookAtLimits => request.look_at_limits().await,
         Call::ResetLimits => request.reset_limits().await,

@@ -10,6 +10,7 @@ use super::Request;
 use super::cache::CacheReport;
 use super::calls::{Done, read};
 use super::problem::{Problem, Refusal};
+use super::tokens::Token;
 use crate::error::{Problem as Fault, clip};
 use crate::exchange::PlainHead;
 use crate::explain::ExplainRequest;
@@ -83,7 +84,7 @@ pub struct WarmResult {
 }
 
 impl<P: Platform> Request<'_, P> {
-    pub(super) async fn warm(&self) -> Done<P> {
+    pub(super) async fn warm(&self, token: &Token) -> Done<P> {
         let text = self.body(REQUEST_LIMIT).await?;
         let WarmRequest { urls, headers }: WarmRequest = read(&text)?;
         if urls.is_empty() || urls.len() > URLS_LIMIT {
@@ -139,6 +140,7 @@ impl<P: Platform> Request<'_, P> {
             let result = WarmResult { url: url.clone(), variant, outcome, status, why, cache_status: said };
             report.results.push(result);
         }
+        self.done("warm", token, &summary(urls.len(), &report)).await;
         Ok(Self::json(200, &report))
     }
 
@@ -163,6 +165,19 @@ impl<P: Platform> Request<'_, P> {
             Err(_) => vec![None],
         }
     }
+}
+
+/// What became of a call, for the audit log: how many URLs, of which answers,
+/// and where.
+fn summary(urls: usize, report: &WarmReport) -> String {
+    let count = |outcome: Outcome| {
+        let of = report.results.iter().filter(|result| result.outcome == outcome.as_str()).count();
+        (of > 0).then(|| format!("{of} {}", outcome.as_str()))
+    };
+    let outcomes: Vec<String> =
+        [Outcome::Hit, Outcome::Stored, Outcome::NotStored].into_iter().filter_map(count).collect();
+    let place = report.colo.as_ref().map_or_else(String::new, |colo| format!(" in {colo}"));
+    format!("{urls} URLs{place}: {}", outcomes.join(", "))
 }
 
 /// Whether a tier has an answer of that variant.

@@ -112,6 +112,9 @@ pub enum Action {
     Audit(AuditPage),
     /// Writes down an attempt that was refused before it came here.
     Note(Note),
+    /// Writes down what was done elsewhere. Protocol 3: an object that does
+    /// not know it writes nothing down.
+    NoteDone(Note),
     /// Says only which module is asking, and what it acts on.
     Seen(Active),
     /// How the plane is.
@@ -222,12 +225,13 @@ pub struct AuditPage {
     pub limit: Option<u64>,
 }
 
-/// `note`.
+/// `note` and `note-done`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// What was attempted.
     pub attempt: String,
-    /// Why it was refused.
+    /// Why it was refused; empty where it was not.
+    #[serde(default)]
     pub reason: String,
     /// Who, as far as it is known.
     #[serde(default)]
@@ -303,6 +307,7 @@ pub fn decode_request(text: &str, protocol: u32) -> Result<Request, Box<Refused>
         "history" => Action::History(object(text)?),
         "audit" => Action::Audit(object(text)?),
         "note" => Action::Note(object(text)?),
+        "note-done" if protocol >= 3 => Action::NoteDone(object(text)?),
         "seen" => Action::Seen(object(text)?),
         "status" => Action::Status,
         "ban" => Action::Ban(object(text)?),

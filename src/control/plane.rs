@@ -161,7 +161,11 @@ pub fn decide(
         }
         Action::Audit(page) => text(encode_answer(version, Ok(plane.audit(page.before, page.limit)?))),
         Action::Note(note) => {
-            plane.note(note);
+            plane.note(note, AuditOutcome::Refused);
+            text(encode_answer(version, Ok(Done { done: true })))
+        }
+        Action::NoteDone(note) => {
+            plane.note(note, AuditOutcome::Accepted);
             text(encode_answer(version, Ok(Done { done: true })))
         }
         Action::Seen(active) => {
@@ -264,12 +268,14 @@ impl<S: ControlStore> Plane<'_, S> {
         self.writes.push(self.state.write());
     }
 
-    fn note(&mut self, note: Note) {
+    fn note(&mut self, note: Note, outcome: AuditOutcome) {
+        let reason = (outcome == AuditOutcome::Refused).then(|| clip(&note.reason, NAME_LIMIT).to_owned());
         self.log(AuditEntry {
+            outcome,
+            reason,
             author: clip(&note.author, NAME_LIMIT).to_owned(),
             role: note.role,
             action: clip(&note.attempt, NAME_LIMIT).to_owned(),
-            reason: Some(clip(&note.reason, NAME_LIMIT).to_owned()),
             message: clip(&note.message, NOTE_LIMIT).to_owned(),
             ..self.entry()
         });

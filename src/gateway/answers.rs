@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use http::Method;
+use http::header::{HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 use super::collapsing::Leading;
 use super::purging::HARD;
@@ -15,6 +16,7 @@ use crate::exchange::{Edit, Head, Reply};
 use crate::observe::record::{StageRecord, Verdict};
 use crate::platform::Platform;
 use crate::policy::Route;
+use crate::purge::Void;
 use crate::stages::cache::ask::ask;
 use crate::stages::cache::demand::is_settled;
 use crate::stages::cache::entry::Entry;
@@ -31,6 +33,9 @@ use crate::stages::target::Target;
 /// The most stored answers that wait to be asked about after the response of
 /// the request at hand.
 const LATER: usize = 256;
+
+/// What a client says of what it has, and which part it wants.
+const PRECONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE, IF_RANGE];
 
 /// Where a request goes if there is no answer for it.
 pub(super) struct Way<'a, 't> {
@@ -128,21 +133,18 @@ impl<'a, P: Platform> Journey<'a, P> {
             None if self.isolate.unstorable.borrow().is_marked(&primary, now) => {
                 Search::nothing(Forward::UriMiss)
             }
-            None => self.find(&plan, stage, &primary).await,
+            None => self.find(&plan, stage, &primary, Tier::Memory).await,
         };
         let url = (ask.scheme, authority.as_ref(), target.as_ref());
         let mut void = self.voided(found.candidate.as_ref(), url);
-        // What memory holds is void; the location may have a newer one.
-        if let Some(near) = found.candidate.take_if(|near| void == Some(HARD) && near.body.is_some()) {
-            self.forget_near(near);
-            found = self.find(&plan, stage, &primary).await;
-            void = self.voided(found.candidate.as_ref(), url);
+        if let Some(by) = void {
+            void = Box::pin(self.find_further(&plan, stage, &primary, url, (&mut found, by))).await;
         }
         let Search { index, mut candidate, forward } = found;
         let mut miss =
             Miss { stage, plan, forward, primary, index, stored: None, part: None, began: 0, leading: None };
         if let Some(gone) = candidate.take_if(|_| void == Some(HARD)) {
-            self.platform.discard(gone.response);
+            self.forget_void(gone);
             miss.forward = Forward::UriMiss;
         }
         if let Some(candidate) = candidate
@@ -157,9 +159,15 @@ impl<'a, P: Platform> Journey<'a, P> {
         Ok(CacheState::Miss(Box::new(miss)))
     }
 
-    /// What is stored for the request.
-    async fn find(&mut self, plan: &Plan, stage: &CacheStage, primary: &str) -> Search<P::Response> {
-        match self.search(plan, stage, primary).await {
+    /// What is stored for the request in a tier and those beyond it.
+    async fn find(
+        &mut self,
+        plan: &Plan,
+        stage: &CacheStage,
+        primary: &str,
+        from: Tier,
+    ) -> Search<P::Response> {
+        match self.search(plan, stage, primary, from).await {
             Ok(found) => found,
             // The store is a help, not a protection: without it the origin
             // answers.
@@ -170,6 +178,33 @@ impl<'a, P: Platform> Journey<'a, P> {
         }
     }
 
+    /// What a purge has made void in a near tier, a farther one may have anew:
+    /// what was found gives way to that. Gives what a purge has done to the
+    /// one that it is then.
+    async fn find_further(
+        &mut self,
+        plan: &Plan,
+        stage: &CacheStage,
+        primary: &str,
+        url: (&str, &str, &str),
+        (found, mut void): (&mut Search<P::Response>, Void),
+    ) -> Option<Void> {
+        let mut tier = found.candidate.as_ref()?.tier;
+        while let Some(next) = self.isolate.beyond(stage, tier) {
+            let far = self.find(plan, stage, primary, next).await;
+            let Some(candidate) = &far.candidate else { break };
+            tier = candidate.tier;
+            let by = self.voided(far.candidate.as_ref(), url);
+            let is_better = by.is_none_or(|by| by != HARD && void == HARD);
+            let worse = if is_better { std::mem::replace(found, far) } else { far };
+            worse.candidate.into_iter().for_each(|worse| self.forget_void(worse));
+            if is_better {
+                void = by?;
+            }
+        }
+        Some(void)
+    }
+
     /// Looks for an entry: under the primary key, and where other values
     /// select that one, under the key that the request's own make.
     async fn search(
@@ -177,9 +212,10 @@ impl<'a, P: Platform> Journey<'a, P> {
         plan: &Plan,
         stage: &CacheStage,
         primary: &str,
+        from: Tier,
     ) -> Result<Search<P::Response>, PlatformError> {
-        let Some(first) = self.fetch_entry(stage, primary.to_owned()).await? else {
-            return self.search_part(plan, stage, primary).await;
+        let Some(first) = self.fetch_entry(plan, stage, primary.to_owned(), from).await? else {
+            return self.search_part(plan, stage, primary, from).await;
         };
         if vary::is_selected(&first.entry, self.head, stage) {
             // Most hits end here, and need no index.
@@ -194,7 +230,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         let mut candidate = None;
         if let Ok(values) = vary::values(index.selectors.clone(), self.head, stage) {
             let key = key::secondary(primary, index.since, &values);
-            candidate = self.fetch_entry(stage, key).await?;
+            candidate = self.fetch_entry(plan, stage, key, from).await?;
         }
         let candidate = candidate.filter(|found| {
             found.entry.since == index.since && vary::is_selected(&found.entry, self.head, stage)
@@ -208,11 +244,12 @@ impl<'a, P: Platform> Journey<'a, P> {
         plan: &Plan,
         stage: &CacheStage,
         primary: &str,
+        from: Tier,
     ) -> Result<Search<P::Response>, PlatformError> {
         if !plan.ranged {
             return Ok(Search::nothing(Forward::UriMiss));
         }
-        let part = self.fetch_entry(stage, key::part(primary)).await?;
+        let part = self.fetch_entry(plan, stage, key::part(primary), from).await?;
         let candidate = part.filter(|part| vary::is_selected(&part.entry, self.head, stage));
         Ok(Search { index: None, candidate, forward: Forward::UriMiss })
     }
@@ -231,7 +268,9 @@ impl<'a, P: Platform> Journey<'a, P> {
         let judged = match judge(&miss.plan, self.head, &candidate.entry, miss.stage, now) {
             // A soft purge makes stale: the origin is asked.
             Lookup::Fresh { .. } | Lookup::Stale { .. } if is_void => Lookup::Revalidate(Forward::Stale),
-            judged @ Lookup::Revalidate(_) if !is_void && miss.plan.demands() => {
+            judged @ (Lookup::Revalidate(_) | Lookup::Miss(Forward::Request))
+                if !is_void && miss.plan.demands() =>
+            {
                 self.on_demand(miss, &candidate, judged)
             }
             judged => judged,
@@ -249,7 +288,9 @@ impl<'a, P: Platform> Journey<'a, P> {
                 (Forward::Partial, Some(candidate))
             }
             Lookup::Stale { age, staleness, why } if !is_part => {
-                if why == Stale::WhileRevalidate && !miss.plan.only_if_cached {
+                // What comes of a request with no-store is not kept.
+                let asks = !miss.plan.only_if_cached && !miss.plan.no_store;
+                if why == Stale::WhileRevalidate && asks {
                     self.revalidate_later(miss, &candidate, way);
                 }
                 let candidate = self.bring_near(miss, candidate);
@@ -275,13 +316,15 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) -> Lookup {
         let (entry, key, now) = (&candidate.entry, &candidate.key, self.platform.now());
         let allowed = judge(&miss.plan.undemanding(), self.head, entry, miss.stage, now);
-        if !matches!(allowed, Lookup::Fresh { .. } | Lookup::Stale { .. }) {
-            return judged;
+        match allowed {
+            Lookup::Fresh { .. } | Lookup::Stale { .. } => {}
+            Lookup::Revalidate(forward) if miss.plan.no_store => return Lookup::Miss(forward),
+            Lookup::Revalidate(_) | Lookup::Miss(_) => return judged,
         }
         if is_settled(entry, self.arrived, now) {
             return allowed;
         }
-        if miss.plan.only_if_cached || !self.isolate.demanded.borrow_mut().marks(key, now) {
+        if miss.plan.only_if_cached || !self.isolate.demanded.borrow_mut().marks(&miss.plan.mark(key), now) {
             return judged;
         }
         // Somebody else has asked; where he still does, this one may wait.
@@ -347,13 +390,14 @@ impl<'a, P: Platform> Journey<'a, P> {
             Target { as_sent: &miss.stage.target(&miss.plan, way.target.as_sent), ..way.target.clone() };
         let mut request = upstream.request(self.head, &target, way.identity, &self.gateway.identity);
         request.edits.extend(miss.stage.edits(&miss.plan, self.head));
+        // It is asked for as a whole, and for all: what this client has is its
+        // own affair.
+        request.edits.extend(PRECONDITIONS.map(Edit::Remove));
         request.edits.extend(validation::conditions(&candidate.entry));
-        // It is asked for as a whole.
-        request.edits.push(Edit::Remove(http::header::RANGE));
         self.isolate.later(Revalidation {
             request,
             stage: miss.stage.clone(),
-            plan: miss.plan,
+            plan: Plan { ranged: false, ..miss.plan },
             primary: miss.primary.clone(),
             key: candidate.key.clone(),
             entry: Rc::clone(&candidate.entry),

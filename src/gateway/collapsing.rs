@@ -164,12 +164,11 @@ impl<'a, P: Platform> Journey<'a, P> {
     ) -> Result<CacheState<'a, P::Response>, Reject> {
         self.wait_while(LONGEST_WAIT, |flights, now| flights.is_under_way(key, now)).await;
         // Once: whoever finds nothing now asks for himself.
-        self.look_once_more(key, forward, stage, way).await
+        self.look_once_more(forward, stage, way).await
     }
 
     async fn look_once_more(
         &mut self,
-        key: &str,
         forward: Forward,
         stage: &'a CacheStage,
         way: &Way<'a, '_>,
@@ -179,7 +178,11 @@ impl<'a, P: Platform> Journey<'a, P> {
             && self.record.cache == Some("hit")
         {
             self.record.cache = Some("collapsed");
-            *edits = vec![Edit::Set(CACHE_STATUS, stage.said(status_field::collapsed(forward), key))];
+            for edit in edits {
+                if let Edit::Set(CACHE_STATUS, said) = edit {
+                    *said = status_field::collapsed(said, forward);
+                }
+            }
         }
         Ok(state)
     }
@@ -217,7 +220,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                     self.let_go(&mut miss);
                     // The others of this isolate wait on meanwhile.
                     let leading = miss.leading.take();
-                    let mut state = self.look_once_more(&key, miss.forward, stage, way).await?;
+                    let mut state = self.look_once_more(miss.forward, stage, way).await?;
                     if let CacheState::Miss(miss) = &mut state {
                         miss.leading = leading;
                     }

@@ -86,9 +86,11 @@ pub async fn revalidate<P: Clock + ResponseStore>(
     let response = platform.fetch(head, &asked.request).await?;
     let received = platform.now();
     let status = platform.status(&response);
+    // A 304 that nobody has asked for says nothing about what is stored.
+    let says_nothing = status == 304 && !has_validator(&asked.entry.fields);
     // What fails now may be asked again in a while; until then the stale
     // answer serves as long as its window is open.
-    if is_failure(status) || !(200..=599).contains(&status) {
+    if is_failure(status) || !(200..=599).contains(&status) || says_nothing {
         platform.discard(response);
         return Ok(());
     }
@@ -100,8 +102,7 @@ pub async fn revalidate<P: Clock + ResponseStore>(
         edits.into_iter().filter_map(|edit| if let Edit::Remove(name) = edit { Some(name) } else { None }),
     );
     let news = arrival(platform, &response, &gone, Times { sent, received, began });
-    let confirmed = status == 304 && has_validator(&asked.entry.fields);
-    if confirmed {
+    if status == 304 {
         let is_same = confirms(&news.fields, &asked.entry);
         match freshen(&asked.entry, news, asked.plan.credentials, &asked.stage) {
             Ok(entry) if is_same => {

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use http::Method;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, HeaderName, LOCATION, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, HeaderName, VARY};
 
 use super::answers::{CacheState, Candidate, Miss, Way, below_zero};
 use super::purging::tags;
@@ -14,22 +14,19 @@ use crate::error::Reject;
 use crate::exchange::{Edit, Head, Reply, list};
 use crate::platform::{Keep, KeepGlobal, Origin, Platform};
 use crate::stages::cache::collapser::End;
-use crate::stages::cache::conclude::{Answer, conclude, freshen};
+use crate::stages::cache::conclude::{Answer, amend, conclude, freshen};
 use crate::stages::cache::directives::Directives;
 use crate::stages::cache::entry::Entry;
-use crate::stages::cache::global;
 use crate::stages::cache::judge::stands_in;
 use crate::stages::cache::key::{self, Index};
 use crate::stages::cache::lifetimes::given;
-use crate::stages::cache::plan::{Credentials, Plan, is_unsafe};
+use crate::stages::cache::plan::{Credentials, Plan};
 use crate::stages::cache::staleness::{self, Stale};
 use crate::stages::cache::storability::is_representation;
-use crate::stages::cache::validation::{Learned, confirms, learn};
-use crate::stages::cache::{
-    CACHE_STATUS, CacheStage, Forward, NotStored, invalidation, status_field, validation,
-};
+use crate::stages::cache::validation::{Learned, confirms, is_another, learn};
+use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, NotStored, status_field, validation};
 use crate::stages::identity::IdentityStage;
-use crate::stages::target::{Target, parse};
+use crate::stages::target::Target;
 use crate::time::Timestamp;
 
 /// What the origin answered, and when its request was sent.
@@ -123,7 +120,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 self.learn(miss, stored, &response, sent, before);
             } else {
                 self.platform.discard(stored.response);
-                replaced = Some(stored.key);
+                replaced = Some((stored.key, stored.entry));
             }
         }
         let represents = miss.plan.represents && self.represents(miss, &response, way.target);
@@ -156,9 +153,9 @@ impl<'a, P: Platform> Journey<'a, P> {
         if let Err(reject) = answered {
             self.record.error.clone_from(&reject.cause);
         }
-        let mut reply = self.serve(miss.stage, stored, age, below_zero(staleness), Some(Stale::IfError));
-        let detail = Err(Stale::IfError.as_str());
-        let said = status_field::forwarded(miss.forward, status, detail);
+        let ttl = below_zero(staleness);
+        let mut reply = self.serve(miss.stage, stored, age, ttl, Some(Stale::IfError));
+        let said = status_field::stood_in(miss.forward, status, ttl);
         let said = miss.stage.said(said, &miss.primary);
         if let Reply::Native(_, edits) = &mut reply {
             *edits = vec![Edit::Set(CACHE_STATUS, said)];
@@ -184,11 +181,12 @@ impl<'a, P: Platform> Journey<'a, P> {
         }
         self.edits.truncate(before);
         let received = news.received;
-        let (stored, outcome) = self.renew(miss, stored, news, &response);
+        let fresh = freshen(&stored.entry, news, miss.plan.credentials, miss.stage);
+        let (stored, outcome) = self.renew(miss, stored, fresh, &response);
         self.platform.discard(response);
         self.record.cache = Some("revalidated");
         let said = match outcome {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(stored.entry.ttl(received)),
             Err(reason) => Err(reason.as_str()),
         };
         let said = status_field::forwarded(miss.forward, Some(304), said);
@@ -198,16 +196,15 @@ impl<'a, P: Platform> Journey<'a, P> {
         Concluded::Done(Ok(Reply::Native(response, vec![Edit::Set(CACHE_STATUS, said)])))
     }
 
-    /// Brings an entry up to date, and keeps it so. What must not be kept any
+    /// Keeps an entry that was brought up to date. What must not be kept any
     /// more is served this once, and removed.
     fn renew(
         &self,
         miss: &Miss<'a, P::Response>,
         stored: Candidate<P::Response>,
-        news: Answer,
+        fresh: Result<Entry, NotStored>,
         confirmed_by: &P::Response,
     ) -> (Candidate<P::Response>, Result<(), NotStored>) {
-        let fresh = freshen(&stored.entry, news, miss.plan.credentials, miss.stage);
         let text = fresh.as_ref().map_err(|reason| *reason);
         let text = text.and_then(|entry| self.isolate.text(miss.stage, entry));
         match (fresh, text) {
@@ -240,20 +237,23 @@ impl<'a, P: Platform> Journey<'a, P> {
         before: usize,
     ) {
         let news = self.news(miss, response, sent, before);
-        // Without a validator it may be another one of that length: no purge
-        // is undone by that.
-        let is_sure = validation::has_validator(&news.fields) || stored.entry.began >= news.began;
-        match learn(&stored.entry, news.status, &news.fields) {
-            Learned::Same if is_sure => {
-                let (stored, _) = self.renew(miss, stored, news, response);
-                self.platform.discard(stored.response);
+        let (entry, credentials) = (&stored.entry, miss.plan.credentials);
+        let stored = match learn(entry, news.status, &news.fields) {
+            Learned::Same => {
+                let fresh = freshen(entry, news, credentials, miss.stage);
+                self.renew(miss, stored, fresh, response).0
+            }
+            Learned::Alike => {
+                let amended = amend(entry, news, credentials, miss.stage);
+                self.renew(miss, stored, amended, response).0
             }
             Learned::Other => {
-                self.isolate.remove(self.platform, miss.stage, vec![stored.key]);
-                self.platform.discard(stored.response);
+                self.isolate.remove(self.platform, miss.stage, vec![stored.key.clone()]);
+                stored
             }
-            Learned::Same | Learned::Nothing => self.platform.discard(stored.response),
-        }
+            Learned::Nothing => stored,
+        };
+        self.platform.discard(stored.response);
     }
 
     /// Keeps a whole answer where it may be kept.
@@ -261,7 +261,7 @@ impl<'a, P: Platform> Journey<'a, P> {
         &mut self,
         miss: &mut Miss<'a, P::Response>,
         response: P::Response,
-        replaced: Option<String>,
+        replaced: Option<(String, Rc<Entry>)>,
         sent: Timestamp,
         before: usize,
     ) -> P::Response {
@@ -270,11 +270,19 @@ impl<'a, P: Platform> Journey<'a, P> {
         let consumed = miss.stage.consumed.iter().cloned().map(Edit::Remove);
         let now = self.platform.now();
         let part = miss.part.take();
+        let entry = entry.and_then(|kept| match &replaced {
+            // 4.3.3, 3.4: the whole that was stored is none any more. Nor is a
+            // part kept that was asked for before that was removed.
+            Some((_, old)) if kept.0.part.is_some() && is_another(&kept.0.fields, old) => {
+                Err(NotStored::Changed)
+            }
+            _ => Ok(kept),
+        });
         let (response, said) = match entry {
             Ok((entry, _)) if entry.part.is_some() => {
                 self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
-                let response = self.store_part(miss, response, entry, part);
-                (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
+                let said = status_field::forwarded(miss.forward, Some(status), Ok(entry.ttl(now)));
+                (self.store_part(miss, response, entry, part), said)
             }
             Ok((entry, text)) => {
                 self.isolate.unstorable.borrow_mut().unmark(&miss.primary);
@@ -284,8 +292,8 @@ impl<'a, P: Platform> Journey<'a, P> {
                 let lead = self.lead.take();
                 let keep = place.keep(&entry, &text, miss.stage, self.isolate);
                 let keep = Keep { replaces, lead, ..keep };
-                let response = self.isolate.keep(self.platform, response, &keep, &Rc::new(entry), None);
-                (response, status_field::forwarded(miss.forward, Some(status), Ok(())))
+                let said = status_field::forwarded(miss.forward, Some(status), Ok(entry.ttl(now)));
+                (self.isolate.keep(self.platform, response, &keep, &Rc::new(entry), None), said)
             }
             Err(reason) => {
                 part.into_iter().for_each(|part| self.platform.discard(part.response));
@@ -293,7 +301,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 // 4.3.3: what the origin was asked about is replaced by what
                 // it answered, be that stored or not.
                 let is_answer = miss.plan.store && status < 500 && status != 304;
-                if let Some(key) = replaced.filter(|_| is_answer) {
+                if let Some((key, _)) = replaced.filter(|_| is_answer) {
                     self.isolate.remove(self.platform, miss.stage, vec![key]);
                 }
                 (response, status_field::not_stored(miss.forward, status, reason))
@@ -360,57 +368,6 @@ impl<'a, P: Platform> Journey<'a, P> {
         let received = self.platform.now();
         let times = Times { sent, received, began: miss.began };
         arrival(self.platform, response, &gone, times)
-    }
-
-    /// A change of a resource makes stored answers for it void (RFC 9111,
-    /// 4.4), whichever route and variant they came by.
-    fn note_change(&self, response: &P::Response, target: &Target<'_>) {
-        let status = self.platform.status(response);
-        if !self.gateway.has_cache || !is_unsafe(self.head.method()) || !invalidation::is_change(status) {
-            return;
-        }
-        let (mut keys, mut names) = (Vec::new(), Vec::new());
-        self.void(target, &mut keys, &mut names);
-        for name in [LOCATION, CONTENT_LOCATION] {
-            let related = self
-                .platform
-                .field(response, &name)
-                .and_then(|reference| invalidation::related(target, &reference));
-            if let Some(target) = related.as_deref().and_then(|url| parse(url, None).ok()) {
-                self.void(&target, &mut keys, &mut names);
-            }
-        }
-        for list in [&mut keys, &mut names] {
-            list.sort_unstable();
-            list.dedup();
-        }
-        if !keys.is_empty() {
-            self.isolate.remove_all(self.platform, keys, names);
-        }
-    }
-
-    /// The keys of what is stored for a target, and the names of what all
-    /// locations keep of it.
-    fn void(&self, target: &Target<'_>, keys: &mut Vec<String>, names: &mut Vec<String>) {
-        let authority = target.authority();
-        for index in self.gateway.router.readers(target) {
-            let Some(route) = self.gateway.routes.get(index) else { continue };
-            let Some(stage) = &route.cache else { continue };
-            let as_stored = stage.as_stored(target.as_sent);
-            let is_global = self.isolate.global(stage).is_some();
-            for scheme in ["http", "https"] {
-                let mut push = |upstream, variant| {
-                    let key = self.key(route, upstream, variant, scheme, &authority, &as_stored);
-                    names.extend(if is_global { global::name(&key) } else { None });
-                    keys.push(key::part(&key));
-                    keys.push(key);
-                };
-                push(route.upstream, None);
-                for variant in route.canary.iter().flat_map(|canary| &canary.variants) {
-                    push(variant.upstream, Some(&variant.name));
-                }
-            }
-        }
     }
 }
 

@@ -8,23 +8,30 @@ use super::answers::{Candidate, Miss};
 use super::{Isolate, Journey};
 use crate::error::PlatformError;
 use crate::platform::{Clock, Found, Keep, Platform, ResponseStore};
+use crate::stages::cache::demand::is_settled;
 use crate::stages::cache::entry::Entry;
 use crate::stages::cache::global::{self, Global};
+use crate::stages::cache::judge::{Lookup, judge};
 use crate::stages::cache::memory::{BodyNumber, Kept, Waiting};
-use crate::stages::cache::{CacheStage, Tier};
+use crate::stages::cache::plan::Plan;
+use crate::stages::cache::{CacheStage, Forward, Tier};
 use crate::time::Timestamp;
 
 impl<P: Platform> Journey<'_, P> {
-    /// What is stored under the key. Where memory has an answer that is fresh,
-    /// nothing is waited for.
+    /// What is stored under the key, in `from` and beyond. Where memory has an answer that is fresh,
+    /// and does for the client, nothing is waited for.
     pub(super) async fn fetch_entry(
         &mut self,
+        plan: &Plan,
         stage: &CacheStage,
         key: String,
+        from: Tier,
     ) -> Result<Option<Candidate<P::Response>>, PlatformError> {
-        let mut found = stage.memory.and_then(|_| self.recall(&key));
+        let mut found = stage.memory.filter(|_| from == Tier::Memory).and_then(|_| self.recall(&key));
         let mut failure = None;
-        if stage.location && self.asks_further(found.as_ref()) {
+        let is_demanded = found.as_ref().is_some_and(|near| self.is_demanded(plan, stage, near));
+        let asks_location = stage.location && from <= Tier::Location;
+        if asks_location && (is_demanded || self.asks_further(found.as_ref())) {
             match self.fetch_location(&key).await {
                 Ok(far) => found = self.later(found, far),
                 // What fails here is no reason to forget what is near.
@@ -49,6 +56,18 @@ impl<P: Platform> Journey<'_, P> {
         found.is_none_or(|found| may_be_newer_elsewhere(&found.entry, self.platform.now()))
     }
 
+    /// Whether a client wants the origin's word for what would do for others:
+    /// another isolate may just have had it, and that is in the location.
+    fn is_demanded(&self, plan: &Plan, stage: &CacheStage, found: &Candidate<P::Response>) -> bool {
+        let (entry, now) = (&found.entry, self.platform.now());
+        plan.demands()
+            && !is_settled(entry, self.arrived, now)
+            && matches!(
+                judge(plan, self.head, entry, stage, now),
+                Lookup::Revalidate(Forward::Request) | Lookup::Miss(Forward::Request)
+            )
+    }
+
     /// The later of two, the near one where they are the same.
     fn later(
         &self,
@@ -64,10 +83,13 @@ impl<P: Platform> Journey<'_, P> {
         Some(stays)
     }
 
-    /// Takes an answer out of memory that is void.
-    pub(super) fn forget_near(&self, near: Candidate<P::Response>) {
-        self.isolate.memory.borrow_mut().remove(&[near.key]);
-        self.platform.discard(near.response);
+    /// Lets go of an answer that a purge has made void. Memory keeps none that
+    /// is as if it were not there.
+    pub(super) fn forget_void(&self, void: Candidate<P::Response>) {
+        if void.tier == Tier::Memory {
+            self.isolate.memory.borrow_mut().remove(&[void.key]);
+        }
+        self.platform.discard(void.response);
         self.isolate.release(self.platform);
     }
 
@@ -121,7 +143,9 @@ impl<P: Platform> Journey<'_, P> {
         miss: &Miss<'_, P::Response>,
         candidate: Candidate<P::Response>,
     ) -> Candidate<P::Response> {
-        let Some(size) = candidate.size.filter(|_| candidate.tier != Tier::Memory) else { return candidate };
+        // RFC 9111, 5.2.1.5: nothing is stored for such a request.
+        let is_brought = candidate.tier != Tier::Memory && !miss.plan.no_store;
+        let Some(size) = candidate.size.filter(|_| is_brought) else { return candidate };
         let memory = miss.stage.memory.filter(|limit| size <= *limit);
         let is_far = candidate.tier == Tier::Global && miss.stage.location;
         let text = if is_far { candidate.entry.encode() } else { None };
@@ -154,6 +178,12 @@ fn may_be_newer_elsewhere(entry: &Entry, now: Timestamp) -> bool {
 }
 
 impl Isolate {
+    /// The next farther tier of the stage.
+    pub(super) fn beyond(&self, stage: &CacheStage, tier: Tier) -> Option<Tier> {
+        let location = (tier < Tier::Location && stage.location).then_some(Tier::Location);
+        location.or_else(|| self.global(stage).filter(|_| tier < Tier::Global).map(|_| Tier::Global))
+    }
+
     /// The entry that all locations share under a name, if it is the key's and
     /// has not been removed here.
     pub(super) fn global_entry(&self, name: &str, key: &str, head: &str, now: Timestamp) -> Option<Entry> {

@@ -164,9 +164,13 @@ impl CacheStage {
         names
     }
 
-    /// A request field as the origin gets it where its answer may be stored.
+    /// A request field as the origin gets it where its answer may be stored;
+    /// what is ignored does not get there.
     #[must_use]
     pub fn seen<'h>(&self, name: &HeaderName, head: &'h impl Head) -> Option<Cow<'h, str>> {
+        if self.ignores(name) {
+            return None;
+        }
         self.normalise.value(name, head).map(Cow::Owned).or_else(|| head.field(name))
     }
 
@@ -298,6 +302,9 @@ pub enum NotStored {
     Lifetime,
     /// It is part of something, and does not say which.
     Partial,
+    /// It is part of something else than the whole that was stored: that one
+    /// is removed, and this one was asked for before.
+    Changed,
     /// The body is larger than the route keeps.
     Size,
     /// The head is larger than the store takes, or has bytes that cannot be
@@ -322,6 +329,7 @@ impl NotStored {
             Self::Freshness => "no-freshness",
             Self::Lifetime => "lifetime",
             Self::Partial => "partial",
+            Self::Changed => "changed",
             Self::Size => "size",
             Self::Head => "head",
             Self::Tier => "tier",

@@ -3,11 +3,12 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { Admin, OPERATOR, TOKENS } from "./admin.ts";
 import { FRESH, isHit, status } from "./caching.ts";
 import { eventually, lineOf, sleep, stages } from "./expect.ts";
 import { Gateway, policy, route, type FetchOptions, type GatewayOptions } from "./mf.ts";
 import { encoded, Origin, type Plan } from "./origin.ts";
-import { noise, sha256, type RawResponse } from "./raw.ts";
+import { HOST, noise, sha256, type RawResponse } from "./raw.ts";
 import { Store } from "./store.ts";
 
 const STORED = "edgeweir; fwd=uri-miss; fwd-status=200; stored";
@@ -286,4 +287,38 @@ describe("a store", () => {
       await gateway.dispose();
     }
   });
+});
+
+test("what a purge has made void in one location is found anew in the store", async () => {
+  const [near, far] = await Promise.all([start({ vars: TOKENS }), start({ vars: TOKENS })]);
+  try {
+    const path = origin.serve((_, nth) => ({ fields: FRESH, body: `body ${nth}` }), "/all");
+    await near.fetch(path);
+    await eventually("a hit", () => near.fetch(path), isHit);
+    for (const gateway of [near, far]) {
+      const purged = await new Admin(gateway, OPERATOR).post("/purge", {
+        urls: [`http://${HOST}${path}`],
+      });
+      assert.equal(purged.status, 200, purged.text);
+    }
+    const writes = (): number => store.puts.filter(({ key }) => key.endsWith(path)).length;
+    const before = writes();
+    const fresh = await far.fetch(path);
+    assert.deepEqual([status(fresh), fresh.text], [STORED, "body 2"]);
+    await eventually(
+      "it to be in the store",
+      async () => writes(),
+      (count) => count > before,
+    );
+    // Its memory and its location have what is void.
+    const hit = await near.fetch(path);
+    assert.deepEqual([isHit(hit), hit.text], [true, "body 2"], status(hit));
+    await sleep(150);
+    const reads = store.reads;
+    const again = await near.fetch(path);
+    assert.deepEqual([isHit(again), again.text, store.reads], [true, "body 2", reads]);
+    assert.equal(sent(path), 2);
+  } finally {
+    await Promise.all([near.dispose(), far.dispose()]);
+  }
 });

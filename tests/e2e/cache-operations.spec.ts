@@ -161,6 +161,17 @@ describe("warming", () => {
     });
   }
 
+  test("stands in the audit log", async () => {
+    const path = origin.serve({ fields: FRESH }, "/n");
+    await warm([path, "/nowhere"]);
+    const [entry] = await new Admin(gateway, READER).audit();
+    assert.deepEqual(
+      [entry?.author, entry?.action, entry?.outcome],
+      [OPERATOR.entry.name, "warm", "accepted"],
+    );
+    assert.match(String(entry?.message), /^2 URLs( in \w+)?: 1 stored, 1 not-stored; from /);
+  });
+
   test("goes past rules about clients, and tells why something is not stored", async () => {
     const closed = origin.serve({ fields: FRESH }, "/closed");
     assert.equal((await gateway.fetch(closed)).status, 403);
@@ -296,6 +307,55 @@ describe("clients cannot turn the cache off", () => {
       assert.deepEqual([...new Set(responses.map(({ text }) => text))], ["a body"]);
       const reached = origin.received(path).length - before;
       assert.ok(reached >= 1 && reached <= 1 + seconds, `${reached} in ${seconds} s`);
+    });
+  }
+
+  for (const under of ["/n", "/f", "/b"]) {
+    test(`nor with no-store, and nothing is stored for them: ${under}`, async () => {
+      const path = origin.serve((_, nth) => ({ fields: FRESH, body: `body ${nth}` }), under);
+      const fields: Fields = [["Cache-Control", "no-store"]];
+      for (const nth of [1, 2]) {
+        const own = await gateway.fetch(path, { fields });
+        assert.equal(status(own), "edgeweir; fwd=uri-miss; fwd-status=200; detail=request");
+        assert.equal(own.text, `body ${nth}`);
+      }
+      await eventually("a hit", () => gateway.fetch(path), isHit);
+      await sleep(1_100);
+      const begun = Date.now();
+      const responses = await Promise.all(
+        Array.from({ length: 100 }, () => gateway.fetch(path, { fields })),
+      );
+      const seconds = Math.ceil((Date.now() - begun) / 1_000);
+      const reached = origin.received(path).length - 3;
+      assert.ok(reached >= 1 && reached <= 1 + seconds, `${reached} in ${seconds} s`);
+      assert.equal(responses.filter(({ text }) => text === "body 3").length, 100 - reached);
+      const hit = await gateway.fetch(path);
+      assert.deepEqual([isHit(hit), hit.text], [true, "body 3"]);
+    });
+  }
+
+  for (const under of ["/f", "/b"]) {
+    test(`what one isolate has had confirmed below ${under}, the other one takes from the location`, async () => {
+      const fields: Fields = [...FRESH, ["ETag", '"v1"']];
+      const path = origin.serve(
+        (received) =>
+          received.field("if-none-match") ? { status: 304, fields } : { fields, body: "a body" },
+        under,
+      );
+      for (const isolate of [0, 1]) {
+        await eventually("a hit", () => gateway.fetch(path, { isolate }), isHit);
+      }
+      await sleep(1_100);
+      const before = origin.received(path).length;
+      const demand: Fields = [["Cache-Control", "no-cache"]];
+      const asked = await gateway.fetch(path, { fields: demand });
+      assert.match(status(asked), /fwd=request; fwd-status=304; stored/);
+      await sleep(150);
+      for (const isolate of [1, 0]) {
+        const other = await gateway.fetch(path, { fields: demand, isolate });
+        assert.ok(isHit(other), status(other));
+      }
+      assert.equal(origin.received(path).length - before, 1);
     });
   }
 });

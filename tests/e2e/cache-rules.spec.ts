@@ -33,6 +33,7 @@ before(async () => {
     route("near", "/near/*", { cache: { tiers: ["memory"] } }),
     route("both", "/both/*", { cache: { tiers: ["memory", "location"] } }),
     route("shown", "/shown/*", { cache: { status_key: true } }),
+    route("told", "/told/*", { cache: { status_key: true, key: { cookies: ["id"] } } }),
     route("small", "/small/*", { cache: { max_body: "8B" } }),
   );
 });
@@ -242,6 +243,33 @@ describe("parts under one strong tag", () => {
     }
   });
 
+  test("of another answer than the stored whole remove that one", async () => {
+    const path = serve(
+      ({ field }, nth) =>
+        nth > 3
+          ? { failure: "reset-before-head" }
+          : {
+              ...plan(nth === 1 ? '"a"' : '"b"'),
+              fields: [
+                ["Cache-Control", nth === 1 ? "max-age=1" : "max-age=600"],
+                ["ETag", nth === 1 ? '"a"' : '"b"'],
+                ["X-Asked", field("if-none-match") ?? "no"],
+              ],
+            },
+      "/both",
+    );
+    await ask(path);
+    await sleep(1_150);
+    const first = await ranged(path, 0, 99);
+    assert.deepEqual([first.status, first.field("x-asked")], [206, '"a"']);
+    assert.match(status(first), /fwd=stale; fwd-status=206; detail=changed$/);
+    const next = await ranged(path, 0, 99);
+    assert.equal(next.field("x-asked"), "no");
+    assert.match(status(next), /fwd=uri-miss; fwd-status=206; stored/);
+    // The old whole stands in for nobody.
+    assert.equal((await ask(path)).status, 502);
+  });
+
   test("stay apart where they are too large together", async () => {
     const path = serve({ ...plan('"a"'), body: "0123456789ABCDEF" }, "/small");
     await stored(path, 0, 5);
@@ -293,6 +321,23 @@ describe("fields", () => {
     assert.ok(hit.text === miss.text);
     const other = await ask(serve({ fields: FRESH }, "/shown"));
     assert.notEqual(key(other), key(again));
+  });
+
+  test("and the key that ours names tells nothing of the cookie that selects an answer", async () => {
+    const path = serve({ fields: FRESH }, "/told");
+    const keys = new Set<string>();
+    for (const id of ["1", "2"]) {
+      const fields: Fields = [["Cookie", `id=${id}`]];
+      const miss = await ask(path, { fields });
+      assert.match(status(miss), /fwd=(uri|vary)-miss/);
+      const hit = await eventually(
+        "a hit",
+        () => ask(path, { fields }),
+        (seen) => /; hit/.test(status(seen)),
+      );
+      for (const seen of [miss, hit]) keys.add(status(seen).split("key=")[1] ?? "");
+    }
+    assert.deepEqual([keys.size, [...keys][0]?.length], [1, 34]);
   });
 
   test("of proxies and of connections end here, on a miss and on a hit", async () => {

@@ -188,6 +188,17 @@ describe("HEAD", () => {
       (response) => isHit(response),
     );
     assert.deepEqual([hit.text, hit.field("x-news")], [first.text, "new"]);
+    // Nothing has said that the body is still the same, so it grows older.
+    assert.ok(Number(hit.field("age")) >= 2, hit.field("age"));
+  });
+
+  test("that shows the stored validator makes it younger", async () => {
+    const tag: Fields = [["ETag", '"v1"']];
+    const path = caching.answer(headed([...BRIEF, ...tag], [...FRESH, ...tag]));
+    const first = await caching.untilStale(path);
+    await caching.gateway.fetch(path, { method: "HEAD" });
+    const hit = await caching.untilHit(path);
+    assert.deepEqual([hit.text, Number(hit.field("age")) < 2], [first.text, true]);
   });
 
   test("that tells of another answer makes the stored one void", async () => {
@@ -257,6 +268,24 @@ describe("an origin that fails", () => {
 });
 
 describe("stale-while-revalidate", () => {
+  test("asks for all: a condition of the client that was served removes nothing", async () => {
+    const path = caching.answer(({ field }, nth) =>
+      field("if-none-match") === undefined
+        ? {
+            fields: [["Cache-Control", "max-age=2, stale-while-revalidate=600"]],
+            body: `body ${nth}`,
+          }
+        : { status: 304, fields: [["Cache-Control", "max-age=2"]] },
+    );
+    const first = await caching.untilStale(path);
+    const fields: Fields = [["If-None-Match", '"theirs"']];
+    const stale = await caching.gateway.fetch(path, { fields });
+    assert.match(status(stale), /; hit; ttl=(-\d+|0); detail=stale-while-revalidate$/);
+    const next = await caching.untilHit(path);
+    assert.notEqual(next.text, first.text);
+    assert.equal(caching.origin.received(path).at(-1)?.field("if-none-match"), undefined);
+  });
+
   test("answers at once, and asks behind the answer", async () => {
     const path = caching.answer((_, nth) => ({
       fields: [["Cache-Control", "max-age=2, stale-while-revalidate=600"]],

@@ -22,6 +22,7 @@ describe("a hit", () => {
     });
     const miss = await caching.gateway.fetch(path);
     assert.equal(status(miss), "edgeweir; fwd=uri-miss; fwd-status=200; stored");
+    assert.match(miss.field("cache-status") ?? "", /; stored; ttl=(600|599)$/);
     assert.equal(miss.field("age"), undefined);
     const hit = await caching.untilHit(path);
     assert.match(status(hit), /ttl=(599|600)$/);

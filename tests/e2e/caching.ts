@@ -9,7 +9,10 @@ import type { Fields, RawResponse } from "./raw.ts";
 /** Fresh for ten minutes. */
 export const FRESH: Fields = [["Cache-Control", "max-age=600"]];
 
-export const status = (response: RawResponse): string => response.field("cache-status") ?? "";
+/** What the answer says of the cache. How long something is fresh that has not been a hit depends on
+ * the moment, so it is left out. */
+export const status = (response: RawResponse): string =>
+  (response.field("cache-status") ?? "").replace(/(fwd=[^,]*?); ttl=-?\d+/, "$1");
 export const isHit = (response: RawResponse): boolean =>
   /^edgeweir; hit; ttl=\d+$/.test(status(response));
 

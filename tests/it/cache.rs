@@ -100,12 +100,20 @@ fn the_cache_status_field_is_a_structured_field() {
     assert_eq!(status_field::hit(29, None), "edgeweir; hit; ttl=29");
     assert_eq!(status_field::hit(-3, Some(Stale::MaxStale)), "edgeweir; hit; ttl=-3; detail=max-stale");
     assert_eq!(
-        status_field::forwarded(Forward::UriMiss, Some(200), Ok(())),
-        "edgeweir; fwd=uri-miss; fwd-status=200; stored"
+        status_field::forwarded(Forward::UriMiss, Some(200), Ok(-1)),
+        "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=-1"
     );
     assert_eq!(
-        status_field::forwarded(Forward::Stale, None, Err(Stale::IfError.as_str())),
-        "edgeweir; fwd=stale; detail=stale-if-error"
+        status_field::not_stored(Forward::Stale, 200, NotStored::SetCookie),
+        "edgeweir; fwd=stale; fwd-status=200; detail=set-cookie"
+    );
+    assert_eq!(
+        status_field::stood_in(Forward::Stale, None, -7),
+        "edgeweir; fwd=stale; ttl=-7; detail=stale-if-error"
+    );
+    assert_eq!(
+        status_field::collapsed("edgeweir; hit; ttl=60; key=\"a\"", Forward::UriMiss),
+        "edgeweir; fwd=uri-miss; collapsed; ttl=60; key=\"a\""
     );
     for (forward, label) in [
         (Forward::Bypass, "bypass"),
@@ -125,6 +133,7 @@ fn the_cache_status_field_is_a_structured_field() {
             (NotStored::Vary, "vary"),
             (NotStored::Freshness, "no-freshness"),
             (NotStored::Partial, "partial"),
+            (NotStored::Changed, "changed"),
             (NotStored::Size, "size"),
             (NotStored::Head, "head"),
         ] {

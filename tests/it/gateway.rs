@@ -12,6 +12,7 @@ mod log;
 mod order;
 mod origin;
 mod parts;
+mod policies;
 mod purging;
 mod rates;
 mod rates_attacks;

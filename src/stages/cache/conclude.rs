@@ -98,6 +98,9 @@ pub fn conclude(
     if !is_shared(&directives, plan.credentials) {
         return Err(NotStored::Credentials);
     }
+    // By all that it says: what is not stored selects it all the same.
+    let selectors = vary::selectors(&fields, stage, index);
+    let ignored = vary::ignored(&fields, stage);
     fields::retain_stored(&mut fields, &directives);
     if !stage.allow_set_cookie && join_lines(&fields, &SET_COOKIE).is_some() {
         return Err(NotStored::SetCookie);
@@ -106,7 +109,7 @@ pub fn conclude(
         return Err(NotStored::Head);
     }
     let part = part(status, &fields)?;
-    let selected_by = vary::values(vary::selectors(&fields, stage, index)?, head, stage)?;
+    let selected_by = vary::values(selectors?, head, stage)?;
     let length = join_lines(&fields, &CONTENT_LENGTH);
     if length.is_some_and(|length| seconds(trim(&length)).is_none_or(|size| size > stage.max_body)) {
         return Err(NotStored::Size);
@@ -114,6 +117,7 @@ pub fn conclude(
     let entry = Entry {
         status,
         selected_by,
+        ignored,
         part,
         since: index.map_or(received, |index| index.since),
         began,
@@ -244,6 +248,7 @@ pub fn freshen(
     let timed = timed(entry.status, fields, &directives, targeted, sent, received, stage);
     let fresh = Entry {
         selected_by: entry.selected_by.clone(),
+        ignored: entry.ignored.clone(),
         since: entry.since,
         part: entry.part,
         began,
@@ -254,4 +259,25 @@ pub fn freshen(
     };
     // 3.5: it was for them before, but what has come now is theirs alone.
     if fresh.serves(credentials) { Ok(fresh) } else { Err(NotStored::Credentials) }
+}
+
+/// A stored answer with the fields of an answer that neither confirms it nor
+/// is another one (4.3.5). What they say of its lifetime counts from when the
+/// body arrived; and purges of that time hold.
+///
+/// # Errors
+/// By what it says now it is not stored any more.
+pub fn amend(
+    entry: &Entry,
+    news: Answer,
+    credentials: Credentials,
+    stage: &CacheStage,
+) -> Result<Entry, NotStored> {
+    let fresh = freshen(entry, news, credentials, stage)?;
+    let Entry { received, initial_age, began, .. } = *entry;
+    let lifetime = match lifetimes::given(&stage.lifetimes, entry.status) {
+        Some(given) => given.lifetime(initial_age).min(LONGEST),
+        None => fresh.lifetime,
+    };
+    Ok(Entry { received, initial_age, began, lifetime, ..fresh })
 }

@@ -83,7 +83,7 @@ pub struct CacheConfig {
     /// Which requests show who sent them.
     pub credentials: CredentialsConfig,
     /// Whether `Cache-Status` has the parameter `key`: 128 bits of a hash of
-    /// the key, and nothing that it is made of. Default `false`.
+    /// the primary key, and nothing that it is made of. Default `false`.
     #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub status_key: bool,
 }

@@ -4,13 +4,20 @@
 //!    (RFC 9111, 5.2.1), and anybody can send them with every request. So for
 //!    each key the origin is asked for their sake at most once a second.
 //! 2. What arrived, or was confirmed, within the last second is as good as
-//!    confirmed now; so is what arrived since the request did.
-//! 3. Whoever comes while somebody asks waits for that answer where the route
+//!    confirmed now; so is what arrived since the request did. An entry says
+//!    when, so what one isolate has had confirmed counts for all that read it
+//!    in the location; what is near is not enough to ask the origin by.
+//! 3. `no-store` forbids to store, and not to answer from what is stored
+//!    (5.2.1.5); so such a request is a demand, too. What comes of it is not
+//!    kept, so it has a second of its own: nobody keeps others from theirs by
+//!    it.
+//! 4. Whoever comes while somebody asks waits for that answer where the route
 //!    can let him wait, and gets what is stored where it cannot.
-//! 4. What the origin wants confirmed each time (its own `no-cache`, or a
+//! 5. What the origin wants confirmed each time (its own `no-cache`, or a
 //!    lifetime that is over) is no client's demand, and none of this is about
 //!    it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::entry::Entry;
@@ -31,15 +38,22 @@ pub fn is_settled(entry: &Entry, arrived: Timestamp, now: Timestamp) -> bool {
 }
 
 impl Plan {
-    /// Whether the client wants something newer than what would do for others.
+    /// Whether the client wants something else than what would do for others.
     #[must_use]
     pub const fn demands(&self) -> bool {
-        self.validate || self.max_age.is_some() || self.min_fresh.is_some()
+        self.no_store || self.validate || self.max_age.is_some() || self.min_fresh.is_some()
     }
 
     /// The same request without such demands.
     #[must_use]
     pub const fn undemanding(self) -> Self {
-        Self { validate: false, max_age: None, min_fresh: None, ..self }
+        Self { no_store: false, validate: false, max_age: None, min_fresh: None, ..self }
+    }
+
+    /// Under what it is marked that the origin is asked for such a demand.
+    #[must_use]
+    pub fn mark<'a>(&self, key: &'a str) -> Cow<'a, str> {
+        // No key begins so.
+        if self.no_store { Cow::Owned(["no-store ", key].concat()) } else { Cow::Borrowed(key) }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::Credentials;
 use super::range::Part;
 use super::staleness::Allowance;
-use super::vary::Selector;
+use super::vary::{self, Selector};
 use crate::exchange::join_lines;
 use crate::time::Timestamp;
 
@@ -36,6 +36,9 @@ pub struct Entry {
     pub fields: Vec<(HeaderName, String)>,
     /// What the request that it answered said, as far as that selects it.
     pub selected_by: Vec<(Selector, Option<String>)>,
+    /// Fields that Vary names and the route ignored when it was stored. Where
+    /// the route ignores one of them no more, nobody knows whom it is for.
+    pub ignored: Vec<HeaderName>,
     /// When it arrived, or was last confirmed.
     pub received: Timestamp,
     /// How old it was then (RFC 9111, 4.2.3).
@@ -70,6 +73,9 @@ struct Text<'a> {
     fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     by: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
+    /// Missing where an earlier module has written it.
+    #[serde(borrow, default)]
+    ignored: Option<Vec<Cow<'a, str>>>,
     received: u64,
     age: u64,
     lifetime: u64,
@@ -104,6 +110,13 @@ impl Entry {
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Option<u64> {
         (now >= self.received).then(|| self.initial_age.saturating_add(now.since(self.received).as_secs()))
+    }
+
+    /// For how many more seconds it is fresh; below zero where it is not.
+    #[must_use]
+    pub fn ttl(&self, now: Timestamp) -> i64 {
+        let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        signed(self.lifetime).saturating_sub(signed(self.age(now).unwrap_or(self.initial_age)))
     }
 
     /// Whether it is for who shows these credentials (RFC 9111, 3.5).
@@ -142,8 +155,13 @@ impl Entry {
             };
             selector.saturating_add(value.as_ref().map_or(0, String::len))
         });
+        let ignored = self.ignored.iter().map(|name| name.as_str().len());
         let line = size_of::<(HeaderName, String)>();
-        fields.chain(values).map(|bytes| bytes.saturating_add(line) as u64).fold(0, u64::saturating_add)
+        fields
+            .chain(values)
+            .chain(ignored)
+            .map(|bytes| bytes.saturating_add(line) as u64)
+            .fold(0, u64::saturating_add)
     }
 
     /// The text that is stored; `None` when it is too long.
@@ -167,6 +185,7 @@ impl Entry {
                     (Cow::Owned(selector.to_string()), value.as_deref().map(Cow::Borrowed))
                 })
                 .collect(),
+            ignored: Some(self.ignored.iter().map(|name| Cow::Borrowed(name.as_str())).collect()),
             received: self.received.millis(),
             age: self.initial_age,
             lifetime: self.lifetime,
@@ -196,18 +215,29 @@ impl Entry {
             return None;
         }
         let name = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok();
+        let fields = text
+            .fields
+            .into_iter()
+            .map(|(field, value)| Some((name(&field)?, value.into_owned())))
+            .collect::<Option<Vec<_>>>()?;
+        let selected_by = text
+            .by
+            .into_iter()
+            .map(|(selector, value)| Some((Selector::parse(&selector)?, value.map(Cow::into_owned))))
+            .collect::<Option<Vec<_>>>()?;
+        let ignored = match text.ignored {
+            Some(names) => names.iter().map(|text| name(text)).collect::<Option<_>>()?,
+            // What does not select it, although Vary names it, was ignored.
+            None => vary::named(&fields)?
+                .into_iter()
+                .filter(|name| !selected_by.iter().any(|(known, _)| *known == Selector::field(name)))
+                .collect(),
+        };
         Some(Self {
             status: text.status,
-            fields: text
-                .fields
-                .into_iter()
-                .map(|(field, value)| Some((name(&field)?, value.into_owned())))
-                .collect::<Option<_>>()?,
-            selected_by: text
-                .by
-                .into_iter()
-                .map(|(selector, value)| Some((Selector::parse(&selector)?, value.map(Cow::into_owned))))
-                .collect::<Option<_>>()?,
+            fields,
+            selected_by,
+            ignored,
             received: Timestamp::from_millis(text.received),
             initial_age: text.age,
             lifetime: text.lifetime,

@@ -39,7 +39,13 @@ pub fn meeting(stored: &Entry, new: &Entry, limit: u64) -> Option<(Part, Around)
     let agree = old.complete.zip(part.complete).is_none_or(|(one, other)| one == other);
     let touch = old.span.first <= part.span.last.saturating_add(1)
         && part.span.first <= old.span.last.saturating_add(1);
-    if !is_same || !is_encoded_so || !agree || !touch || stored.selected_by != new.selected_by {
+    if !is_same
+        || !is_encoded_so
+        || !agree
+        || !touch
+        || stored.selected_by != new.selected_by
+        || stored.ignored != new.ignored
+    {
         return None;
     }
     let span = Span { first: old.span.first.min(part.span.first), last: old.span.last.max(part.span.last) };

@@ -44,6 +44,11 @@ pub fn judge(plan: &Plan, head: &impl Head, entry: &Entry, stage: &CacheStage, n
     if !entry.serves(plan.credentials) {
         return Lookup::Miss(Forward::Bypass);
     }
+    // 5.2.1.5 forbids to store alone; but who says so wants what is his own. What
+    // is stored is not asked about: nothing that came of it could be kept.
+    if plan.no_store {
+        return Lookup::Miss(Forward::Request);
+    }
     let Some(age) = entry.age(now) else {
         return Lookup::Revalidate(Forward::Stale);
     };

@@ -16,6 +16,7 @@
 
 use std::borrow::Cow;
 
+use http::header::HeaderName;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -167,11 +168,20 @@ pub fn normal_escapes(text: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
-/// What stands for a key where people see it: nobody learns from it what the
-/// key is made of.
+/// What stands for a key where people see it (RFC 9211, 2.7): a hash of the
+/// primary key, so nobody learns from it what that is made of. What else
+/// selects is no part of it: a cookie may have few values, and a hash of one is
+/// soon guessed.
 #[must_use]
 pub fn shown(key: &str) -> String {
-    digest(Sha256::new().chain_update(key))
+    digest(Sha256::new().chain_update(BASE).chain_update(unmarked(key)))
+}
+
+/// The primary key that a key belongs to, without what all of them begin with.
+fn unmarked(key: &str) -> &str {
+    let key = without_base(key);
+    let marked = key.strip_prefix('~').and_then(|rest| rest.split_once('/'));
+    marked.map_or(key, |(_, primary)| primary)
 }
 
 /// The first 128 bits as hex.
@@ -221,6 +231,8 @@ pub struct Index {
     pub selectors: Vec<Selector>,
     /// The entry's own values.
     values: Vec<Option<String>>,
+    /// What did not select them, as [`Entry::ignored`].
+    ignored: Vec<HeaderName>,
 }
 
 impl Index {
@@ -228,13 +240,14 @@ impl Index {
     #[must_use]
     pub fn of(entry: &Entry) -> Self {
         let (selectors, values) = entry.selected_by.iter().cloned().unzip();
-        Self { since: entry.since, selectors, values }
+        Self { since: entry.since, selectors, values, ignored: entry.ignored.clone() }
     }
 
     /// Whether it knows all that selects on this route.
     #[must_use]
     pub fn covers(&self, stage: &CacheStage) -> bool {
         stage.selectors.iter().all(|selector| self.selectors.contains(selector))
+            && self.ignored.iter().all(|name| stage.ignores(name))
     }
 }
 

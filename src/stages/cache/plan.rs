@@ -51,6 +51,9 @@ pub struct Plan {
     pub store: bool,
     /// `only-if-cached`: the origin must not be asked.
     pub only_if_cached: bool,
+    /// `no-store`: nothing of it is kept, neither its answer nor what that
+    /// would tell of others.
+    pub no_store: bool,
     /// `no-cache`: only what the origin has just confirmed.
     pub validate: bool,
     /// `max-age`.
@@ -111,6 +114,8 @@ pub fn plan(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) -> P
         return Plan { skip, ..Plan::default() };
     }
     let asked = directives(head, stage);
+    // What cannot be read may say it.
+    let no_store = asked.no_store || asked.garbled;
     let has = |name: &HeaderName| head.field(name).is_some();
     let has_body =
         has(&TRANSFER_ENCODING) || head.field(&CONTENT_LENGTH).is_some_and(|length| trim(&length) != "0");
@@ -120,10 +125,10 @@ pub fn plan(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) -> P
     // 13.1.1 and 13.1.4: these are for the origin.
     let conditions = [IF_MATCH, IF_UNMODIFIED_SINCE, UPGRADE].iter().any(has);
     let plan = Plan {
-        // 5.2.1.5: nothing of it is stored; and who asks for that wants what
-        // is his own.
-        skip: (asked.no_store || asked.garbled).then_some(Forward::Request),
-        store: is_get && !asked.no_store && !asked.garbled,
+        skip: None,
+        // 5.2.1.5: nothing of it is stored.
+        store: is_get && !no_store,
+        no_store,
         only_if_cached: asked.only_if_cached,
         validate: asked.no_cache != Listed::Absent,
         max_age: asked.max_age,

@@ -102,6 +102,20 @@ pub fn confirms(fields: &[(HeaderName, String)], entry: &Entry) -> bool {
     }
 }
 
+/// Whether the answer to a condition of ours is about another representation
+/// than the stored one (4.3.3): what shows no validator of it is.
+#[must_use]
+pub fn is_another(fields: &[(HeaderName, String)], entry: &Entry) -> bool {
+    let differs =
+        |name: &HeaderName, now: &str| entry.field(name).is_none_or(|stored| opaque(&stored) != opaque(now));
+    match (join_lines(fields, &ETAG), join_lines(fields, &LAST_MODIFIED)) {
+        (Some(tag), _) => differs(&ETAG, &tag),
+        (None, Some(date)) => differs(&LAST_MODIFIED, &date),
+        // A part shows what the whole would (RFC 9110, 15.3.7).
+        (None, None) => has_validator(&entry.fields),
+    }
+}
+
 /// The stored fields after a 304 or the answer to a HEAD (3.2): what it holds
 /// replaces what was stored, except for what says how the stored body is
 /// written. Time counts from now on anew, so the old Age and Date go.
@@ -118,18 +132,23 @@ pub fn updated(stored: &[(HeaderName, String)], news: &[(HeaderName, String)]) -
 /// What the answer to a HEAD says about the stored answer to GET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
-    /// It is the same one: its fields are brought up to date.
+    /// It is the same one, by its validator: that is a confirmation.
     Same,
+    /// Nothing tells them apart, and nothing says that they are the same: its
+    /// fields are brought up to date, and it grows older.
+    Alike,
     /// It is another one by now.
     Other,
-    /// Nothing: the origin failed.
+    /// Nothing: the origin failed, or answered a condition of the client's.
     Nothing,
 }
 
-/// Compares a stored answer with what a HEAD got (4.3.5).
+/// Compares a stored answer with what a HEAD got (4.3.5): by the validators
+/// that came, and the length. Where none came, nothing says that the stored
+/// body still is the one that a GET would bring; so it is not made younger.
 #[must_use]
 pub fn learn(entry: &Entry, status: u16, fields: &[(HeaderName, String)]) -> Learned {
-    if status >= 500 {
+    if status >= 500 || status == 304 {
         return Learned::Nothing;
     }
     let agrees = |name: &HeaderName| match (join_lines(fields, name), entry.field(name)) {
@@ -139,5 +158,9 @@ pub fn learn(entry: &Entry, status: u16, fields: &[(HeaderName, String)]) -> Lea
         (None, _) => true,
     };
     let same = status == entry.status && [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().all(agrees);
-    if same { Learned::Same } else { Learned::Other }
+    match same {
+        false => Learned::Other,
+        true if has_validator(fields) => Learned::Same,
+        true => Learned::Alike,
+    }
 }

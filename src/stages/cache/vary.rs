@@ -13,7 +13,9 @@
 //!    suit it better.
 //! 5. What a route reduces ([`super::normalise`]) is compared as the origin
 //!    got it.
-//! 6. What a route adds to its keys, fields and cookies, selects like a field
+//! 6. What a route ignores selects nothing, as long as it does: an entry says
+//!    what Vary named besides ([`Entry::ignored`]).
+//! 7. What a route adds to its keys, fields and cookies, selects like a field
 //!    that Vary names. So one removal of the URI's own entry takes all of
 //!    them.
 
@@ -95,6 +97,24 @@ impl fmt::Display for Selector {
     }
 }
 
+/// The fields that Vary names; `None` where it names what we cannot compare.
+pub(super) fn named(fields: &[(HeaderName, String)]) -> Option<Vec<HeaderName>> {
+    let vary = join_lines(fields, &VARY).unwrap_or_default();
+    // What is no field name, `*` above all.
+    let name = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| name.as_str() != "*");
+    list(&vary).map(name).collect()
+}
+
+/// Those of the fields that Vary names, each once, which the route ignores.
+#[must_use]
+pub fn ignored(fields: &[(HeaderName, String)], stage: &CacheStage) -> Vec<HeaderName> {
+    if stage.ignored.is_empty() {
+        return Vec::new();
+    }
+    let named = named(fields).unwrap_or_default();
+    stage.ignored.iter().filter(|name| named.contains(name)).cloned().collect()
+}
+
 /// What selects an answer with these fields, each once and in order. `index`
 /// is about those that are stored for its URI.
 ///
@@ -105,16 +125,7 @@ pub fn selectors(
     stage: &CacheStage,
     index: Option<&Index>,
 ) -> Result<Vec<Selector>, NotStored> {
-    let vary = join_lines(fields, &VARY).unwrap_or_default();
-    let mut names: Vec<HeaderName> = Vec::new();
-    for name in list(&vary) {
-        // What is no field name, `*` above all, names what we cannot compare.
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| NotStored::Vary)?;
-        if name.as_str() == "*" {
-            return Err(NotStored::Vary);
-        }
-        names.push(name);
-    }
+    let mut names = named(fields).ok_or(NotStored::Vary)?;
     names.retain(|name| !stage.ignores(name));
     // What the origin was told there is ours, not the client's: the stored
     // answer could not be matched with another request.
@@ -153,11 +164,13 @@ pub fn values(
 }
 
 /// Whether a stored answer is one for this request, as far as fields select.
-/// One that was stored before the route had all of its present keys is not.
+/// One that was stored before the route had all of its present keys is not, nor
+/// is one that varies by what the route then ignored.
 #[must_use]
 pub fn is_selected(entry: &Entry, head: &impl Head, stage: &CacheStage) -> bool {
     let has = |selector: &Selector| entry.selected_by.iter().any(|(known, _)| known == selector);
     stage.selectors.iter().all(has)
+        && entry.ignored.iter().all(|name| stage.ignores(name))
         && entry.selected_by.iter().all(|(selector, value)| {
             selector.value(head, stage) == *value || is_favourite(selector, head, entry, stage)
         })

@@ -115,6 +115,77 @@ fn cookies_are_nobodys_business() {
     assert!(!text.contains("abcdef") && !text.contains("darkest"), "{text}");
 }
 
+/// A route may key by what is a credential, under any name: who looks sees what
+/// clients understand, and nothing by which one is known.
+#[test]
+fn what_selects_an_answer_is_shown_where_it_tells_nobody_apart() {
+    let admin =
+        admin(&json!({"key": {"headers": ["X-Account", "User-Agent", "X-Tenant"], "cookies": ["id"]},
+        "credentials": {"headers": ["X-Account", "Accept-Thing"], "cookies": ["id"]}, "status_key": true}));
+    // An origin that says again what it was told.
+    admin.gate.platform.origin(|sent| {
+        let account = sent.field("x-account").unwrap_or_default();
+        Response::new(200)
+            .with("Cache-Control", "public, max-age=60")
+            .with("Vary", "Accept-Language, X-Member, Accept-Thing")
+            .with("X-Account", &account)
+            .with("X-Member", "member-1234")
+            .with("Accept-Language", "de")
+    });
+    let asked = |account: &str| {
+        get("/a")
+            .with("X-Account", account)
+            .with("X-Tenant", "tenant-1234")
+            .with("X-Member", "member-1234")
+            .with("Accept-Thing", "thing-1234")
+            .with("User-Agent", "curl/8")
+            .with("Accept-Language", "de")
+            .with("Cookie", "id=cookie-1234")
+    };
+    let lines = "&header=X-Account:account-1234&header=X-Tenant:tenant-1234&header=X-Member:member-1234\
+                 &header=Accept-Thing:thing-1234&header=User-Agent:curl/8&header=Accept-Language:de\
+                 &header=Cookie:id%3Dcookie-1234";
+    // As the first answer to the URL, and beside another one.
+    for others in [vec![], vec!["another"]] {
+        let target = format!("/a{}", others.len());
+        let sent = |account: &str| {
+            let url = format!("https://app.example{target}");
+            admin.gate.send(&edgeweir::exchange::PlainHead { url, ..asked(account) }).0
+        };
+        for other in others {
+            sent(other);
+        }
+        sent("account-1234");
+        let report = look(&admin, &format!("url=https://app.example{target}{lines}"));
+        let tier = &report["tiers"][0];
+        assert_eq!((&tier["state"], &tier["answer"]["serves"]), (&json!("stored"), &json!("hit")));
+        let by: Vec<(&str, &str)> = tier["selected_by"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|field| (field["name"].as_str().unwrap(), field["value"].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            by,
+            [
+                ("accept-language", "de"),
+                ("accept-thing", "(redacted, 10 bytes)"),
+                ("user-agent", "curl/8"),
+                ("x-account", "(redacted, 12 bytes)"),
+                ("x-member", "(redacted, 11 bytes)"),
+                ("x-tenant", "(redacted, 11 bytes)"),
+                ("cookie:id", "(redacted, 11 bytes)"),
+            ]
+        );
+        let fields = tier["answer"]["fields"].as_array().unwrap();
+        for field in [("x-account", "(redacted, 12 bytes)"), ("x-member", "(redacted, 11 bytes)")] {
+            assert!(fields.contains(&json!({"name": field.0, "value": field.1})), "{fields:?}");
+        }
+        assert!(fields.contains(&json!({"name": "accept-language", "value": "de"})), "{fields:?}");
+        assert!(!report.to_string().contains("-1234"), "{report}");
+    }
+}
+
 #[test]
 fn it_says_which_purge_makes_it_void() {
     let admin = admin(&json!({}));

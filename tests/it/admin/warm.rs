@@ -5,7 +5,8 @@ use edgeweir::gateway::warm::Job;
 use serde_json::{Value, json};
 
 use super::{Admin, refused};
-use crate::fake::{Response, get};
+use crate::control;
+use crate::fake::{Fault, Response, get};
 
 fn admin() -> Admin {
     let route = json!({"id": "all", "upstream": "app", "cache": {}});
@@ -30,7 +31,7 @@ fn jobs(admin: &Admin) -> Vec<Job> {
     admin.gate.platform.warmed.borrow().iter().map(|(_, job)| Job::decode(job).unwrap()).collect()
 }
 
-const STORED: &str = "stored\t200\t\tedgeweir; fwd=uri-miss; fwd-status=200; stored";
+const STORED: &str = "stored\t200\t\tedgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60";
 
 #[test]
 fn it_tells_what_became_of_each() {
@@ -67,6 +68,33 @@ fn it_tells_what_became_of_each() {
     assert_eq!(jobs.len(), 6);
     assert_eq!((jobs[0].url.as_str(), jobs[0].host.as_str()), ("https://app.example/a", "app.example"));
     assert_eq!(jobs[0].address.to_string(), "192.0.2.1");
+}
+
+/// Who, how many, and what became of them.
+#[test]
+fn it_stands_in_the_audit_log() {
+    let admin = admin();
+    admin.gate.send(&get("/b"));
+    let refused = "not-stored\t404\tno-route\t";
+    becomes(&admin, &[Some("hit\t200\t\tedgeweir; hit; ttl=9"), Some(STORED), Some(STORED), Some(refused)]);
+    let urls: Vec<String> = "abcd".chars().map(|name| format!("https://app.example/{name}")).collect();
+    assert_eq!(warm(&admin, &json!({"urls": urls})).status, 200);
+    assert_eq!(admin.audit().last().unwrap(), "operator|warm|accepted|-");
+    let entry = control::audit(&admin.gate.platform.control).pop().unwrap();
+    assert_eq!(entry["message"], "4 URLs in ICN: 1 hit, 1 stored, 2 not-stored; from 192.0.2.1");
+    assert_eq!(entry["role"], "operator");
+    // What was done is told, whether or not it could be written down; the log
+    // says so.
+    for says in [None, Some("{\"version\":3,\"refused\":{\"reason\":\"no-such-action\"}}"), Some("?")] {
+        becomes(&admin, &[Some(STORED)]);
+        let fault = if says.is_none() { Some(Fault::Fails) } else { None };
+        admin.gate.platform.control_fault.set(fault);
+        *admin.gate.platform.control_says.borrow_mut() = says.map(str::to_owned);
+        let body = json!({"urls": ["https://app.example/b"]}).to_string();
+        let (response, record) = admin.send(Admin::head("operator", "POST", "/cache/warm"), &body);
+        assert_eq!((response.status, &response.json()["results"][0]["outcome"]), (200, &json!("stored")));
+        assert!(record.error.unwrap().starts_with("warm is not in the audit log: "), "{says:?}");
+    }
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn section_4_2_a_lifetime_is_read_in_any_case() {
 }
 
 /// What no reading takes for a date.
-const NO_DATES: [&str; 28] = [
+const NO_DATES: [&str; 31] = [
     "",
     "0",
     "-1",

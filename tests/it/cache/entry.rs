@@ -38,14 +38,24 @@ fn parts() -> impl Strategy<Value = Option<Part>> {
 pub fn entries() -> impl Strategy<Value = Entry> {
     let fields = prop::collection::vec((names(), values()), 0..6);
     let selected = prop::collection::vec((selectors(), prop::option::of(values())), 0..4);
+    let selected = (selected, prop::collection::vec(names(), 0..3));
     let times = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
     let stale = (any::<bool>(), any::<u64>(), any::<Option<u64>>());
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (200_u16..=599, fields, selected, times, stale, flags, parts()).prop_map(
-        |(status, fields, selected_by, times, (never, while_revalidate, if_error), flags, part)| Entry {
+        |(
+            status,
+            fields,
+            (selected_by, ignored),
+            times,
+            (never, while_revalidate, if_error),
+            flags,
+            part,
+        )| Entry {
             status,
             fields,
             selected_by,
+            ignored,
             received: Timestamp::from_millis(times.0),
             initial_age: times.1,
             lifetime: times.2,
@@ -107,6 +117,8 @@ fn what_this_module_did_not_write_is_a_miss() {
         ("\"etag\"", "\"\""),
         ("[[\"x\",null]]", "[[\"\",null]]"),
         ("[[\"x\",null]]", "null"),
+        ("\"age\":0", "\"age\":0,\"ignored\":[\"a b\"]"),
+        ("[\"etag\",\"a\"]", "[\"vary\",\"a b\"]"),
         (",\"lifetime\":1", ""),
         ("\"received\":1", "\"received\":-1"),
         ("\"first\":1", "\"first\":3"),
@@ -118,6 +130,19 @@ fn what_this_module_did_not_write_is_a_miss() {
         prop_assert_eq!(Entry::decode(&text), None);
         Ok(())
     });
+}
+
+/// An earlier module wrote down what selects an entry, and not what it passed
+/// over: that is the rest of Vary.
+#[test]
+fn what_an_earlier_module_ignored_is_found_in_vary() {
+    let old = r#"{"v":2,"status":200,"fields":[["vary","X-A, user-agent"],["vary","X-B"]],"by":[["x-a",null],["x-c","1"]],"received":1,"age":0,"lifetime":1,"since":1}"#;
+    let entry = Entry::decode(old).unwrap();
+    assert_eq!(entry.ignored, ["user-agent", "x-b"]);
+    // Read once, it says so itself.
+    assert_eq!(Entry::decode(&entry.encode().unwrap()), Some(entry));
+    let plain = old.replace("X-A, user-agent", "x-a").replace("X-B", "X-C");
+    assert_eq!(Entry::decode(&plain).unwrap().ignored, [""; 0]);
 }
 
 #[test]

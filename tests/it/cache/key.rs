@@ -5,6 +5,7 @@ use edgeweir::stages::cache::entry::Entry;
 use edgeweir::stages::cache::key::{Index, normal_escapes, part, place, primary, secondary, shown};
 use edgeweir::stages::cache::range::{Part, Span};
 use edgeweir::stages::cache::vary::Selector;
+use edgeweir::time::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -181,6 +182,21 @@ fn a_key_is_shown_as_a_hash() {
     let stage = stage(&json!({"status_key": true}));
     assert_eq!(stage.said("x".to_owned(), "a"), format!("x; key=\"{}\"", shown[0]));
     assert_eq!(CacheStage::default().said("x".to_owned(), "a"), "x");
+}
+
+/// A value of a cookie or a field may be guessed; so nothing that people see is
+/// made of it.
+#[test]
+fn what_selects_is_no_part_of_what_is_shown() {
+    let key = primary("prod", "r", "app", "", ("https", "a.example", "/~x/y?z"));
+    let by = |value: &str| vec![(Selector::Cookie("id".to_owned()), Some(value.to_owned()))];
+    let since = Timestamp::from_millis(1_234);
+    for other in [secondary(&key, since, &by("1")), secondary(&key, since, &by("2")), part(&key)] {
+        assert_ne!(other, key);
+        assert_eq!(shown(&other), shown(&key), "{other}");
+    }
+    let next = primary("prod", "r", "app", "", ("https", "a.example", "/~x/y?w"));
+    assert_ne!(shown(&next), shown(&key));
 }
 
 /// What is stored under a key was asked for by that key.

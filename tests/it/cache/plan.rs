@@ -119,17 +119,21 @@ fn a_route_says_what_its_credentials_are() {
 
 #[test]
 fn the_client_s_directives() {
-    for (value, skip, store, validate) in [
-        ("no-cache", None, true, true),
-        ("NO-CACHE", None, true, true),
-        ("no-store", Some(Forward::Request), false, false),
-        ("x=\"a, no-store", Some(Forward::Request), false, false),
-        ("max-age=0", None, true, false),
-        ("no-transform", None, true, false),
-        ("", None, true, false),
+    for (value, store, validate) in [
+        ("no-cache", true, true),
+        ("NO-CACHE", true, true),
+        ("no-store", false, false),
+        ("x=\"a, no-store", false, false),
+        ("max-age=0", true, false),
+        ("no-transform", true, false),
+        ("", true, false),
     ] {
         let plan = planned(&get("/").with("Cache-Control", value));
-        assert_eq!((plan.skip, plan.store, plan.validate), (skip, store, validate), "{value}");
+        assert_eq!((plan.skip, plan.store, plan.validate), (None, store, validate), "{value}");
+        // 5.2.1.5 forbids to store; what is stored may answer.
+        assert_eq!(plan.no_store, !store, "{value}");
+        assert_eq!(plan.demands(), value != "no-transform" && !value.is_empty(), "{value}");
+        assert!(!plan.undemanding().demands() && plan.undemanding().store == store, "{value}");
     }
     let limits = planned(&get("/").with("Cache-Control", "max-age=1, min-fresh=2, max-stale=3"));
     assert_eq!((limits.max_age, limits.min_fresh, limits.max_stale), (Some(1), Some(2), Some(3)));
@@ -154,6 +158,7 @@ fn a_route_may_ignore_the_client_s_directives() {
         .with("Cache-Control", "no-store, no-cache, max-age=0, only-if-cached")
         .with("Pragma", "no-cache");
     let plan = plan(&head, &stage, None);
+    assert!(!plan.demands());
     assert!(
         plan.skip.is_none() && plan.store && !plan.validate && plan.max_age.is_none() && !plan.only_if_cached
     );

@@ -5,7 +5,7 @@ use edgeweir::stages::cache::conclude::{Answer, freshen};
 use edgeweir::stages::cache::entry::Entry;
 use edgeweir::stages::cache::plan::Credentials;
 use edgeweir::stages::cache::validation::{
-    Learned, conditions, confirms, learn, not_modified, strong_match, updated,
+    Learned, conditions, confirms, is_another, learn, not_modified, strong_match, updated,
 };
 use edgeweir::stages::cache::{CacheStage, NotStored};
 use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH};
@@ -247,15 +247,42 @@ fn a_304_never_resurrects() {
 fn section_4_3_5_what_a_head_says_about_the_stored_answer() {
     let stored = entry(&[("ETag", "\"v1\""), ("Content-Length", "3")]);
     for (status, fields, expected) in [
-        (200, &[][..], Learned::Same),
+        (200, &[][..], Learned::Alike),
+        (200, &[("Content-Length", "3")], Learned::Alike),
+        (200, &[("ETag", "\"v1\"")], Learned::Same),
         (200, &[("ETag", "\"v1\""), ("Content-Length", "3"), ("X-A", "2")], Learned::Same),
         (200, &[("ETag", "\"v2\"")], Learned::Other),
         (200, &[("Content-Length", "4")], Learned::Other),
         (200, &[("Last-Modified", MODIFIED)], Learned::Other),
         (410, &[], Learned::Other),
         (503, &[], Learned::Nothing),
+        // To a condition of the client's.
+        (304, &[("ETag", "\"v2\"")], Learned::Nothing),
     ] {
         assert_eq!(learn(&stored, status, &lines(fields)), expected, "{status} {fields:?}");
+    }
+}
+
+#[test]
+fn section_4_3_3_what_shows_no_stored_validator_is_another() {
+    let tagged = entry(&[("ETag", "\"v1\""), ("Last-Modified", MODIFIED)]);
+    let dated = entry(&[("Last-Modified", MODIFIED)]);
+    let plain = entry(&[]);
+    let later = ("Last-Modified", "Sun, 02 Jan 2022 00:00:00 GMT");
+    for (stored, fields, another) in [
+        (&tagged, &[("ETag", "\"v1\"")][..], false),
+        (&tagged, &[("ETag", "W/\"v1\""), later], false),
+        (&tagged, &[("ETag", "\"v2\""), ("Last-Modified", MODIFIED)], true),
+        (&tagged, &[("Last-Modified", MODIFIED)], false),
+        (&tagged, &[later], true),
+        (&tagged, &[], true),
+        (&dated, &[("Last-Modified", MODIFIED)], false),
+        (&dated, &[("ETag", "\"v1\""), ("Last-Modified", MODIFIED)], true),
+        (&dated, &[later], true),
+        (&plain, &[("ETag", "\"v1\"")], true),
+        (&plain, &[], false),
+    ] {
+        assert_eq!(is_another(&lines(fields), stored), another, "{fields:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use edgeweir::stages::cache::entry::Entry;
 use edgeweir::stages::cache::key::Index;
-use edgeweir::stages::cache::vary::{Selector, is_selected, normal, selectors, values};
+use edgeweir::stages::cache::vary::{Selector, ignored, is_selected, normal, selectors, values};
 use edgeweir::stages::cache::{CacheStage, NotStored};
 use proptest::prelude::*;
 use serde_json::json;
@@ -151,6 +151,28 @@ fn an_entry_without_the_route_s_keys_is_not_selected() {
     let keyed = Entry { selected_by: vec![(Selector::Field("x-shop".to_owned()), None)], ..Entry::default() };
     assert!(is_selected(&keyed, &get("/"), &own));
     assert!(!is_selected(&keyed, &get("/").with("X-Shop", "2"), &own));
+}
+
+/// What Vary names and the route ignores selects nothing, as long as it does:
+/// afterwards nobody knows whom the answer is for.
+#[test]
+fn an_entry_that_ignores_what_counts_by_now_is_not_selected() {
+    let own = stage(&json!({"vary": {"ignore": ["X-Shop", "X-Other"]}}));
+    let fields = lines(&[("Vary", "x-shop, Accept"), ("Vary", "X-SHOP")]);
+    assert_eq!(ignored(&fields, &own), ["x-shop"]);
+    assert_eq!(ignored(&fields, &CacheStage::default()), [""; 0]);
+    let head = get("/").with("Accept", "a");
+    let by = values(selectors(&fields, &own, None).unwrap(), &head, &own).unwrap();
+    let entry = Entry { selected_by: by, ignored: ignored(&fields, &own), ..Entry::default() };
+    assert!(is_selected(&entry, &head.clone().with("X-Shop", "1"), &own));
+    for (now, selected) in [
+        (json!({"vary": {"ignore": ["X-Shop"]}}), true),
+        (json!({"vary": {"ignore": ["X-Other"]}}), false),
+        (json!({}), false),
+    ] {
+        assert_eq!(is_selected(&entry, &head, &stage(&now)), selected, "{now}");
+        assert_eq!(Index::of(&entry).covers(&stage(&now)), selected, "{now}");
+    }
 }
 
 #[test]

@@ -242,6 +242,17 @@ fn an_attempt_that_was_refused_elsewhere_is_written_down() {
 }
 
 #[test]
+fn what_was_done_elsewhere_is_written_down() {
+    let store = MemoryStore::default();
+    let note = json!({"attempt": "warm", "author": "ann", "role": "operator", "message": "1 URLs: 1 stored"});
+    assert_eq!(ask(&store, "note-done", note)["result"], json!({"done": true}));
+    let entry = &audit(&store)[0];
+    assert_eq!((&entry["action"], &entry["outcome"]), (&json!("warm"), &json!("accepted")));
+    assert_eq!((entry.get("reason"), &entry["role"]), (None, &json!("operator")));
+    assert_eq!((&entry["author"], &entry["message"]), (&json!("ann"), &json!("1 URLs: 1 stored")));
+}
+
+#[test]
 fn history_and_audit_come_in_pages_newest_first() {
     let store = MemoryStore::default();
     for number in 0..205 {

@@ -56,6 +56,7 @@ fn what_is_written_can_be_read() {
         Action::Part(PartOf { hash: "x".to_owned() }),
         Action::Push(push),
         Action::Note(Note { attempt: "push".to_owned(), role: Some(Role::Reader), ..Note::default() }),
+        Action::NoteDone(Note { attempt: "warm".to_owned(), role: Some(Role::Operator), ..Note::default() }),
         Action::Seen(Active { have: Some(7) }),
         Action::Status,
     ] {
@@ -150,7 +151,17 @@ fn no_text_panics_and_every_text_is_answered() {
         Just(json!("r0")),
     ];
     let action = prop::sample::select(vec![
-        "active", "part", "push", "rollback", "revision", "history", "audit", "note", "seen", "status",
+        "active",
+        "part",
+        "push",
+        "rollback",
+        "revision",
+        "history",
+        "audit",
+        "note",
+        "note-done",
+        "seen",
+        "status",
     ]);
     check(1_000, (action, prop::collection::btree_map(field, value, 0..6)), |(action, fields)| {
         let answer = ask(&store, action, json!(fields));
@@ -178,6 +189,10 @@ fn this_protocol_and_the_one_before_understand_each_other() {
     let read = decode_answer::<Acknowledgement>(&answer.to_string()).unwrap().unwrap();
     assert_eq!((read.revision.as_str(), read.state), ("r2", PublicationState::Pending));
     // What this module writes, an object of the protocol before understands.
+    // What it does not know it does not write down as something else.
+    let note = Note { attempt: "warm".to_owned(), role: Some(Role::Operator), ..Note::default() };
+    let answer = tell(&store, &encode_request(&Action::NoteDone(note)), 2);
+    assert_eq!(outcome(&answer), "no-such-action");
     for action in [Action::Status, Action::Seen(Active::default()), Action::Active(Active { have: Some(1) })]
     {
         let answer = tell(&store, &encode_request(&action), 2);

@@ -86,7 +86,7 @@ fn gate(dice: &mut Dice) -> Gate {
 }
 
 /// What has to come about for the comparison to say something.
-const MET: [&str; 27] = [
+const MET: [&str; 26] = [
     "Forwarded",
     "Cached",
     "Refused",
@@ -105,7 +105,6 @@ const MET: [&str; 27] = [
     "bypass",
     "method",
     "uri-miss",
-    "request",
     "hit-for-miss",
     "cookie",
     "chain",

@@ -85,7 +85,7 @@ fn who_waits_is_noted_once() {
     let gate = keyed(&json!({"cache": {"tiers": ["memory"]}}));
     let (one, other) = (get("/a"), get("/a").with(NAME, "v1"));
     let (_, (response, record)) = crate::fake::both(gate.sending(&one), gate.sending(&other));
-    assert_eq!(response.field("cache-status").unwrap(), "edgeweir; fwd=uri-miss; collapsed");
+    assert_eq!(response.field("cache-status").unwrap(), "edgeweir; fwd=uri-miss; collapsed; ttl=600");
     assert_eq!(record.stages.len(), 1, "{:?}", record.stages);
 }
 

@@ -22,7 +22,7 @@ fn status(gate: &Gate, head: &edgeweir::exchange::PlainHead) -> String {
     gate.send(head).0.field("cache-status").unwrap_or_default()
 }
 
-const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored";
+const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60";
 
 #[test]
 fn a_fresh_answer_is_served_with_its_age() {
@@ -35,7 +35,7 @@ fn a_fresh_answer_is_served_with_its_age() {
     assert_eq!((hit.field("age").as_deref(), record.cache), (Some("31"), Some("hit")));
     assert_eq!((record.upstream, record.upstream_status), (None, None));
     gate.platform.advance(28_001);
-    assert_eq!(status(&gate, &get("/a?b")), "edgeweir; fwd=stale; fwd-status=200; stored");
+    assert_eq!(status(&gate, &get("/a?b")), "edgeweir; fwd=stale; fwd-status=200; stored; ttl=60");
     assert_eq!(gate.sent_count(), 2);
 }
 
@@ -96,7 +96,7 @@ fn vary_keeps_answers_apart() {
     let (other, _) = gate.send(&get("/").with("Accept-Language", "en"));
     assert_eq!(
         other.field("cache-status").as_deref(),
-        Some("edgeweir; fwd=vary-miss; fwd-status=200; stored")
+        Some("edgeweir; fwd=vary-miss; fwd-status=200; stored; ttl=60")
     );
     assert!(other.body.ends_with("en"));
     assert!(gate.send(&get("/")).0.body.ends_with(' '));

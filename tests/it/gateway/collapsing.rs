@@ -44,7 +44,10 @@ fn five_hundred_cold_requests_cause_one() {
         assert!(responses.iter().all(|response| response.body == "http://app.internal/a"));
         assert_eq!(
             statuses(&responses),
-            ["edgeweir; fwd=uri-miss; collapsed", "edgeweir; fwd=uri-miss; fwd-status=200; stored"]
+            [
+                "edgeweir; fwd=uri-miss; collapsed; ttl=60",
+                "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60"
+            ]
         );
     }
 }
@@ -82,7 +85,7 @@ fn so_do_requests_for_what_has_become_stale() {
     assert_eq!(gate.sent_count(), 2);
     assert_eq!(
         statuses(&responses),
-        ["edgeweir; fwd=stale; collapsed", "edgeweir; fwd=stale; fwd-status=200; stored"]
+        ["edgeweir; fwd=stale; collapsed; ttl=60", "edgeweir; fwd=stale; fwd-status=200; stored; ttl=60"]
     );
 }
 
@@ -214,7 +217,10 @@ fn isolates_of_a_location_ask_once() {
         assert!(responses.iter().all(|response| response.body == "http://app.internal/a"));
         assert_eq!(
             statuses(&responses),
-            ["edgeweir; fwd=uri-miss; collapsed", "edgeweir; fwd=uri-miss; fwd-status=200; stored"]
+            [
+                "edgeweir; fwd=uri-miss; collapsed; ttl=59",
+                "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=59"
+            ]
         );
         // Each isolate has asked its object for all of its requests.
         for gate in &gates {
@@ -316,7 +322,7 @@ fn an_object_that_fails_holds_nobody_up() {
         let (response, record) = gate.send(&get("/a"));
         assert_eq!(
             (response.status, response.field("cache-status").as_deref()),
-            (200, Some("edgeweir; fwd=uri-miss; fwd-status=200; stored"))
+            (200, Some("edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=59"))
         );
         assert_eq!(stages(&record), ["cache alone -"]);
         assert!(record.stages[0].error.as_ref().unwrap().starts_with("collapser"));
@@ -351,7 +357,7 @@ fn nobody_waits_for_another_isolate_for_ever() {
     };
     assert_eq!(
         response.field("cache-status").as_deref(),
-        Some("edgeweir; fwd=uri-miss; fwd-status=200; stored")
+        Some("edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=59")
     );
     let waited = gate.platform.now().since(before).as_millis();
     assert!((5_000..5_500).contains(&waited), "{waited}");

@@ -1,11 +1,14 @@
 //! Clients that want the origin's word with every request do not turn the
 //! cache off.
 
+use std::rc::Rc;
+
 use edgeweir::exchange::PlainHead;
+use edgeweir::gateway::{Bound, Isolate};
 use serde_json::json;
 
 use super::route;
-use crate::fake::{Fault, Gate, Response, Sent, With, all, get, request};
+use crate::fake::{Fault, Gate, Response, Sent, StoreEvent, With, all, get, request};
 
 fn confirming(sent: &Sent) -> Response {
     if sent.field("if-none-match").is_some() {
@@ -51,13 +54,21 @@ fn once_a_second_for_each_key() {
     for tiers in TIERS {
         for demand in demands() {
             let gate = stored(tiers);
-            assert_eq!(status(&gate, &demand), "edgeweir; fwd=request; fwd-status=304; stored", "{demand:?}");
+            assert_eq!(
+                status(&gate, &demand),
+                "edgeweir; fwd=request; fwd-status=304; stored; ttl=600",
+                "{demand:?}"
+            );
             for millis in [0, 1, 499, 499] {
                 gate.platform.advance(millis);
                 assert_eq!(status(&gate, &demand), "edgeweir; hit; ttl=600", "{demand:?}");
             }
             gate.platform.advance(1);
-            assert_eq!(status(&gate, &demand), "edgeweir; fwd=request; fwd-status=304; stored", "{demand:?}");
+            assert_eq!(
+                status(&gate, &demand),
+                "edgeweir; fwd=request; fwd-status=304; stored; ttl=600",
+                "{demand:?}"
+            );
             // The first one had it stored.
             assert_eq!(gate.sent_count(), 3);
         }
@@ -69,7 +80,7 @@ fn once_a_second_for_each_key() {
 fn what_has_just_arrived_is_confirmed() {
     let gate = route(&json!({"cache": {}}));
     gate.platform.origin(confirming);
-    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=uri-miss; fwd-status=200; stored");
+    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=600");
     assert_eq!(status(&gate, &demands()[1]), "edgeweir; hit; ttl=600");
 }
 
@@ -105,7 +116,7 @@ fn where_they_can_wait_they_get_the_new_answer() {
     gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=600").body("new"));
     let responses = at_once(&gate, &vec![demands()[0].clone(); 50]);
     assert!(responses.iter().all(|response| response.body == "new"));
-    let collapsed = "edgeweir; fwd=request; collapsed";
+    let collapsed = "edgeweir; fwd=request; collapsed; ttl=600";
     let count =
         responses.iter().filter(|response| response.field("cache-status").unwrap() == collapsed).count();
     assert_eq!((count, gate.sent_count()), (49, 2));
@@ -169,6 +180,177 @@ fn only_if_cached_and_no_cache_ask_nobody() {
     assert_eq!(gate.send(&head).0.status, 504);
     assert_eq!(gate.sent_count(), 1);
     // It has not used up the second of those who may ask.
-    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=request; fwd-status=304; stored");
+    assert_eq!(status(&gate, &demands()[0]), "edgeweir; fwd=request; fwd-status=304; stored; ttl=600");
     assert_eq!(gate.send(&head).0.status, 200);
+}
+
+fn no_store() -> PlainHead {
+    get("/a").with("Cache-Control", "no-store")
+}
+
+const PASSES: &str = "edgeweir; fwd=request; fwd-status=200; detail=request";
+
+/// RFC 9111, 5.2.1.5: it forbids to store, and not to answer from what is
+/// stored. The origin is asked once a second, without a condition of ours, and
+/// what it says is not kept.
+#[test]
+fn no_store_goes_to_the_origin_once_a_second() {
+    for tiers in TIERS {
+        for head in [
+            no_store(),
+            get("/a").with("Cache-Control", "x=\"a"),
+            get("/a").with("Cache-Control", "no-store, no-cache"),
+        ] {
+            let gate = stored(tiers);
+            let before = gate.platform.stored.borrow().clone();
+            assert_eq!(status(&gate, &head), PASSES, "{tiers:?} {head:?}");
+            assert_eq!(gate.platform.sent.borrow().last().unwrap().field("if-none-match"), None);
+            for millis in [0, 1, 499, 499] {
+                gate.platform.advance(millis);
+                assert!(status(&gate, &head).starts_with("edgeweir; hit; ttl=5"), "{tiers:?} {head:?}");
+            }
+            gate.platform.advance(1);
+            assert_eq!(status(&gate, &head), PASSES);
+            assert_eq!(gate.sent_count(), 3, "{tiers:?}");
+            assert_eq!(*gate.platform.stored.borrow(), before);
+        }
+    }
+}
+
+#[test]
+fn two_hundred_with_no_store_at_once_cause_one_request() {
+    for tiers in TIERS {
+        let gate = stored(tiers);
+        let responses = at_once(&gate, &vec![no_store(); 200]);
+        assert_eq!(gate.sent_count(), 2, "{tiers:?}");
+        assert!(responses.iter().all(|response| response.status == 200));
+    }
+}
+
+/// Nobody keeps others by it from what they may ask for.
+#[test]
+fn no_store_uses_up_nobody_elses_second() {
+    let gate = stored(&["memory", "location"]);
+    assert_eq!(status(&gate, &no_store()), PASSES);
+    assert!(status(&gate, &demands()[0]).contains("fwd=request; fwd-status=304; stored"));
+    // What has just been confirmed does for it, too.
+    gate.platform.advance(500);
+    assert_eq!(status(&gate, &no_store()), "edgeweir; hit; ttl=600");
+}
+
+/// Nothing comes to be stored by it: not what is missing, not near what is far,
+/// and not behind an answer that is stale.
+#[test]
+fn nothing_is_stored_for_a_request_with_no_store() {
+    let gate = route(&json!({"cache": {"tiers": ["memory", "location"]}}));
+    gate.platform.origin(|_| {
+        Response::new(200).with("Cache-Control", "max-age=60, stale-while-revalidate=600").body("old")
+    });
+    for _ in 0..3 {
+        assert_eq!(status(&gate, &no_store()), "edgeweir; fwd=uri-miss; fwd-status=200; detail=request");
+    }
+    assert!(gate.platform.stored.borrow().is_empty() && gate.platform.bodies.borrow().is_empty());
+    let gates = location(2, &["memory", "location"], false);
+    gates[0].send(&get("/a"));
+    assert_eq!(status(&gates[1], &no_store()), "edgeweir; hit; ttl=600");
+    assert!(gates[1].platform.bodies.borrow().is_empty());
+    // Stale: it is asked about for somebody else.
+    gate.send(&get("/a"));
+    gate.platform.advance(70_000);
+    gate.send(&no_store());
+    let asked = gate.sent_count();
+    assert!(status(&gate, &no_store()).contains("detail=stale-while-revalidate"));
+    assert_eq!(gate.sent_count(), asked);
+    assert!(status(&gate, &get("/a")).contains("detail=stale-while-revalidate"));
+    assert_eq!(gate.sent_count(), asked + 1);
+    // Where nothing stored would do for others either, it goes to the origin.
+    gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=60").body("new"));
+    gate.platform.advance(800_000);
+    for _ in 0..2 {
+        assert_eq!(status(&gate, &no_store()), "edgeweir; fwd=stale; fwd-status=200; detail=request");
+    }
+    assert_eq!(gate.sent_count(), asked + 3);
+}
+
+/// Isolates of one location: one store, one clock, and objects that collapse.
+fn location(count: usize, tiers: &[&str], collapser: bool) -> Vec<Gate> {
+    let mut gates: Vec<Gate> = (0..count).map(|_| route(&json!({"cache": {"tiers": tiers}}))).collect();
+    let first = &gates[0].platform;
+    let (stored, objects, clock) = (first.stored.clone(), first.collapser.clone(), first.clock.clone());
+    for gate in &mut gates {
+        gate.isolate = Isolate::new("test", 7).with_bound(Bound { global: false, collapser });
+        gate.platform.stored = Rc::clone(&stored);
+        gate.platform.collapser = Rc::clone(&objects);
+        gate.platform.clock = Rc::clone(&clock);
+        gate.platform.origin(confirming);
+    }
+    gates
+}
+
+fn asked(gates: &[Gate]) -> usize {
+    gates.iter().map(Gate::sent_count).sum()
+}
+
+/// What one isolate has had confirmed, the others of its location take from
+/// there.
+#[test]
+fn once_a_second_in_a_location() {
+    for tiers in [&["location"][..], &["memory", "location"]] {
+        for demand in demands() {
+            let gates = location(3, tiers, false);
+            for gate in &gates {
+                gate.send(&get("/a"));
+            }
+            assert_eq!(asked(&gates), 1);
+            for round in 1..=3 {
+                gates[0].platform.advance(10_000);
+                let first = status(&gates[round % 3], &demand);
+                assert_eq!(
+                    first, "edgeweir; fwd=request; fwd-status=304; stored; ttl=600",
+                    "{tiers:?} {demand:?}"
+                );
+                for millis in [0, 1, 499, 499] {
+                    gates[0].platform.advance(millis);
+                    for gate in &gates {
+                        assert_eq!(status(gate, &demand), "edgeweir; hit; ttl=600", "{tiers:?} {demand:?}");
+                    }
+                }
+                assert_eq!(asked(&gates), 1 + round);
+            }
+        }
+    }
+}
+
+/// Who comes at the same time in another isolate waits, too, where there are
+/// objects for it.
+#[test]
+fn at_once_in_a_location() {
+    for tiers in [&["location"][..], &["memory", "location"]] {
+        let gates = location(3, tiers, true);
+        for gate in &gates {
+            gate.send(&get("/a"));
+            gate.platform.origin_takes.set(300);
+        }
+        gates[0].platform.advance(10_000);
+        let head = demands()[0].clone();
+        let sending = (0..20).flat_map(|_| gates.iter().map(|gate| Box::pin(gate.sending(&head)))).collect();
+        let responses = all(sending);
+        assert_eq!(asked(&gates), 2, "{tiers:?}");
+        assert!(responses.iter().all(|(response, _)| response.status == 200));
+    }
+}
+
+/// What does for the client is not looked for elsewhere.
+#[test]
+fn a_demand_that_memory_meets_asks_no_location() {
+    let gate = stored(&["memory", "location"]);
+    let lookups = |gate: &Gate| {
+        let events = gate.platform.store_events.borrow();
+        events.iter().filter(|event| matches!(event, StoreEvent::Lookup(_))).count()
+    };
+    let before = lookups(&gate);
+    for control in ["max-age=60", "min-fresh=60", "max-stale=60"] {
+        assert_eq!(status(&gate, &get("/a").with("Cache-Control", control)), "edgeweir; hit; ttl=590");
+    }
+    assert_eq!(lookups(&gate), before);
 }

@@ -46,7 +46,7 @@ fn writes(gate: &Gate) -> usize {
 }
 
 const ALL: &[&str] = &["memory", "location", "global"];
-const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored";
+const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=600";
 const HIT: &str = "edgeweir; hit; ttl=600";
 
 #[test]
@@ -121,12 +121,14 @@ fn age_counts_on_from_where_it_was_stored() {
 
 #[test]
 fn what_is_short_lived_or_large_is_not_written() {
-    for control in ["max-age=299", "no-cache, max-age=600", "max-age=0, stale-while-revalidate=900"] {
+    for (control, ttl) in
+        [("max-age=299", 299), ("no-cache, max-age=600", 600), ("max-age=0, stale-while-revalidate=900", 0)]
+    {
         let gate = tiers(ALL);
         let control = control.to_owned();
         gate.platform
             .origin(move |_| Response::new(200).with("Cache-Control", &control).with("ETag", "\"a\""));
-        assert_eq!(status(&gate, &get("/a")), MISS);
+        assert_eq!(status(&gate, &get("/a")), MISS.replace("600", &ttl.to_string()));
         assert_eq!(writes(&gate), 0);
     }
     for (announced, tier) in [(true, ALL), (false, ALL)] {
@@ -241,7 +243,7 @@ fn a_change_removes_it_and_what_is_still_shown_is_not_taken_back() {
 
 #[test]
 fn purges_hold_for_it() {
-    for (soft, said) in [(false, MISS), (true, "edgeweir; fwd=stale; fwd-status=304; stored")] {
+    for (soft, said) in [(false, MISS), (true, "edgeweir; fwd=stale; fwd-status=304; stored; ttl=600")] {
         let here = tiers(ALL);
         here.send(&get("/a"));
         let other = elsewhere(&here, ALL);
@@ -253,6 +255,82 @@ fn purges_hold_for_it() {
         third.snapshot.live_purges.hold(&encode([&purge].into_iter()), 7).unwrap();
         assert_eq!(status(&third, &get("/a")), HIT);
     }
+}
+
+fn purge(gate: &Gate, sequence: u64, scope: Scope, soft: bool) {
+    let purge = Purge { sequence, scope, soft };
+    gate.snapshot.live_purges.hold(&encode([&purge].into_iter()), sequence).unwrap();
+}
+
+/// What a purge has made void near may have been asked for anew elsewhere.
+#[test]
+fn what_is_void_near_is_looked_for_here() {
+    for list in [ALL, &["location", "global"], &["memory", "global"]] {
+        for soft in [false, true] {
+            let here = tiers(list);
+            here.send(&get("/a"));
+            let other = elsewhere(&here, list);
+            other.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=600").body("new"));
+            for gate in [&here, &other] {
+                gate.platform.advance(10_000);
+                purge(gate, 7, Scope::All, soft);
+                gate.platform.advance(10_000);
+            }
+            assert_eq!(other.send(&get("/a")).0.body, "new");
+            *here.platform.global.borrow_mut() = other.platform.global.borrow().clone();
+            let (response, record) = here.send(&get("/a"));
+            assert_eq!((response.body.as_str(), record.cache), ("new", Some("hit")), "{list:?} {soft}");
+            assert_eq!(here.sent_count(), 1);
+            // It has filled what is nearer.
+            let asked = reads(&here);
+            assert_eq!(here.send(&get("/a")).0.body, "new", "{list:?} {soft}");
+            assert_eq!((here.sent_count(), reads(&here)), (1, asked), "{list:?} {soft}");
+        }
+    }
+}
+
+/// Where nothing better is there, all is as before: the origin is asked, about
+/// what a soft purge has left, or anew.
+#[test]
+fn what_is_void_here_too_is_asked_for() {
+    for list in [ALL, &["location", "global"], &["memory", "global"]] {
+        for (soft, said) in [(false, MISS), (true, "edgeweir; fwd=stale; fwd-status=304; stored; ttl=600")] {
+            for has_far in [true, false] {
+                let here = tiers(list);
+                here.send(&get("/a"));
+                purge(&here, 7, Scope::All, soft);
+                if !has_far {
+                    here.platform.global.borrow_mut().clear();
+                }
+                assert_eq!(status(&here, &get("/a")), said, "{list:?} {soft} {has_far}");
+                assert_eq!(status(&here, &get("/a")), HIT, "{list:?} {soft} {has_far}");
+            }
+        }
+        // What fails there is a miss, and what a soft purge has left is asked
+        // about.
+        let here = tiers(list);
+        here.send(&get("/a"));
+        purge(&here, 7, Scope::All, true);
+        here.platform.global_fault.set(Some(Fault::Fails));
+        assert!(status(&here, &get("/a")).contains("fwd=stale; fwd-status=304"), "{list:?}");
+    }
+}
+
+/// One that is void for good gives way to one that is only stale.
+#[test]
+fn a_soft_purge_there_is_better_than_a_hard_one_near() {
+    let here = tiers(&["location", "global"]);
+    here.send(&get("/a"));
+    let other = elsewhere(&here, ALL);
+    purge(&other, 7, Scope::All, false);
+    other.send(&get("/a"));
+    *here.platform.global.borrow_mut() = other.platform.global.borrow().clone();
+    let purges = [
+        Purge { sequence: 7, scope: Scope::All, soft: false },
+        Purge { sequence: 8, scope: Scope::All, soft: true },
+    ];
+    here.snapshot.live_purges.hold(&encode(purges.iter()), 8).unwrap();
+    assert_eq!(status(&here, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored; ttl=600");
 }
 
 /// What has become stale near may have been confirmed far away.
@@ -277,7 +355,11 @@ fn a_304_is_written_too() {
         let gate = tiers(list);
         gate.send(&get("/a"));
         gate.platform.advance(601_000);
-        assert_eq!(status(&gate, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored", "{list:?}");
+        assert_eq!(
+            status(&gate, &get("/a")),
+            "edgeweir; fwd=stale; fwd-status=304; stored; ttl=600",
+            "{list:?}"
+        );
         assert_eq!(writes(&gate), 2, "{list:?}");
         assert_eq!(status(&elsewhere(&gate, list), &get("/a")), HIT, "{list:?}");
         assert_eq!(gate.send(&get("/a")).0.body, "http://app.internal/a");

@@ -132,3 +132,34 @@ fn what_is_no_part_leaves_the_stored_one() {
         assert_eq!(gate.send(&ask("2-4")).1.cache, Some("hit"), "{code}");
     }
 }
+
+/// RFC 9111, 4.3.3, 3.4: a part of another representation says that the whole
+/// that is stored is none any more; it stands in for nobody.
+#[test]
+fn a_part_under_another_tag_removes_the_old_whole() {
+    for tiers in TIERS {
+        let whole = |tag: &'static str| {
+            let gate = gate(tiers, tag);
+            gate.send(&get("/"));
+            gate.platform.advance(61_000);
+            gate
+        };
+        let gate = whole("\"a\"");
+        gate.platform.origin(|sent| ranges(sent, "\"b\""));
+        let said = |gate: &Gate, head: &PlainHead| gate.send(head).0.field("cache-status").unwrap();
+        let changed = "edgeweir; fwd=stale; fwd-status=206; detail=changed";
+        assert_eq!(said(&gate, &ask("2-4")), changed, "{tiers:?}");
+        // From now on parts of the new one are kept.
+        assert!(said(&gate, &ask("2-4")).contains("fwd=uri-miss; fwd-status=206; stored"), "{tiers:?}");
+        assert!(said(&gate, &ask("3-4")).contains("hit"), "{tiers:?}");
+        gate.platform.origin_fault.set(Some(crate::fake::Fault::Fails));
+        assert_eq!(gate.send(&get("/")).0.status, 502, "{tiers:?}");
+
+        // One under the same tag, from an origin that takes no conditions, says
+        // nothing against it.
+        let gate = whole("\"a\"");
+        gate.send(&ask("2-4"));
+        gate.platform.origin_fault.set(Some(crate::fake::Fault::Fails));
+        assert_eq!(gate.send(&get("/")).0.body, BODY, "{tiers:?}");
+    }
+}

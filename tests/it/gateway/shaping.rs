@@ -115,7 +115,7 @@ fn a_route_s_lifetimes_count() {
         let answer = Response::new(code);
         if code == 404 { answer } else { answer.with("Cache-Control", control) }
     });
-    for (code, first) in [(404, "stored"), (500, "detail=lifetime"), (203, "stored")] {
+    for (code, first) in [(404, "stored; ttl=10"), (500, "detail=lifetime"), (203, "stored; ttl=5")] {
         assert!(status(&gate, &get(&format!("/{code}"))).ends_with(first), "{code}");
     }
     assert_eq!(status(&gate, &get("/404")), "edgeweir; hit; ttl=10");
@@ -132,7 +132,10 @@ fn cache_status_is_added_to_what_caches_before_said() {
         Response::new(200).with("Cache-Control", "max-age=60").with("Cache-Status", "mid; hit")
     });
     let miss = status(&gate, &get("/a"));
-    assert!(miss.starts_with("mid; hit, edgeweir; fwd=uri-miss; fwd-status=200; stored; key=\""), "{miss}");
+    assert!(
+        miss.starts_with("mid; hit, edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60; key=\""),
+        "{miss}"
+    );
     // What they did for that request says nothing about this one.
     let hit = status(&gate, &get("/a"));
     assert!(hit.starts_with("edgeweir; hit; ttl=60; key=\""), "{hit}");
@@ -141,6 +144,52 @@ fn cache_status_is_added_to_what_caches_before_said() {
     assert_ne!(key(&hit), key(&status(&gate, &get("/b"))));
     // Nothing of it tells what it is made of.
     assert_eq!(key(&hit).len(), 33);
+}
+
+/// RFC 9211, 2.4: for how many more seconds what is stored is fresh, whatever
+/// had it stored; below zero where it is not.
+#[test]
+fn what_is_stored_says_for_how_long() {
+    for (fields, ttl) in [
+        (&[("Cache-Control", "max-age=60")][..], 60),
+        (&[("Cache-Control", "max-age=60"), ("Age", "45")], 15),
+        (&[("Cache-Control", "max-age=60"), ("Age", "100"), ("ETag", "\"a\"")], -40),
+        (&[("Cache-Control", "no-cache"), ("ETag", "\"a\"")], 0),
+        (&[("Cache-Control", "no-cache, max-age=60"), ("ETag", "\"a\"")], 60),
+    ] {
+        let gate = cached(&json!({}), move |sent| {
+            let asked = sent.field("if-none-match").is_some();
+            let answer = Response::new(if asked { 304 } else { 200 });
+            fields.iter().fold(answer, |answer, (name, value)| answer.with(name, value))
+        });
+        let said = format!("edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl={ttl}");
+        assert_eq!(status(&gate, &get("/a")), said);
+        // By a confirmation, too.
+        if fields.len() > 1 && ttl != 15 {
+            let said = format!("edgeweir; fwd=stale; fwd-status=304; stored; ttl={ttl}");
+            assert_eq!(status(&gate, &get("/a")), said);
+        }
+    }
+    // What is not stored has none.
+    let gate = cached(&json!({}), |_| Response::new(200).with("Cache-Control", "private, max-age=60"));
+    assert_eq!(status(&gate, &get("/a")), "edgeweir; fwd=uri-miss; fwd-status=200; detail=directive");
+}
+
+/// Nor does it tell what else selects an answer, on a miss and on a hit.
+#[test]
+fn the_key_of_cache_status_tells_no_credential() {
+    let cache = json!({"status_key": true, "key": {"headers": ["X-Account"], "cookies": ["id"]}});
+    let gate = cached(&cache, |_| Response::new(200).with("Cache-Control", "max-age=60"));
+    let key = |text: &str| text.split("key=\"").nth(1).unwrap().to_owned();
+    let mut keys = Vec::new();
+    for account in ["1", "2", "3"] {
+        let head = get("/a").with("X-Account", account).with("Cookie", &format!("id={account}"));
+        let (miss, hit) = (status(&gate, &head), status(&gate, &head));
+        assert!(miss.contains("stored") && hit.contains("hit"), "{miss} {hit}");
+        keys.extend([key(&miss), key(&hit)]);
+    }
+    keys.dedup();
+    assert_eq!(keys.len(), 1);
 }
 
 /// RFC 9111, 3.1: what a proxy and its client say to each other.

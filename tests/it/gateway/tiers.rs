@@ -36,7 +36,7 @@ fn keeps(gate: &Gate) -> usize {
     events.iter().filter(|event| matches!(event, StoreEvent::Keep { .. })).count()
 }
 
-const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored";
+const MISS: &str = "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60";
 const HIT: &str = "edgeweir; hit; ttl=60";
 
 /// A hit from memory is there at once: nothing is waited for.
@@ -64,7 +64,7 @@ fn memory_alone_never_asks_the_location() {
     assert_eq!(status(&gate, &get("/a")), MISS);
     assert_eq!(status(&gate, &get("/a")), HIT);
     gate.platform.advance(61_000);
-    assert_eq!(status(&gate, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored");
+    assert_eq!(status(&gate, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored; ttl=60");
     assert_eq!(status(&gate, &get("/a")), HIT);
     assert!(gate.platform.store_events.borrow().is_empty());
     assert_eq!((gate.sent_count(), gate.platform.bodies.borrow().len()), (2, 1));
@@ -162,7 +162,7 @@ fn a_304_refreshes_both() {
     let gate = tiers(&["memory", "location"]);
     gate.send(&get("/a"));
     gate.platform.advance(61_000);
-    assert_eq!(status(&gate, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored");
+    assert_eq!(status(&gate, &get("/a")), "edgeweir; fwd=stale; fwd-status=304; stored; ttl=60");
     // The body is the same one.
     assert_eq!((keeps(&gate), gate.platform.bodies.borrow().len()), (2, 1));
     let asked = lookups(&gate);
@@ -230,5 +230,8 @@ fn what_stands_in_for_a_failing_origin_may_come_from_memory() {
     gate.platform.origin_fault.set(Some(Fault::Fails));
     let (response, _) = gate.send(&get("/a"));
     assert_eq!((response.status, response.body.as_str()), (200, "http://app.internal/a"));
-    assert_eq!(response.field("cache-status").as_deref(), Some("edgeweir; fwd=stale; detail=stale-if-error"));
+    assert_eq!(
+        response.field("cache-status").as_deref(),
+        Some("edgeweir; fwd=stale; ttl=-10; detail=stale-if-error")
+    );
 }

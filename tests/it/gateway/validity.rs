@@ -29,7 +29,7 @@ fn a_stale_answer_is_confirmed_and_fresh_again() {
     assert_eq!((response.status, response.body.as_str()), (200, "body"));
     assert_eq!(
         response.field("cache-status").as_deref(),
-        Some("edgeweir; fwd=stale; fwd-status=304; stored")
+        Some("edgeweir; fwd=stale; fwd-status=304; stored; ttl=60")
     );
     assert_eq!(
         (response.field("x-news").as_deref(), response.field("age").as_deref()),
@@ -124,11 +124,13 @@ fn a_new_answer_that_is_not_kept_removes_the_old_one() {
     assert!(gate.platform.stored.borrow().is_empty());
 }
 
+/// RFC 9111, 4.3.5: by a validator it is a confirmation.
 #[test]
 fn head_updates_what_is_stored() {
     let gate = cached(&json!({}), |sent| {
         Response::new(200)
             .with("Cache-Control", "max-age=60")
+            .with("ETag", "\"v1\"")
             .with("X-Method", sent.method.as_str())
             .body("body")
     });
@@ -144,6 +146,58 @@ fn head_updates_what_is_stored() {
     gate.platform.origin(|_| Response::new(410).with("Cache-Control", "max-age=60"));
     gate.send(&request("HEAD", "/"));
     assert!(gate.platform.stored.borrow().is_empty());
+}
+
+/// RFC 9111, 4.3.5: without one the stored fields are brought up to date. But
+/// nothing says that the body is still the same, so it grows older: however
+/// often somebody sends HEAD, it does not outlive its lifetime.
+#[test]
+fn head_without_a_validator_makes_nothing_younger() {
+    for tiers in [&["memory"][..], &["location"], &["memory", "location"]] {
+        let gate = cached(&json!({"tiers": tiers}), |sent| {
+            let lifetime = if sent.method == "HEAD" { 100 } else { 60 };
+            Response::new(200)
+                .with("Cache-Control", &format!("max-age={lifetime}"))
+                .with("X-Method", sent.method.as_str())
+                .body("body")
+        });
+        gate.send(&get("/"));
+        gate.platform.advance(70_000);
+        gate.send(&request("HEAD", "/"));
+        let (hit, record) = gate.send(&get("/"));
+        assert_eq!((record.cache, hit.field("x-method").as_deref()), (Some("hit"), Some("HEAD")));
+        assert_eq!(hit.field("age").as_deref(), Some("70"));
+        assert_eq!(hit.field("cache-status").as_deref(), Some("edgeweir; hit; ttl=30"));
+        for _ in 0..3 {
+            gate.platform.advance(10_000);
+            gate.send(&request("HEAD", "/"));
+        }
+        assert_eq!(gate.sent_count(), 3, "{tiers:?}");
+        let (next, record) = gate.send(&get("/"));
+        assert_eq!((record.cache, next.field("x-method").as_deref()), (Some("stale"), Some("GET")));
+        // A length of its own says that it is another one.
+        gate.platform
+            .origin(|_| Response::new(200).with("Content-Length", "5").with("Cache-Control", "max-age=60"));
+        gate.send(&get("/b"));
+        gate.platform.advance(60_000);
+        gate.platform
+            .origin(|_| Response::new(200).with("Content-Length", "6").with("Cache-Control", "max-age=600"));
+        gate.send(&request("HEAD", "/b"));
+        assert!(status(&gate, &get("/b")).contains("fwd=uri-miss"), "{tiers:?}");
+    }
+}
+
+/// The route's own lifetime counts from the arrival of the body, too.
+#[test]
+fn head_without_a_validator_restarts_no_lifetime_of_the_route() {
+    let cache = json!({"lifetimes": [{"status": ["200"], "lifetime": "60s"}]});
+    let gate = cached(&cache, |_| Response::new(200).with("Age", "500").body("body"));
+    gate.send(&get("/"));
+    gate.platform.advance(59_000);
+    assert!(status(&gate, &get("/")).contains("hit; ttl=1"));
+    gate.platform.advance(1_000);
+    gate.send(&request("HEAD", "/"));
+    assert!(status(&gate, &get("/")).contains("fwd=stale"));
 }
 
 #[test]
@@ -215,6 +269,52 @@ fn what_must_not_be_kept_is_removed_behind_the_answer() {
     gate.platform.advance(70_000);
     assert!(status(&gate, &get("/")).contains("detail=stale-while-revalidate"));
     assert!(gate.platform.stored.borrow().is_empty());
+}
+
+/// Behind the answer the origin is asked for all: what one client has, and
+/// which part it wants, is not asked about, nor does it count.
+#[test]
+fn a_condition_of_one_client_is_not_asked_behind_the_answer() {
+    let stale = "max-age=60, stale-while-revalidate=600";
+    for (name, value) in [
+        ("If-None-Match", "\"theirs\""),
+        ("If-None-Match", "*"),
+        ("If-Modified-Since", "Thu, 01 Jan 2026 00:00:00 GMT"),
+        ("If-Range", "\"theirs\""),
+    ] {
+        let gate = cached(&json!({}), move |_| Response::new(200).with("Cache-Control", stale).body("old"));
+        gate.send(&get("/"));
+        gate.platform.origin(move |sent| {
+            let asked = ["if-none-match", "if-modified-since", "if-range", "range"];
+            let status = if asked.iter().any(|name| sent.field(name).is_some()) { 304 } else { 200 };
+            Response::new(status).with("Cache-Control", stale).body("new")
+        });
+        gate.platform.advance(70_000);
+        let head = get("/").with(name, value).with("Range", "bytes=0-0");
+        assert!(status(&gate, &head).contains("detail=stale-while-revalidate"), "{name}");
+        let (next, record) = gate.send(&get("/"));
+        assert_eq!((next.body.as_str(), record.cache), ("new", Some("hit")), "{name}");
+    }
+}
+
+/// An origin that says 304 all the same has said nothing about what is stored.
+#[test]
+fn a_304_that_nobody_asked_for_removes_nothing() {
+    for method in ["GET", "HEAD"] {
+        let stale = "max-age=60, stale-while-revalidate=20";
+        let gate = cached(&json!({}), move |_| Response::new(200).with("Cache-Control", stale).body("old"));
+        gate.send(&get("/"));
+        gate.platform.origin(|_| Response::new(304).with("Cache-Control", "max-age=60"));
+        let head = request(method, "/").with("If-None-Match", "\"theirs\"");
+        // Within its window, and when the origin is asked before the answer.
+        for _ in 0..2 {
+            gate.platform.advance(70_000);
+            gate.send(&head);
+            assert_eq!(gate.platform.stored.borrow().len(), 1, "{method}");
+        }
+        gate.platform.origin(|_| Response::new(503));
+        assert_eq!(gate.send(&get("/")).0.body, "old", "{method}");
+    }
 }
 
 #[test]
@@ -390,7 +490,11 @@ fn the_answer_to_a_post_answers_later_gets() {
     for location in ["/a?b", "https://app.example/a?b", "?b", "a?b"] {
         let gate = answering(location, "max-age=60", 200);
         gate.send(&get("/a?b"));
-        assert_eq!(status(&gate, &post()), "edgeweir; fwd=method; fwd-status=200; stored", "{location}");
+        assert_eq!(
+            status(&gate, &post()),
+            "edgeweir; fwd=method; fwd-status=200; stored; ttl=60",
+            "{location}"
+        );
         let (hit, record) = gate.send(&get("/a?b"));
         assert_eq!((hit.body.as_str(), record.cache), ("POST", Some("hit")), "{location}");
     }
@@ -420,12 +524,12 @@ fn parts_are_stored_beside_the_whole() {
         .with("Cache-Control", "max-age=60")
     });
     let ask = |range: &str| get("/").with("Range", range);
-    assert_eq!(status(&gate, &ask("bytes=2-4")), "edgeweir; fwd=uri-miss; fwd-status=206; stored");
+    assert_eq!(status(&gate, &ask("bytes=2-4")), "edgeweir; fwd=uri-miss; fwd-status=206; stored; ttl=60");
     let (hit, _) = gate.send(&ask("bytes=3-3"));
     assert_eq!((hit.status, hit.body.as_str()), (206, "3"));
     assert_eq!(hit.field("content-range").as_deref(), Some("bytes 3-3/9"));
     assert!(status(&gate, &ask("bytes=0-1")).starts_with("edgeweir; fwd=partial"));
-    assert_eq!(status(&gate, &get("/")), "edgeweir; fwd=uri-miss; fwd-status=200; stored");
+    assert_eq!(status(&gate, &get("/")), "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60");
     // From now on the whole answers.
     assert_eq!(gate.send(&ask("bytes=-2")).0.body, "78");
     assert_eq!(gate.send(&ask("bytes=9-")).0.status, 416);

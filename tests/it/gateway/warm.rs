@@ -49,7 +49,7 @@ fn what_is_asked_for_is_stored_for_clients() {
     let gate = cached(&json!({}));
     let warmed = run(&gate, URL, None);
     assert_eq!(why(&warmed), (Outcome::Stored, Some(200), None));
-    assert_eq!(warmed.said.as_deref(), Some("edgeweir; fwd=uri-miss; fwd-status=200; stored"));
+    assert_eq!(warmed.said.as_deref(), Some("edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60"));
     assert_eq!(gate.send(&get("/a?b=1")).0.field("cache-status").unwrap(), "edgeweir; hit; ttl=60");
     let again = run(&gate, URL, None);
     assert_eq!(why(&again), (Outcome::Hit, Some(200), None));
