@@ -34,6 +34,9 @@ const mapped = (rest) => ({
   ...rest,
 });
 
+// What the gateway asks of the runtime, and nothing decided: see workers/calls.js.
+const calls = (rest) => ({ server: "calls", expect: 200, origin: "none", primed: true, ...rest });
+
 const cacheStatus = (pattern) => (answer) =>
   pattern.test(answer.headers["cache-status"] ?? "")
     ? undefined
@@ -150,6 +153,18 @@ export const SCENARIOS = [
     request: { path: "/v1/store/near" },
     entries: [mapped(), fromMemory],
     targets: [{ entry: fromMemory.name, metric: "requests", atLeast: 0.85 }],
+  },
+  {
+    name: "memory-calls",
+    title: "the same, and what its calls to the runtime cost by themselves",
+    request: { path: "/v1/store/near" },
+    entries: [
+      constant(),
+      calls({ name: "the calls, no line", server: "quiet calls" }),
+      calls({ name: "the calls" }),
+      { ...fromMemory, name: `${fromMemory.name}, no line`, server: "quiet" },
+      fromMemory,
+    ],
   },
   {
     name: "memory-large",

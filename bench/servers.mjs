@@ -17,7 +17,8 @@ let storedSets;
 
 /**
  * Starts the origin, the load generator and one workerd for each name.
- * @param names of "passthrough", "mapped", "constant", "gateway" (access log on), "quiet" (failures only),
+ * @param names of "passthrough", "mapped", "calls" (with a line for each request), "quiet calls" (without),
+ *              "constant", "gateway" (access log on), "quiet" (failures only),
  *              "listed" and "unlisted": the gateway with a stored set, of 1,250,000 prefixes and of
  *              two, and "gateway 100" and the like: a gateway of its own, for so many stored answers
  * @param prefix of the temporary folder: a command to run each workerd under
@@ -61,6 +62,11 @@ function writeConfig(name, directory, { build, runtime, originPort, cachePort })
     case "passthrough":
     case "mapped":
       return writePlain(directory, `${name}.js`, { ORIGIN: `127.0.0.1:${originPort}` }, runtime);
+    case "calls":
+    case "quiet calls": {
+      const LOG = name === "calls" ? "info" : "error";
+      return writePlain(directory, "calls.js", { ORIGIN: `127.0.0.1:${originPort}`, LOG }, runtime);
+    }
     case "constant":
     case "cache":
       return writePlain(directory, `${name}.js`, {}, runtime);
