@@ -448,18 +448,19 @@ impl<'a, P: Platform> Journey<'a, P> {
         if let Some((_, fields)) = self.strictest.take() {
             edits.extend(fields);
         }
-        if let Some(id) = &request_id {
-            edits.push(Edit::Set(id_field, id.clone()));
-        }
+        let name = request_id.clone().map(|id| Edit::Set(id_field, id));
         match result {
             Ok(Reply::Native(response, more)) => {
                 self.record.status = self.platform.status(&response);
                 edits.extend(more);
+                // Last: of answers from memory it is as a rule all that differs.
+                edits.extend(name);
                 Reply::Native(response, edits)
             }
             Ok(Reply::Answer(mut answer)) => {
                 self.record.status = answer.status;
                 edits.push(respond::dated(self.platform.now()));
+                edits.extend(name);
                 respond::apply(&mut answer, edits);
                 Reply::Answer(answer)
             }
@@ -471,6 +472,7 @@ impl<'a, P: Platform> Journey<'a, P> {
                 self.record.error = reject.cause.or_else(|| self.record.error.take());
                 self.record.status = answer.status;
                 edits.push(respond::dated(self.platform.now()));
+                edits.extend(name);
                 respond::apply(&mut answer, edits);
                 Reply::Answer(answer)
             }

@@ -27,7 +27,7 @@ use crate::gateway::settle::settle_all;
 use crate::gateway::warm::{Job, warm};
 use crate::gateway::{self, Acting};
 use crate::observe::record::{Record, Verdict};
-use crate::platform::edits_text;
+use crate::platform::{edits_text, push_edits};
 use crate::policy::snapshot::{FIRST_READ, Ready, Snapshot, ready, refresh};
 use crate::stages::respond;
 
@@ -214,9 +214,7 @@ fn send(reply: Reply<EdgeResponse>, is_head: bool, record: &mut Record) {
     let sent = match reply {
         Reply::Native(EdgeResponse { place, status, recalled: Some(revived), .. }, edits) => {
             let Revived { fields: mut text, with_body, span: (first, last) } = revived;
-            // No edit is empty, so this stands for the end of the fields.
-            text.push_str("\n\n");
-            text.push_str(&edits_text(&edits));
+            push_edits(&mut text, &edits);
             glue::finish_recalled(place, status, with_body, first, last, &text)
         }
         Reply::Native(response, edits) => glue::finish(response.place, &edits_text(&edits)),

@@ -59,7 +59,7 @@ extern "C" {
     pub fn finish(response: u32, edits: &str) -> Result<(), JsValue>;
 
     /// Answers with a body in memory, or its bytes from `first` to `last`.
-    /// `text` is the stored fields, an empty line, and the edits.
+    /// `text` is the stored fields and the edits, a line each.
     #[wasm_bindgen(js_name = finishRecalled, catch)]
     pub fn finish_recalled(
         recalled: u32,

@@ -81,6 +81,70 @@ describe("a hit", () => {
     assert.equal(ids.size, 12);
   });
 
+  test("shows the stored fields, however old it is and whatever was asked before", async () => {
+    const fields: [string, string][] = [
+      ...FRESH,
+      ["ETag", '"v1"'],
+      ["Link", "</a>; rel=preload"],
+      ["X-One", "1"],
+      ["Link", "</b>; rel=preload"],
+    ];
+    const path = caching.serve({ fields, body: "0123456789" }, "/near");
+    await caching.untilHit(path);
+    const ask = async (...asked: [string, string][]): Promise<RawResponse> => {
+      const hit = await fetch(path, { fields: asked });
+      assert.ok(isHit(hit));
+      assert.equal(hit.lines("link").join(", "), "</a>; rel=preload, </b>; rel=preload");
+      assert.deepEqual([hit.field("x-one"), hit.field("etag")], ["1", '"v1"']);
+      return hit;
+    };
+    const ids = new Set<string | undefined>();
+    const ages = new Set<string | undefined>();
+    const asked = Date.now();
+    // Over the turn of a second, in which Age and ttl change, and nothing else.
+    while (Date.now() - asked < 2_200) {
+      const whole = await ask();
+      assert.deepEqual([whole.status, whole.text], [200, "0123456789"]);
+      const some = await ask(["Range", "bytes=2-4"]);
+      assert.deepEqual(
+        [some.status, some.text, some.field("content-range")],
+        [206, "234", "bytes 2-4/10"],
+      );
+      const same = await ask(["If-None-Match", '"v1"']);
+      assert.deepEqual([same.status, same.text, same.field("content-range")], [304, "", undefined]);
+      const again = await ask();
+      assert.deepEqual(
+        [again.status, again.text, again.field("content-range"), again.field("content-length")],
+        [200, "0123456789", undefined, "10"],
+      );
+      for (const hit of [whole, some, same, again]) {
+        ids.add(hit.field("x-request-id"));
+        ages.add(hit.field("age"));
+        const ttl = /; ttl=(\d+)/.exec(hit.field("cache-status") ?? "")?.[1];
+        assert.equal(Number(ttl) + Number(hit.field("age")), 600);
+      }
+      await sleep(50);
+    }
+    assert.ok(ages.size >= 2 && ids.size >= 20, `${ages.size} ages, ${ids.size} names`);
+  });
+
+  test("is right among more answers than heads are kept for", async () => {
+    const paths = Array.from({ length: 300 }, (_, nth) =>
+      caching.serve({ fields: [...FRESH, ["X-Nth", String(nth)]], body: `body ${nth}` }, "/near"),
+    );
+    for (const path of paths) await fetch(path);
+    for (const path of paths.slice(-1)) await caching.untilHit(path);
+    for (let round = 0; round < 3; round += 1) {
+      for (const [nth, path] of paths.entries()) {
+        const hit = await fetch(path);
+        assert.deepEqual(
+          [isHit(hit), hit.text, hit.field("x-nth")],
+          [true, `body ${nth}`, String(nth)],
+        );
+      }
+    }
+  });
+
   test("of memory alone is the isolate's own", async () => {
     const path = caching.serve({ fields: FRESH }, "/near");
     const first = await caching.untilHit(path, { isolate: 0 });
