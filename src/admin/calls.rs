@@ -71,7 +71,7 @@ pub(super) async fn call<P: Platform>(
         Call::Warm => request.warm(token).await,
         Call::Limits => request.limits().await,
         Call::LookAtLimits => request.look_at_limits().await,
-        Call::ResetLimits => request.reset_limits().await,
+        Call::ResetLimits => request.reset_limits(token).await,
     }
 }
 

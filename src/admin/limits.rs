@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Request;
 use super::calls::{Done, read};
 use super::problem::{Problem, Refusal};
+use super::tokens::Token;
 use crate::error::{Dependency, PlatformError};
 use crate::exchange::{Head as _, PlainHead};
 use crate::explain::ExplainRequest;
@@ -38,6 +39,9 @@ const BODY_LIMIT: usize = crate::explain::request::REQUEST_LIMIT;
 
 /// The most counters that one call is about.
 const COUNTERS_LIMIT: usize = 50;
+
+/// The most rules that the audit log names for one reset.
+const RULES_NAMED: usize = 5;
 
 /// The counters that are used most.
 #[derive(Clone, Debug, Serialize)]
@@ -165,7 +169,7 @@ impl<P: Platform> Request<'_, P> {
         Ok(Self::json(200, &report))
     }
 
-    pub(super) async fn reset_limits(&self) -> Done<P> {
+    pub(super) async fn reset_limits(&self, token: &Token) -> Done<P> {
         let call: LimitCall = read(&self.body(BODY_LIMIT).await?)?;
         let report = self.report(&call).await?;
         for counter in &report.counters {
@@ -176,6 +180,7 @@ impl<P: Platform> Request<'_, P> {
                 done.map_err(|error| Problem::failed(Refusal::CounterUnavailable, &error))?;
             }
         }
+        self.done("reset-limits", token, &summary(&report)).await;
         Ok(Self::json(200, &report))
     }
 
@@ -337,4 +342,22 @@ fn of_values<'a>(
         }
         None => Ok(meant),
     }
+}
+
+/// How many, and of which rules. The counters themselves are keyed by what
+/// clients sent.
+fn summary(report: &LimitReport) -> String {
+    let mut rules: Vec<String> = report
+        .counters
+        .iter()
+        .map(|counter| counter.route.iter().chain([&counter.rule]).cloned().collect::<Vec<_>>().join("/"))
+        .collect();
+    rules.sort_unstable();
+    rules.dedup();
+    let more = rules.len().saturating_sub(RULES_NAMED);
+    rules.truncate(RULES_NAMED);
+    if more > 0 {
+        rules.push(format!("{more} more"));
+    }
+    format!("{} counters: {}", report.counters.len(), rules.join(", "))
 }

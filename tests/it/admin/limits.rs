@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Admin, refused};
+use crate::control;
 use crate::fake::{Fault, Gate, With, get};
 
 /// Three rules of a route, and one of the entry.
@@ -50,6 +51,9 @@ fn a_client_s_counters_are_seen_and_set_back() {
     // The answer of a reset is what was there before.
     let before = admin.post("operator", "/limits/reset", &call).json();
     assert_eq!(remaining(&before), spent);
+    assert_eq!(admin.audit().last().unwrap(), "operator|reset-limits|accepted|-");
+    let entry = control::audit(&admin.gate.platform.control).pop().unwrap();
+    assert_eq!(entry["message"], "3 counters: all, api/exact, api/local; from 192.0.2.1");
     let after = admin.post("reader", "/limits/look", &call).json();
     assert_eq!(remaining(&after).iter().map(|(_, left)| *left).collect::<Vec<_>>(), [100, 2, 2]);
     // The third rule still refuses: it counts somebody else.
