@@ -3,9 +3,9 @@
 //
 // worker-build exports a class behind two proxies: the runtime makes an object of it for every
 // request, and each call goes through both, which costs a quarter of a pass-through request. The
-// entry written here is a plain object that is made once, and `edge.js` answers. What the proxies
-// are for, beginning anew after the module has trapped, it does itself, with worker-build's own
-// functions.
+// entry written here is a plain object that is made once, and `edge/exchange.js` answers. What the
+// proxies are for, beginning anew after the module has trapped, it does itself, with worker-build's
+// own functions.
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 
@@ -71,15 +71,17 @@ const snippet = (name) =>
   snippets
     .map((folder) => `./snippets/${folder}/src/cloudflare/${name}`)
     .find((path) => existsSync(path));
-const [edge, limiter, collapser] = ["edge.js", "objects/limiter.js", "objects/collapser.js"].map(
-  snippet,
-);
+const [exchange, limiter, collapser] = [
+  "edge/exchange.js",
+  "objects/limiter.js",
+  "objects/collapser.js",
+].map(snippet);
 const exported = [...shim.matchAll(/^Entrypoint\.prototype\.(\w+)/gm)].map((match) => match[1]);
 if (
   !shim.includes(CLASS_ENTRY) ||
   !shim.includes(plain("Limiter")) ||
   !shim.includes(plain("Collapser")) ||
-  edge === undefined ||
+  exchange === undefined ||
   limiter === undefined ||
   collapser === undefined ||
   KNOWN.some((name) => !exported.includes(name))
@@ -101,7 +103,7 @@ const entry = shim
   .replace(plain("Limiter"), wrapped("Limiter", "limiterClass"))
   .replace(plain("Collapser"), wrapped("Collapser", "collapserClass"));
 const imports = [
-  `import { runScheduled, serve } from "${edge}";`,
+  `import { runScheduled, serve } from "${exchange}";`,
   `import { limiterClass } from "${limiter}";`,
   `import { collapserClass } from "${collapser}";`,
 ];

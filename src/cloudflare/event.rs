@@ -3,8 +3,8 @@
 //!
 //! It is no `#[event(fetch)]`: that one makes a future, a promise and three
 //! closures for every request, hands request, environment and context over
-//! as objects, and gives its answer a microtask later. `edge.js` takes the
-//! event and calls [`begin`]; see [`super::task`].
+//! as objects, and gives its answer a microtask later. `edge/exchange.js`
+//! takes the event and calls [`begin`]; see [`super::task`].
 
 use std::rc::Rc;
 
@@ -102,7 +102,7 @@ pub fn begin_reports(id: u32) -> bool {
 #[must_use]
 pub fn begin_revalidation(id: u32) -> bool {
     let state = IsolateState::of();
-    // Taken at once: `edge.js` begins them in the order in which they came.
+    // Taken at once: `edge/beside.js` begins them in the order in which they came.
     let asked = state.isolate.next_revalidation();
     let snapshot = state.holder.borrow().current();
     task::run(

@@ -1,9 +1,10 @@
-//! The functions of `edge.js`. All of them act on the exchange whose journey
-//! runs at the moment; a response is named by its place there.
+//! The functions of the files in `edge/`, file by file. All of them act on the
+//! exchange whose journey runs at the moment; a response is named by its place
+//! there. Only files that are named here are bundled.
 
 use wasm_bindgen::prelude::*;
 
-#[wasm_bindgen(module = "/src/cloudflare/edge.js")]
+#[wasm_bindgen(module = "/src/cloudflare/edge/runtime.js")]
 extern "C" {
     /// 128 random bits as hex.
     #[wasm_bindgen(js_name = randomSeed, catch)]
@@ -24,7 +25,10 @@ extern "C" {
     /// Writes a line that an operator should see.
     #[wasm_bindgen]
     pub fn warn(line: &str);
+}
 
+#[wasm_bindgen(module = "/src/cloudflare/edge/request.js")]
+extern "C" {
     /// Names the fields that [`read_head`] gives, one a line.
     #[wasm_bindgen]
     pub fn want(names: &str);
@@ -42,6 +46,32 @@ extern "C" {
     #[wasm_bindgen(js_name = requestMetadata)]
     pub fn request_metadata() -> Option<String>;
 
+    /// The location that has the request, as the platform calls it.
+    #[wasm_bindgen]
+    pub fn location() -> String;
+
+    /// The location that runs this.
+    #[wasm_bindgen]
+    pub fn colo() -> Option<String>;
+}
+
+#[wasm_bindgen(module = "/src/cloudflare/edge/fetch.js")]
+extern "C" {
+    /// Sends the request on; to be waited for.
+    #[wasm_bindgen(catch)]
+    pub fn forward(text: &str, first_byte: u32) -> Result<(), JsValue>;
+
+    /// Fetches a static asset; to be waited for.
+    #[wasm_bindgen(catch)]
+    pub fn asset(binding: &str, path: &str, deadline: u32) -> Result<(), JsValue>;
+
+    /// Asks the server of a feed; to be waited for.
+    #[wasm_bindgen(js_name = openFeed, catch)]
+    pub fn open_feed(text: &str, deadline: u32) -> Result<(), JsValue>;
+}
+
+#[wasm_bindgen(module = "/src/cloudflare/edge/response.js")]
+extern "C" {
     /// One field of a response.
     #[wasm_bindgen(js_name = responseField)]
     pub fn response_field(response: u32, name: &str) -> Option<String>;
@@ -50,14 +80,21 @@ extern "C" {
     #[wasm_bindgen(js_name = responseFields)]
     pub fn response_fields(response: u32) -> String;
 
-    /// Sends the request on; to be waited for.
-    #[wasm_bindgen(catch)]
-    pub fn forward(text: &str, first_byte: u32) -> Result<(), JsValue>;
-
     /// Answers with a response under an edited head.
     #[wasm_bindgen(catch)]
     pub fn finish(response: u32, edits: &str) -> Result<(), JsValue>;
 
+    /// Answers for ourselves.
+    #[wasm_bindgen(catch)]
+    pub fn answer(status: u16, edits: &str, body: &str) -> Result<(), JsValue>;
+
+    /// Lets go of a response.
+    #[wasm_bindgen]
+    pub fn discard(response: u32);
+}
+
+#[wasm_bindgen(module = "/src/cloudflare/edge/memory.js")]
+extern "C" {
     /// Answers with a body in memory, or its bytes from `first` to `last`.
     /// `text` is the stored fields and the edits, a line each.
     #[wasm_bindgen(js_name = finishRecalled, catch)]
@@ -70,10 +107,29 @@ extern "C" {
         text: &str,
     ) -> Result<(), JsValue>;
 
-    /// Answers for ourselves.
-    #[wasm_bindgen(catch)]
-    pub fn answer(status: u16, edits: &str, body: &str) -> Result<(), JsValue>;
+    /// A response of a body in memory.
+    #[wasm_bindgen]
+    pub fn recall(body: u32) -> Option<u32>;
 
+    /// Lets go of a body in memory.
+    #[wasm_bindgen]
+    pub fn release(body: u32);
+
+    /// Lets go of all of them.
+    #[wasm_bindgen(js_name = forgetBodies)]
+    pub fn forget_bodies();
+}
+
+#[wasm_bindgen(module = "/src/cloudflare/edge/removal.js")]
+extern "C" {
+    /// Removes what is stored under the keys, and under the names for all
+    /// locations.
+    #[wasm_bindgen]
+    pub fn remove(keys: &str, binding: &str, names: &str);
+}
+
+#[wasm_bindgen(module = "/src/cloudflare/edge/tiers.js")]
+extern "C" {
     /// Asks for what is stored; to be waited for.
     #[wasm_bindgen]
     pub fn lookup(key: &str, deadline: u32);
@@ -92,7 +148,10 @@ extern "C" {
         first: f64,
         last: f64,
     ) -> Result<u32, JsValue>;
+}
 
+#[wasm_bindgen(module = "/src/cloudflare/edge/keep.js")]
+extern "C" {
     /// Splits a response between the client and the tiers. `text` is key,
     /// primary key, entry and the name for all locations, a line each;
     /// `lifetime`, `memory` and `global` are below zero where that tier does
@@ -117,32 +176,10 @@ extern "C" {
     /// which was looked for then (zero: it is from memory).
     #[wasm_bindgen]
     pub fn surround(stored: u32, begun: f64, before: f64, after: f64);
+}
 
-    /// A response of a body in memory.
-    #[wasm_bindgen]
-    pub fn recall(body: u32) -> Option<u32>;
-
-    /// Lets go of a body in memory.
-    #[wasm_bindgen]
-    pub fn release(body: u32);
-
-    /// Lets go of all of them.
-    #[wasm_bindgen(js_name = forgetBodies)]
-    pub fn forget_bodies();
-
-    /// Lets go of a response.
-    #[wasm_bindgen]
-    pub fn discard(response: u32);
-
-    /// Removes what is stored under the keys, and under the names for all
-    /// locations.
-    #[wasm_bindgen]
-    pub fn remove(keys: &str, binding: &str, names: &str);
-
-    /// The location that has the request, as the platform calls it.
-    #[wasm_bindgen]
-    pub fn location() -> String;
-
+#[wasm_bindgen(module = "/src/cloudflare/edge/bindings.js")]
+extern "C" {
     /// From now on this exchange leads. `messages` are what the object is told
     /// as long as it does, and at its end: the answer is stored, must not be
     /// kept, or is lost; a line each.
@@ -197,10 +234,13 @@ extern "C" {
     #[wasm_bindgen(js_name = partBytes)]
     pub fn part_bytes(index: u32) -> Vec<u8>;
 
-    /// Lets time pass; to be waited for.
-    #[wasm_bindgen]
-    pub fn pause(milliseconds: u32);
+    /// Sends a message to an object; to be waited for.
+    #[wasm_bindgen(catch)]
+    pub fn ask(binding: &str, name: &str, message: &str, deadline: u32) -> Result<(), JsValue>;
+}
 
+#[wasm_bindgen(module = "/src/cloudflare/edge/body.js")]
+extern "C" {
     /// The bytes that were waited for.
     #[wasm_bindgen]
     pub fn bytes() -> Vec<u8>;
@@ -209,14 +249,6 @@ extern "C" {
     /// when it is too large.
     #[wasm_bindgen(js_name = readBody)]
     pub fn read_body(limit: u32, deadline: u32);
-
-    /// Fetches a static asset; to be waited for.
-    #[wasm_bindgen(catch)]
-    pub fn asset(binding: &str, path: &str, deadline: u32) -> Result<(), JsValue>;
-
-    /// Sends a message to an object; to be waited for.
-    #[wasm_bindgen(catch)]
-    pub fn ask(binding: &str, name: &str, message: &str, deadline: u32) -> Result<(), JsValue>;
 
     /// From now on the request's body is the one that is read by pieces.
     #[wasm_bindgen(js_name = openBody, catch)]
@@ -230,15 +262,10 @@ extern "C" {
     /// Lets go of the body that is read by pieces.
     #[wasm_bindgen(js_name = stopReading)]
     pub fn stop_reading();
+}
 
-    /// Asks the server of a feed; to be waited for.
-    #[wasm_bindgen(js_name = openFeed, catch)]
-    pub fn open_feed(text: &str, deadline: u32) -> Result<(), JsValue>;
-
-    /// The location that runs this.
-    #[wasm_bindgen]
-    pub fn colo() -> Option<String>;
-
+#[wasm_bindgen(module = "/src/cloudflare/edge/beside.js")]
+extern "C" {
     /// Asks for URLs, each in an exchange of its own; to be waited for. The
     /// fields are "name:value", a line each, as are the jobs.
     #[wasm_bindgen]
@@ -267,4 +294,11 @@ extern "C" {
     /// Starts to report offences beside the exchange.
     #[wasm_bindgen(js_name = reportLater)]
     pub fn report_later();
+}
+
+#[wasm_bindgen(module = "/src/cloudflare/edge/exchange.js")]
+extern "C" {
+    /// Lets time pass; to be waited for.
+    #[wasm_bindgen]
+    pub fn pause(milliseconds: u32);
 }

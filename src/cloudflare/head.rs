@@ -21,7 +21,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// These fields, from now on: `edge.js` is told.
+    /// These fields, from now on: `edge/request.js` is told.
     #[must_use]
     pub fn new(names: Vec<HeaderName>) -> Self {
         let text: Vec<&str> = names.iter().map(HeaderName::as_str).collect();

@@ -1,10 +1,10 @@
 //! Runs a journey until it is over or has to wait, and goes on with it when
 //! what it waits for is there.
 //!
-//! `edge.js` starts a task with an exchange's id, waits for what the task has
-//! left there, and resumes it under that id. A task waits for one thing at a
-//! time, and only by [`wait`]: a future of `wasm-bindgen-futures` would never
-//! be woken here. That costs no promise, closure or microtask for each wait,
+//! `edge/exchange.js` starts a task with an exchange's id, waits for what the
+//! task has left there, and resumes it under that id. A task waits for one thing
+//! at a time, and only by [`wait`]: a future of `wasm-bindgen-futures` would
+//! never be woken here. That costs no promise, closure or microtask for each wait,
 //! and none at all for a request that waits for nothing.
 
 use std::cell::{Cell, RefCell};
@@ -102,7 +102,7 @@ pub fn resume(id: u32, outcome: u32, text: String) -> bool {
     run(id, task)
 }
 
-/// Waits for what was begun in `edge.js` just before.
+/// Waits for what was begun in `edge/` just before.
 pub fn wait() -> impl Future<Output = Outcome> {
     Wait { begun: false }
 }

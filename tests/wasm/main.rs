@@ -22,7 +22,7 @@ use web_sys::{Headers, Request, RequestInit, Response};
 
 wasm_bindgen_test_configure!(run_in_node_experimental);
 
-#[wasm_bindgen(module = "/src/cloudflare/edge.js")]
+#[wasm_bindgen(module = "/src/cloudflare/edge/exchange.js")]
 extern "C" {
     /// Makes a new exchange the current one.
     fn open(module: &JsValue, request: &JsValue, env: &JsValue, context: &JsValue) -> u32;
