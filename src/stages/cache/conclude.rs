@@ -114,12 +114,16 @@ pub fn conclude(
     if length.is_some_and(|length| seconds(trim(&length)).is_none_or(|size| size > stage.max_body)) {
         return Err(NotStored::Size);
     }
+    // What other fields tell apart begins another generation: where those of
+    // before select again one day, the answers of then would come back.
+    let same = index.filter(|index| index.tells_apart_by(&selected_by));
+    let since = same.map_or(received, |index| index.since);
     let entry = Entry {
         status,
         selected_by,
         ignored,
         part,
-        since: index.map_or(received, |index| index.since),
+        since,
         began,
         ..timed(status, fields, &directives, targeted, sent, received, stage)
     };

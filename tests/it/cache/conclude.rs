@@ -292,6 +292,10 @@ fn a_generation_goes_on_where_there_is_one() {
     let entry = |index| conclude(&get("/"), &planned(&get("/")), &stage, answer(), index).unwrap();
     let index = Index::of(&Entry { since: at(1), ..Entry::default() });
     assert_eq!((entry(None).since, entry(Some(&index)).since), (at(6), at(1)));
+    // Not where other fields tell its answers apart.
+    let by = vec![(Selector::Field("accept-language".to_owned()), None)];
+    let other = Index::of(&Entry { since: at(1), selected_by: by, ..Entry::default() });
+    assert_eq!(entry(Some(&other)).since, at(6));
 }
 
 /// Whatever an origin says, what is kept can be used again.

@@ -597,3 +597,35 @@ fn a_store_that_fails_between_two_lookups() {
     let lookups = gate.platform.store_events.borrow();
     assert!(lookups.iter().any(|event| matches!(event, StoreEvent::Lookup(_))));
 }
+
+/// RFC 9111, 4: of the answers that would do the latest counts. One that has
+/// been replaced by what nothing selects does not come back because fields
+/// select again.
+#[test]
+fn what_was_replaced_does_not_come_back_when_vary_does() {
+    for tiers in [["memory"], ["location"]] {
+        let gate = cached(&json!({"tiers": tiers}), |_| Response::new(200));
+        let answer = |body: &'static str, fields: &[(&str, &str)]| {
+            let answer = fields.iter().fold(Response::new(200).body(body), |answer, (name, value)| {
+                answer.with(name, value)
+            });
+            gate.platform.origin(move |_| answer.clone());
+            gate.platform.advance(10_000);
+        };
+        let vary = ("Vary", "Accept-Language");
+        let korean = || get("/").with("Accept-Language", "ko");
+        answer("first", &[("Cache-Control", "max-age=600"), vary]);
+        gate.send(&get("/").with("Accept-Language", "en"));
+        gate.send(&korean());
+        answer("second", &[("Cache-Control", "max-age=15")]);
+        gate.send(&get("/").with("Accept-Language", "de"));
+        assert_eq!(gate.send(&korean()).0.body, "second");
+        gate.platform.advance(10_000);
+        answer("third", &[("Cache-Control", "max-age=600"), vary]);
+        gate.send(&get("/").with("Accept-Language", "en"));
+        let (seen, _) = gate.send(&korean());
+        let said = seen.field("cache-status").unwrap();
+        assert_eq!(seen.body, "third", "{tiers:?} {said}");
+        assert!(said.starts_with("edgeweir; fwd=vary-miss"), "{said}");
+    }
+}
