@@ -184,6 +184,22 @@ fn only_if_cached_and_no_cache_ask_nobody() {
     assert_eq!(gate.send(&head).0.status, 200);
 }
 
+/// 5.2.1.7: what is stored answers where nothing else that is demanded forbids
+/// it. `no-store` does not (5.2.1.5).
+#[test]
+fn only_if_cached_and_no_store_get_what_is_stored() {
+    let gate = stored(&["location"]);
+    let head = |more: &str| get("/a").with("Cache-Control", &["no-store, only-if-cached", more].concat());
+    for more in ["", ", max-age=20"] {
+        assert_eq!(status(&gate, &head(more)), "edgeweir; hit; ttl=590", "{more}");
+    }
+    for more in [", no-cache", ", max-age=5"] {
+        assert_eq!(gate.send(&head(more)).0.status, 504, "{more}");
+    }
+    assert_eq!(gate.send(&get("/b").with("Cache-Control", "no-store, only-if-cached")).0.status, 504);
+    assert_eq!(gate.sent_count(), 1);
+}
+
 fn no_store() -> PlainHead {
     get("/a").with("Cache-Control", "no-store")
 }
