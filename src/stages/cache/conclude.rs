@@ -15,7 +15,7 @@ use super::key::Index;
 use super::plan::{Credentials, Plan};
 use super::range::{Part, content_range};
 use super::staleness::Allowance;
-use super::storability::{forbids_storing, is_shared};
+use super::storability::{forbids_storing, is_shared, may_be_due_to_the_request};
 use super::validation::has_validator;
 use super::{CacheStage, NotStored, date, fields, lifetimes, targeted, vary};
 use crate::exchange::{Head, join_lines, trim};
@@ -88,7 +88,7 @@ pub fn conclude(
     }
     // RFC 9110, 15.5.13, 15.5.17, and whatever else a range or a condition has
     // brought about: it is no answer to those who ask without one.
-    if (plan.ranged && is_about_the_request(status)) || (status == 412 && has_condition(head)) {
+    if (plan.ranged && may_be_due_to_the_request(status)) || (status == 412 && has_condition(head)) {
         return Err(NotStored::Request);
     }
     let (directives, targeted) = directives(status, &fields, stage)?;
@@ -140,12 +140,6 @@ pub fn conclude(
 /// and two entity tags would be one.
 fn is_garbled(fields: &[(HeaderName, String)]) -> bool {
     fields.iter().any(|(_, value)| value.contains(vary::GARBLED))
-}
-
-/// Whether an error may be due to a field of the request: not what says that
-/// there is nothing.
-const fn is_about_the_request(status: u16) -> bool {
-    status >= 400 && status != 404 && status != 410
 }
 
 fn has_condition(head: &impl Head) -> bool {

@@ -370,3 +370,65 @@ fn a_demand_that_memory_meets_asks_no_location() {
     }
     assert_eq!(lookups(&gate), before);
 }
+
+/// RFC 9111, 4.3.3 leaves open whether an answer that is not kept removes the
+/// stored one. What a demand brings does not where a field of that request may
+/// be the cause: else whoever sends one that the origin refuses would empty the
+/// cache each second.
+#[test]
+fn what_a_demand_brings_upon_itself_removes_nothing() {
+    for tiers in TIERS {
+        for status in [400, 401, 403, 405, 406, 413, 416, 429, 431, 451] {
+            for demand in [demands()[0].clone(), demands()[5].clone()] {
+                let gate = stored(tiers);
+                gate.platform.origin(move |_| Response::new(status));
+                assert_eq!(gate.send(&demand).0.status, status);
+                assert_eq!(self::status(&gate, &get("/a")), "edgeweir; hit; ttl=590", "{status} {demand:?}");
+            }
+        }
+        // What says that there is nothing any more does.
+        for status in [404, 410] {
+            let gate = stored(tiers);
+            gate.platform.origin(move |_| Response::new(status));
+            gate.send(&demands()[0]);
+            assert_eq!(gate.send(&get("/a")).0.status, status);
+        }
+    }
+}
+
+/// An answer for somebody with credentials is no news for the others.
+#[test]
+fn what_a_demand_with_credentials_brings_removes_nothing() {
+    let shared = |sent: &Sent| confirming(sent).with("Cache-Control", "public");
+    let own: [fn(&Sent) -> Response; 3] = [
+        |_| Response::new(200).with("Cache-Control", "private").with("ETag", "\"v2\""),
+        |_| Response::new(304).with("Cache-Control", "private").with("ETag", "\"v1\"").body(""),
+        |_| Response::new(200).with("Set-Cookie", "a=b"),
+    ];
+    for answer in own {
+        for demand in [demands()[0].clone(), demands()[5].clone()] {
+            let gate = route(&json!({"cache": {}}));
+            gate.platform.origin(shared);
+            gate.send(&get("/a"));
+            gate.platform.advance(10_000);
+            gate.platform.origin(answer);
+            let (seen, _) = gate.send(&demand.with("Authorization", "x"));
+            assert!(seen.field("cache-status").unwrap().contains("fwd=request"));
+            assert_eq!(status(&gate, &get("/a")), "edgeweir; hit; ttl=590");
+        }
+    }
+}
+
+/// A key is not given up for a minute because somebody sent a broken request.
+#[test]
+fn what_blames_the_request_marks_no_key() {
+    for (status, looks) in [(400, 2), (413, 2), (431, 2), (403, 1)] {
+        let gate = route(&json!({"cache": {"tiers": ["location"]}}));
+        gate.platform.origin(move |_| Response::new(status));
+        gate.send(&get("/a"));
+        gate.send(&get("/a"));
+        let events = gate.platform.store_events.borrow();
+        let count = events.iter().filter(|event| matches!(event, StoreEvent::Lookup(_))).count();
+        assert_eq!(count, looks, "{status}");
+    }
+}

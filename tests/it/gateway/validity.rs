@@ -629,3 +629,22 @@ fn what_was_replaced_does_not_come_back_when_vary_does() {
         assert!(said.starts_with("edgeweir; fwd=vary-miss"), "{said}");
     }
 }
+
+/// RFC 5861, 3: what is asked behind an answer goes with the fields of the
+/// client that got it. That the origin blames those removes nothing.
+#[test]
+fn a_broken_request_behind_an_answer_removes_nothing() {
+    for status in [400, 413, 431] {
+        let gate = cached(&json!({}), |_| {
+            Response::new(200).with("Cache-Control", "max-age=10, stale-while-revalidate=60").body("good")
+        });
+        gate.send(&get("/"));
+        gate.platform.advance(11_000);
+        gate.platform.origin(move |_| Response::new(status));
+        for _ in 0..3 {
+            assert_eq!(gate.send(&get("/").with("X-Oversized", "x")).0.body, "good");
+        }
+        // And the next request does not bring the next one.
+        assert_eq!(gate.sent_count(), 2, "{status}");
+    }
+}
