@@ -426,6 +426,23 @@ fn a_second_cookie_of_one_name_poisons_no_entry() {
     assert_eq!((other.body.as_str(), gate.sent_count()), ("evil", 3));
 }
 
+/// Nor by one that the origin does not read where the gateway does, or the
+/// other way round.
+#[test]
+fn a_cookie_that_origins_read_differently_poisons_no_entry() {
+    for evil in ["x=1, lang=de", "x=\"; lang=de; y=\"", "lang =de", "LANG=de", "l%61ng=de"] {
+        let cache = json!({"key": {"cookies": ["lang"]}, "credentials": {"cookies": ["session"]}});
+        let gate = cached(&cache, |sent| {
+            let cookie = sent.field("cookie").unwrap_or_default();
+            Response::new(200).with("Cache-Control", "max-age=60").body(&cookie)
+        });
+        gate.send(&get("/").with("Cookie", evil));
+        for victim in [get("/"), get("/").with("Cookie", "lang=de"), get("/").with("Cookie", "x=1")] {
+            assert_ne!(gate.send(&victim).0.body, evil);
+        }
+    }
+}
+
 /// Cache deception: a private page under a name that looks static stays
 /// private, and no spelling of it leads to another's entry.
 #[test]
@@ -606,9 +623,9 @@ fn what_was_replaced_does_not_come_back_when_vary_does() {
     for tiers in [["memory"], ["location"]] {
         let gate = cached(&json!({"tiers": tiers}), |_| Response::new(200));
         let answer = |body: &'static str, fields: &[(&str, &str)]| {
-            let answer = fields.iter().fold(Response::new(200).body(body), |answer, (name, value)| {
-                answer.with(name, value)
-            });
+            let answer = fields
+                .iter()
+                .fold(Response::new(200).body(body), |answer, (name, value)| answer.with(name, value));
             gate.platform.origin(move |_| answer.clone());
             gate.platform.advance(10_000);
         };
