@@ -299,10 +299,14 @@ impl<'a, P: Platform> Journey<'a, P> {
             }
             Err(reason) => {
                 part.into_iter().for_each(|part| self.platform.discard(part.response));
-                self.note_unstorable(miss, status, now);
+                // What the request did not allow says nothing about others.
+                let is_own = reason == NotStored::Request;
+                if !is_own {
+                    self.note_unstorable(miss, status, now);
+                }
                 // 4.3.3: what the origin was asked about is replaced by what
                 // it answered, be that stored or not.
-                let is_answer = miss.plan.store && status < 500 && status != 304;
+                let is_answer = miss.plan.store && !is_own && status < 500 && status != 304;
                 let displaces = is_answer && miss.plan.displaces(miss.forward, status);
                 if let Some((key, _)) = replaced.filter(|_| displaces) {
                     self.isolate.remove(self.platform, miss.stage, vec![key]);
@@ -323,8 +327,7 @@ impl<'a, P: Platform> Journey<'a, P> {
     /// and what is stored may serve others. An origin in trouble says nothing about what it usually answers.
     fn note_unstorable(&self, miss: &Miss<'a, P::Response>, status: u16, now: Timestamp) {
         let Plan { store, ranged, credentials, .. } = miss.plan;
-        let is_plain =
-            store && !ranged && credentials == Credentials::None && !blames_the_request(status);
+        let is_plain = store && !ranged && credentials == Credentials::None && !blames_the_request(status);
         if is_plain && status != 304 && status < 500 && miss.forward == Forward::UriMiss {
             self.isolate.unstorable.borrow_mut().mark(&miss.primary, now);
             self.end_lead(End::Unstorable);

@@ -17,8 +17,10 @@ use super::range::{Part, content_range};
 use super::staleness::Allowance;
 use super::storability::{forbids_storing, is_shared, may_be_due_to_the_request};
 use super::validation::has_validator;
+use super::vary::Selector;
 use super::{CacheStage, NotStored, date, fields, lifetimes, targeted, vary};
 use crate::exchange::{Head, join_lines, trim};
+use crate::stages::upstream::imitations;
 use crate::time::Timestamp;
 
 /// An answer of the origin.
@@ -118,6 +120,9 @@ pub fn conclude(
     // before select again one day, the answers of then would come back.
     let same = index.filter(|index| index.tells_apart_by(&selected_by));
     let since = same.map_or(received, |index| index.since);
+    if is_imitated(head, &selected_by, stage) {
+        return Err(NotStored::Request);
+    }
     let entry = Entry {
         status,
         selected_by,
@@ -133,6 +138,19 @@ pub fn conclude(
         return Err(NotStored::Freshness);
     }
     Ok(entry)
+}
+
+/// Whether the request writes a field with `_` for `-` that selects, is a
+/// credential, or is kept from the origin. CGI, WSGI and others read both as
+/// the same, so the origin may have answered what stands there.
+fn is_imitated(head: &impl Head, selected_by: &[(Selector, Option<String>)], stage: &CacheStage) -> bool {
+    let selecting = selected_by.iter().filter_map(|(selector, _)| match selector {
+        Selector::Field(name) => HeaderName::from_bytes(name.as_bytes()).ok(),
+        Selector::Cookie(_) => None,
+    });
+    let known = stage.ignored.iter().chain(&stage.credential_fields).cloned();
+    let mut names = selecting.chain(known).chain(stage.normalise.fields());
+    names.any(|name| imitations(&name).iter().any(|name| head.field(name).is_some()))
 }
 
 /// Whether a field holds bytes that are no UTF-8 (obs-text; RFC 9110, 5.5). They

@@ -269,7 +269,11 @@ pub fn place(primary: &str, index: Option<&Index>, entry: &Entry) -> String {
     let Some(index) = index else { return primary.to_owned() };
     let by = &entry.selected_by;
     let same_values = by.iter().map(|(_, value)| value).eq(&index.values);
-    if index.tells_apart_by(by) && !same_values { secondary(primary, index.since, by) } else { primary.to_owned() }
+    if index.tells_apart_by(by) && !same_values {
+        secondary(primary, index.since, by)
+    } else {
+        primary.to_owned()
+    }
 }
 
 /// The key of a part of the answer.

@@ -419,6 +419,24 @@ fn what_a_demand_with_credentials_brings_removes_nothing() {
     }
 }
 
+/// What a request keeps from being stored itself neither removes what is stored
+/// nor marks the key.
+#[test]
+fn what_a_request_forbids_itself_is_no_news_for_others() {
+    let gate = route(&json!({"cache": {"tiers": ["location"]}}));
+    gate.platform
+        .origin(|_| Response::new(200).with("Cache-Control", "max-age=600").with("Vary", "Accept-Language"));
+    let imitated = get("/a").with("Accept_Language", "evil");
+    assert_eq!(status(&gate, &imitated), "edgeweir; fwd=uri-miss; fwd-status=200; detail=request");
+    gate.send(&get("/a"));
+    gate.platform.advance(10_000);
+    let demanded = imitated.with("Cache-Control", "no-cache");
+    assert_eq!(status(&gate, &demanded), "edgeweir; fwd=request; fwd-status=200; detail=request");
+    assert_eq!(status(&gate, &get("/a")), "edgeweir; hit; ttl=590");
+    let events = gate.platform.store_events.borrow();
+    assert!(!events.iter().any(|event| matches!(event, StoreEvent::Remove(_))), "{events:?}");
+}
+
 /// A key is not given up for a minute because somebody sent a broken request.
 #[test]
 fn what_blames_the_request_marks_no_key() {
