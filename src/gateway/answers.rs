@@ -324,7 +324,13 @@ impl<'a, P: Platform> Journey<'a, P> {
         if is_settled(entry, self.arrived, now) {
             return allowed;
         }
-        if miss.plan.only_if_cached || !self.isolate.demanded.borrow_mut().marks(&miss.plan.mark(key), now) {
+        if miss.plan.only_if_cached {
+            // Nobody is asked, so nothing has to be kept out of the store: what
+            // else is demanded decides.
+            let stored = Plan { no_store: false, ..miss.plan };
+            return judge(&stored, self.head, entry, miss.stage, now);
+        }
+        if !self.isolate.demanded.borrow_mut().marks(&miss.plan.mark(key), now) {
             return judged;
         }
         // Somebody else has asked; where he still does, this one may wait.

@@ -19,6 +19,7 @@ use crate::stages::cache::global;
 use crate::stages::cache::key::{self, Index};
 use crate::stages::cache::plan::Plan;
 use crate::stages::cache::staleness::is_failure;
+use crate::stages::cache::storability::blames_the_request;
 use crate::stages::cache::validation::{confirms, has_validator};
 use crate::stages::respond;
 use crate::stages::upstream::UpstreamRequest;
@@ -89,8 +90,9 @@ pub async fn revalidate<P: Clock + ResponseStore>(
     // A 304 that nobody has asked for says nothing about what is stored.
     let says_nothing = status == 304 && !has_validator(&asked.entry.fields);
     // What fails now may be asked again in a while; until then the stale
-    // answer serves as long as its window is open.
-    if is_failure(status) || !(200..=599).contains(&status) || says_nothing {
+    // answer serves as long as its window is open. So it is with what blames the
+    // request, which has the fields of the client that got the stale answer.
+    if is_failure(status) || blames_the_request(status) || !(200..=599).contains(&status) || says_nothing {
         platform.discard(response);
         return Ok(());
     }

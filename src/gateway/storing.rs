@@ -22,7 +22,7 @@ use crate::stages::cache::key::{self, Index};
 use crate::stages::cache::lifetimes::given;
 use crate::stages::cache::plan::{Credentials, Plan};
 use crate::stages::cache::staleness::{self, Stale};
-use crate::stages::cache::storability::is_representation;
+use crate::stages::cache::storability::{blames_the_request, is_representation};
 use crate::stages::cache::validation::{Learned, confirms, is_another, learn};
 use crate::stages::cache::{CACHE_STATUS, CacheStage, Forward, NotStored, status_field, validation};
 use crate::stages::identity::IdentityStage;
@@ -221,7 +221,9 @@ impl<'a, P: Platform> Journey<'a, P> {
             (Ok(entry), Err(reason)) => (Candidate { entry: Rc::new(entry), ..stored }, Err(reason)),
             (Ok(entry), Ok(_)) => (Candidate { entry: Rc::new(entry), ..stored }, Err(NotStored::Request)),
             (Err(reason), _) => {
-                self.isolate.remove(self.platform, miss.stage, vec![stored.key.clone()]);
+                if miss.plan.displaces(miss.forward, 304) {
+                    self.isolate.remove(self.platform, miss.stage, vec![stored.key.clone()]);
+                }
                 (stored, Err(reason))
             }
         }
@@ -247,11 +249,11 @@ impl<'a, P: Platform> Journey<'a, P> {
                 let amended = amend(entry, news, credentials, miss.stage);
                 self.renew(miss, stored, amended, response).0
             }
-            Learned::Other => {
+            Learned::Other if miss.plan.displaces(miss.forward, news.status) => {
                 self.isolate.remove(self.platform, miss.stage, vec![stored.key.clone()]);
                 stored
             }
-            Learned::Nothing => stored,
+            Learned::Other | Learned::Nothing => stored,
         };
         self.platform.discard(stored.response);
     }
@@ -297,11 +299,16 @@ impl<'a, P: Platform> Journey<'a, P> {
             }
             Err(reason) => {
                 part.into_iter().for_each(|part| self.platform.discard(part.response));
-                self.note_unstorable(miss, status, now);
+                // What the request did not allow says nothing about others.
+                let is_own = reason == NotStored::Request;
+                if !is_own {
+                    self.note_unstorable(miss, status, now);
+                }
                 // 4.3.3: what the origin was asked about is replaced by what
                 // it answered, be that stored or not.
-                let is_answer = miss.plan.store && status < 500 && status != 304;
-                if let Some((key, _)) = replaced.filter(|_| is_answer) {
+                let is_answer = miss.plan.store && !is_own && status < 500 && status != 304;
+                let displaces = is_answer && miss.plan.displaces(miss.forward, status);
+                if let Some((key, _)) = replaced.filter(|_| displaces) {
                     self.isolate.remove(self.platform, miss.stage, vec![key]);
                 }
                 (response, status_field::not_stored(miss.forward, status, reason))
@@ -316,11 +323,11 @@ impl<'a, P: Platform> Journey<'a, P> {
 
     /// Only what the origin said counts: what the request did not allow says
     /// nothing about the next one, nor does the answer to somebody with
-    /// credentials, to a condition or to a range; and what is stored may serve
-    /// others. An origin in trouble says nothing about what it usually answers.
+    /// credentials, to a condition or to a range, or one that blames the request;
+    /// and what is stored may serve others. An origin in trouble says nothing about what it usually answers.
     fn note_unstorable(&self, miss: &Miss<'a, P::Response>, status: u16, now: Timestamp) {
         let Plan { store, ranged, credentials, .. } = miss.plan;
-        let is_plain = store && !ranged && credentials == Credentials::None;
+        let is_plain = store && !ranged && credentials == Credentials::None && !blames_the_request(status);
         if is_plain && status != 304 && status < 500 && miss.forward == Forward::UriMiss {
             self.isolate.unstorable.borrow_mut().mark(&miss.primary, now);
             self.end_lead(End::Unstorable);

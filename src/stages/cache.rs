@@ -7,8 +7,8 @@
 //!    serves it now. [`conclude`]: what is stored of what the origin answers.
 //! 2. [`directives`], [`targeted`], [`date`], [`age`]: what the fields say.
 //! 3. [`freshness`], [`lifetimes`], [`staleness`], [`storability`], [`vary`],
-//!    [`normalise`]: for how long, for how much longer, whether, and for whom;
-//!    [`bypass`]: for whom not.
+//!    [`normalise`], [`cookies`]: for how long, for how much longer, whether, and
+//!    for whom; [`bypass`]: for whom not.
 //! 4. [`validation`], [`range`], [`joining`], [`fields`]: what the client gets of an entry,
 //!    and what the origin is asked about it.
 //! 5. [`key`], [`invalidation`]: under what it is stored, and what makes it
@@ -32,6 +32,7 @@ pub mod bypass_token;
 pub mod collapser;
 pub mod conclude;
 pub mod config;
+pub mod cookies;
 pub mod date;
 pub mod demand;
 pub mod directives;

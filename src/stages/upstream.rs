@@ -19,6 +19,7 @@ use http::Method;
 use http::header::{CONNECTION, HeaderName, UPGRADE};
 use serde::Deserialize;
 
+pub(crate) use self::fields::imitations;
 use self::fields::{CDN_LOOP, TRACESTATE, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 pub use self::fields::{HOP_BY_HOP, connection_listed, never_forwarded, reserved_field};
 use super::identity::{ChainState, FORWARDED, Identity, IdentityStage, TRACEPARENT, X_FORWARDED_FOR};

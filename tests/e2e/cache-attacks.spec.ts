@@ -32,6 +32,9 @@ before(async () => {
         cache: { vary: { device: true, encoding: true, languages: ["en", "de"] } },
       }),
       route("account", "/account/*", { cache: {} }),
+      route("worded", "/worded/*", {
+        cache: { key: { cookies: ["lang"] }, credentials: { cookies: ["session"] } },
+      }),
     ]),
   });
 });
@@ -189,6 +192,42 @@ describe("poisoning by unkeyed input", () => {
     }
   });
 
+  test("by a cookie that not all origins read where the gateway does", async () => {
+    for (const evil of [
+      "x=evil, lang=de",
+      'x="evil; lang=de; y="',
+      "lang =de; x=evil",
+      "LANG=evil",
+    ]) {
+      const target = fresh("/worded");
+      const own = await ask(target, { fields: [["Cookie", evil]] });
+      assert.match(status(own), /detail=vary$/, evil);
+      await sleep(60);
+      for (const cookie of ["lang=de", "lang=evil", "x=1"]) {
+        const victim = await ask(target, { fields: [["Cookie", cookie]] });
+        assert.ok(!isHit(victim), `${evil} for ${cookie}`);
+      }
+    }
+    const target = fresh("/worded");
+    await untilHit(target, { fields: [["Cookie", "x=1; lang=de"]] });
+    for (const session of ["SESSION=secret", "x=1, session=secret", 'x="; session=secret; y="']) {
+      const own = await ask(fresh("/worded"), { fields: [["Cookie", session]] });
+      assert.match(status(own), /detail=credentials$/, session);
+    }
+  });
+
+  test("by a field that CGI takes for the one that selects", async () => {
+    const target = origin.serve(
+      ({ field }) => ({
+        fields: [...FRESH, ["Vary", "Accept-Language"]],
+        body: field("accept_language") ?? field("accept-language") ?? "none",
+      }),
+      "/open",
+    );
+    const victim = await afterwards(target, { fields: [["Accept_Language", "evil"]] });
+    assert.equal(victim.text, "none");
+  });
+
   test("by HEAD, whose answer has no body", async () => {
     const target = fresh("/open");
     const victim = await afterwards(target, { method: "HEAD" });
@@ -229,6 +268,30 @@ describe("poisoned denial of service", () => {
       assert.equal((await ask(target, { fields: field })).status, code);
       await sleep(60);
       assert.equal((await ask(target)).status, 200, String(code));
+    }
+  });
+
+  test("by an oversized header with no-cache, or with HEAD: what is stored stays", async () => {
+    for (const code of [400, 403, 405, 431]) {
+      const target = breaks("x-oversized", { status: code });
+      await untilHit(target);
+      await sleep(1_050);
+      const asked: Fields = [
+        ["X-Oversized", "x".repeat(12_000)],
+        ["Cache-Control", "no-cache"],
+      ];
+      for (const method of ["GET", "HEAD"]) {
+        const refused = await ask(target, { method, fields: asked });
+        assert.deepEqual(
+          [refused.status, status(refused)],
+          [
+            code,
+            `edgeweir; fwd=request; fwd-status=${code}; detail=${method === "GET" ? "no-freshness" : "request"}`,
+          ],
+        );
+        await sleep(1_050);
+        assert.ok(isHit(await ask(target)), `${method} ${code}`);
+      }
     }
   });
 

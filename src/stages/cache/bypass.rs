@@ -7,6 +7,7 @@
 
 use http::header::{COOKIE, HeaderName};
 
+use super::cookies::{self, may_be};
 use super::key::decoded;
 use crate::exchange::{Head, trim};
 
@@ -32,30 +33,33 @@ impl Bypass {
         let has_field = |(name, value): &Pair<HeaderName>| {
             head.field(name).is_some_and(|field| value.as_ref().is_none_or(|value| trim(&field) == value))
         };
-        let has_cookie = || {
-            !self.cookies.is_empty()
-                && head
-                    .field(&COOKIE)
-                    .is_some_and(|field| is_among(&self.cookies, &field, &[';', ','], false))
-        };
+        let has_cookie =
+            || !self.cookies.is_empty() && head.field(&COOKIE).is_some_and(|field| self.has_one_of(&field));
         self.headers.iter().any(has_field) || has_cookie() || self.has_parameter(head.url())
+    }
+
+    /// Whether one of the cookies is there, as some origin may read them.
+    fn has_one_of(&self, field: &str) -> bool {
+        let is_it = |(name, value): (&str, &str)| {
+            self.cookies.iter().any(|(known, wanted)| {
+                may_be(name, known) && wanted.as_ref().is_none_or(|wanted| trim(value) == wanted)
+            })
+        };
+        cookies::pairs(field).any(is_it)
     }
 
     /// Whether the query of a URL has one of the parameters.
     #[must_use]
     pub fn has_parameter(&self, url: &str) -> bool {
-        !self.query.is_empty()
-            && url.split_once('?').is_some_and(|(_, query)| is_among(&self.query, query, &['&'], true))
+        !self.query.is_empty() && url.split_once('?').is_some_and(|(_, query)| is_among(&self.query, query))
     }
 }
 
-/// Whether one of the pairs is in a text in which these characters stand
-/// between pairs.
-fn is_among(wanted: &[Pair<String>], text: &str, between: &[char], escaped: bool) -> bool {
-    let read = |text: &str| if escaped { decoded(text) } else { trim(text).to_owned() };
-    text.split(between).any(|pair| {
+/// Whether one of the pairs is in a query.
+fn is_among(wanted: &[Pair<String>], query: &str) -> bool {
+    query.split('&').any(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (read(name), read(value));
+        let (name, value) = (decoded(name), decoded(value));
         let is_it = |(known, wanted): &Pair<String>| {
             *known == name && wanted.as_ref().is_none_or(|wanted| *wanted == value)
         };

@@ -15,10 +15,12 @@ use super::key::Index;
 use super::plan::{Credentials, Plan};
 use super::range::{Part, content_range};
 use super::staleness::Allowance;
-use super::storability::{forbids_storing, is_shared};
+use super::storability::{forbids_storing, is_shared, may_be_due_to_the_request};
 use super::validation::has_validator;
+use super::vary::Selector;
 use super::{CacheStage, NotStored, date, fields, lifetimes, targeted, vary};
 use crate::exchange::{Head, join_lines, trim};
+use crate::stages::upstream::imitations;
 use crate::time::Timestamp;
 
 /// An answer of the origin.
@@ -88,7 +90,7 @@ pub fn conclude(
     }
     // RFC 9110, 15.5.13, 15.5.17, and whatever else a range or a condition has
     // brought about: it is no answer to those who ask without one.
-    if (plan.ranged && is_about_the_request(status)) || (status == 412 && has_condition(head)) {
+    if (plan.ranged && may_be_due_to_the_request(status)) || (status == 412 && has_condition(head)) {
         return Err(NotStored::Request);
     }
     let (directives, targeted) = directives(status, &fields, stage)?;
@@ -114,12 +116,19 @@ pub fn conclude(
     if length.is_some_and(|length| seconds(trim(&length)).is_none_or(|size| size > stage.max_body)) {
         return Err(NotStored::Size);
     }
+    // What other fields tell apart begins another generation: where those of
+    // before select again one day, the answers of then would come back.
+    let same = index.filter(|index| index.tells_apart_by(&selected_by));
+    let since = same.map_or(received, |index| index.since);
+    if is_imitated(head, &selected_by, stage) {
+        return Err(NotStored::Request);
+    }
     let entry = Entry {
         status,
         selected_by,
         ignored,
         part,
-        since: index.map_or(received, |index| index.since),
+        since,
         began,
         ..timed(status, fields, &directives, targeted, sent, received, stage)
     };
@@ -131,17 +140,24 @@ pub fn conclude(
     Ok(entry)
 }
 
+/// Whether the request writes a field with `_` for `-` that selects, is a
+/// credential, or is kept from the origin. CGI, WSGI and others read both as
+/// the same, so the origin may have answered what stands there.
+fn is_imitated(head: &impl Head, selected_by: &[(Selector, Option<String>)], stage: &CacheStage) -> bool {
+    let selecting = selected_by.iter().filter_map(|(selector, _)| match selector {
+        Selector::Field(name) => HeaderName::from_bytes(name.as_bytes()).ok(),
+        Selector::Cookie(_) => None,
+    });
+    let known = stage.ignored.iter().chain(&stage.credential_fields).cloned();
+    let mut names = selecting.chain(known).chain(stage.normalise.fields());
+    names.any(|name| imitations(&name).iter().any(|name| head.field(name).is_some()))
+}
+
 /// Whether a field holds bytes that are no UTF-8 (obs-text; RFC 9110, 5.5). They
 /// reach us as another character: the stored answer would say something else,
 /// and two entity tags would be one.
 fn is_garbled(fields: &[(HeaderName, String)]) -> bool {
     fields.iter().any(|(_, value)| value.contains(vary::GARBLED))
-}
-
-/// Whether an error may be due to a field of the request: not what says that
-/// there is nothing.
-const fn is_about_the_request(status: u16) -> bool {
-    status >= 400 && status != 404 && status != 410
 }
 
 fn has_condition(head: &impl Head) -> bool {

@@ -13,15 +13,19 @@
 //!    it.
 //! 4. Whoever comes while somebody asks waits for that answer where the route
 //!    can let him wait, and gets what is stored where it cannot.
-//! 5. What the origin wants confirmed each time (its own `no-cache`, or a
+//! 5. What a demand brings and must not be kept takes nothing away that would
+//!    do for others, where the request itself may have brought it about.
+//! 6. What the origin wants confirmed each time (its own `no-cache`, or a
 //!    lifetime that is over) is no client's demand, and none of this is about
 //!    it.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::Forward;
 use super::entry::Entry;
-use super::plan::Plan;
+use super::plan::{Credentials, Plan};
+use super::storability::may_be_due_to_the_request;
 use crate::time::Timestamp;
 
 /// For how long the origin's word holds for those that ask for it anew.
@@ -38,6 +42,17 @@ pub fn is_settled(entry: &Entry, arrived: Timestamp, now: Timestamp) -> bool {
 }
 
 impl Plan {
+    /// Whether an answer with that status, which is not kept, takes away what
+    /// the origin was asked about (RFC 9111, 4.3.3 leaves that open). Where only
+    /// a demand had the origin asked, others are still served from it; an error,
+    /// or what somebody with credentials gets, says nothing about them. So
+    /// nobody empties the cache by a field that the origin refuses.
+    #[must_use]
+    pub fn displaces(&self, forward: Forward, status: u16) -> bool {
+        let is_own = self.credentials != Credentials::None || may_be_due_to_the_request(status);
+        !(forward == Forward::Request && is_own)
+    }
+
     /// Whether the client wants something else than what would do for others.
     #[must_use]
     pub const fn demands(&self) -> bool {

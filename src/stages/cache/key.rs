@@ -7,8 +7,9 @@
 //! 2. What else selects (see [`super::vary`]) is no part of it: an answer that
 //!    the first one's entry does not cover is stored under a **secondary
 //!    key**, made of the selecting values and of the generation of the first
-//!    one's entry. When that is removed, the next one begins another
-//!    generation, and nothing leads to the old ones any more.
+//!    one's entry. When that is removed, or replaced by one that other fields
+//!    select, the next one begins another generation, and nothing leads to the
+//!    old ones any more.
 //! 3. A part (206) has a key of its own.
 //! 4. Parameters that a route leaves out of the key do not reach the origin
 //!    either, and those that it sorts reach it sorted: what is not part of the
@@ -243,6 +244,12 @@ impl Index {
         Self { since: entry.since, selectors, values, ignored: entry.ignored.clone() }
     }
 
+    /// Whether an answer with these values is told apart by the same fields.
+    #[must_use]
+    pub fn tells_apart_by(&self, selected_by: &[(Selector, Option<String>)]) -> bool {
+        selected_by.iter().map(|(selector, _)| selector).eq(&self.selectors)
+    }
+
     /// Whether it knows all that selects on this route.
     #[must_use]
     pub fn covers(&self, stage: &CacheStage) -> bool {
@@ -261,9 +268,12 @@ pub fn place(primary: &str, index: Option<&Index>, entry: &Entry) -> String {
     }
     let Some(index) = index else { return primary.to_owned() };
     let by = &entry.selected_by;
-    let same_fields = by.iter().map(|(selector, _)| selector).eq(&index.selectors);
     let same_values = by.iter().map(|(_, value)| value).eq(&index.values);
-    if same_fields && !same_values { secondary(primary, index.since, by) } else { primary.to_owned() }
+    if index.tells_apart_by(by) && !same_values {
+        secondary(primary, index.since, by)
+    } else {
+        primary.to_owned()
+    }
 }
 
 /// The key of a part of the answer.

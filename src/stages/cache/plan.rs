@@ -6,6 +6,7 @@ use http::header::{
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::cookies::{self, may_be};
 use super::directives::{Directives, Listed};
 use super::range;
 use super::vary::Selector;
@@ -177,10 +178,9 @@ fn has_cookie(head: &impl Head, stage: &CacheStage, own_cookie: Option<&str>) ->
     let is_keyed = |name: &str| {
         stage.selectors.iter().any(|known| matches!(known, Selector::Cookie(key) if key == name))
     };
-    field.split([';', ',']).map(trim).filter(|pair| !pair.is_empty()).any(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    cookies::pairs(&field).any(|(name, value)| {
         let counts =
-            stage.credential_cookies.as_ref().is_none_or(|names| names.iter().any(|own| own == name));
+            stage.credential_cookies.as_ref().is_none_or(|names| names.iter().any(|own| may_be(name, own)));
         // Under its name anything can stand, and reach the origin: what we have
         // not set is like any other cookie.
         let is_own = own_cookie == Some(name) && parse_unit(value).is_some();

@@ -23,10 +23,23 @@ const UNDERSTOOD: [u16; 41] = [
 /// origin's own: `public` is none.
 const MALFORMED: [u16; 3] = [400, 413, 431];
 
+/// Whether an answer blames the request itself, which is nobody else's.
+#[must_use]
+pub fn blames_the_request(status: u16) -> bool {
+    MALFORMED.contains(&status)
+}
+
+/// Whether an error may be due to a field of the request: not what says that
+/// there is nothing.
+#[must_use]
+pub const fn may_be_due_to_the_request(status: u16) -> bool {
+    status >= 400 && status != 404 && status != 410
+}
+
 /// Whether a lifetime may be assumed for an answer (RFC 9111, 4.2.2).
 #[must_use]
 pub fn is_heuristically_cacheable(status: u16, public: bool) -> bool {
-    HEURISTIC.contains(&status) || (public && !MALFORMED.contains(&status))
+    HEURISTIC.contains(&status) || (public && !blames_the_request(status))
 }
 
 /// Whether `no-store` holds. `must-understand` lifts it for who knows the

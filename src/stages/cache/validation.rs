@@ -8,6 +8,7 @@ use http::header::{
 
 use super::date;
 use super::entry::Entry;
+use super::storability::may_be_due_to_the_request;
 use crate::exchange::{Edit, Head, join_lines, trim};
 use crate::time::Timestamp;
 
@@ -139,7 +140,7 @@ pub enum Learned {
     Alike,
     /// It is another one by now.
     Other,
-    /// Nothing: the origin failed, or answered a condition of the client's.
+    /// Nothing: the origin failed or refused the request, or answered a condition of the client's.
     Nothing,
 }
 
@@ -148,7 +149,9 @@ pub enum Learned {
 /// body still is the one that a GET would bring; so it is not made younger.
 #[must_use]
 pub fn learn(entry: &Entry, status: u16, fields: &[(HeaderName, String)]) -> Learned {
-    if status >= 500 || status == 304 {
+    // 4.3.5 is about a 200. That there is nothing any more is as clear; other
+    // errors may be due to the method (405) or to a field of the request.
+    if may_be_due_to_the_request(status) || status == 304 {
         return Learned::Nothing;
     }
     let agrees = |name: &HeaderName| match (join_lines(fields, name), entry.field(name)) {

@@ -29,7 +29,7 @@ use http::header::{
 
 use super::entry::Entry;
 use super::key::Index;
-use super::{CacheStage, NotStored, TOLD_BY_US};
+use super::{CacheStage, NotStored, TOLD_BY_US, cookies};
 use crate::exchange::{Head, join_lines, list, trim};
 
 /// What bytes that are no UTF-8 reach us as.
@@ -71,20 +71,9 @@ impl Selector {
                 let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
                 stage.seen(&name, head).map(|value| normal(&name, &value))
             }
-            Self::Cookie(name) => cookie_value(&head.field(&COOKIE)?, name),
+            Self::Cookie(name) => cookies::value(&head.field(&COOKIE)?, name),
         }
     }
-}
-
-/// The value of a cookie as it stands there. Of two with one name some origins
-/// take the first and some the last, so nothing is selected by them: what
-/// stands for them is refused as garbled.
-fn cookie_value(field: &str, name: &str) -> Option<String> {
-    let pairs = field.split([';', ',']).map(trim);
-    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let mut values = pairs.filter(|(known, _)| *known == name).map(|(_, value)| value);
-    let first = values.next()?;
-    Some(if values.next().is_some() { GARBLED.to_string() } else { first.to_owned() })
 }
 
 /// A colon stands in no field name, so the two cannot be confused.

@@ -180,7 +180,7 @@ pub fn never_forwarded(peer_field: HeaderName, request_id: HeaderName) -> NameSe
 
 /// The spellings of a name with at least one `_` for `-`: each dash or not, of
 /// the first five.
-fn imitations(name: &HeaderName) -> Vec<HeaderName> {
+pub(crate) fn imitations(name: &HeaderName) -> Vec<HeaderName> {
     let mut spellings = vec![String::new()];
     for (index, part) in name.as_str().split_inclusive('-').enumerate() {
         let mut others = Vec::new();

@@ -292,6 +292,10 @@ fn a_generation_goes_on_where_there_is_one() {
     let entry = |index| conclude(&get("/"), &planned(&get("/")), &stage, answer(), index).unwrap();
     let index = Index::of(&Entry { since: at(1), ..Entry::default() });
     assert_eq!((entry(None).since, entry(Some(&index)).since), (at(6), at(1)));
+    // Not where other fields tell its answers apart.
+    let by = vec![(Selector::Field("accept-language".to_owned()), None)];
+    let other = Index::of(&Entry { since: at(1), selected_by: by, ..Entry::default() });
+    assert_eq!(entry(Some(&other)).since, at(6));
 }
 
 /// Whatever an origin says, what is kept can be used again.
@@ -326,4 +330,31 @@ fn nothing_useless_is_kept() {
 
 fn moment(seconds: u64) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)
+}
+
+/// CGI and its kin read `_` as `-`: a field so written may have been answered
+/// in the place of the one that selects, and a credential is one either way.
+#[test]
+fn what_another_spelling_of_a_field_brings_is_not_stored() {
+    let own = stage(&json!({
+        "key": {"headers": ["X-Shop-Id"]},
+        "vary": {"ignore": ["X-Ignored-Too"], "device": true},
+        "credentials": {"headers": ["X-Api-Key"]},
+    }));
+    let vary = [("Cache-Control", "max-age=60"), ("Vary", "Accept-Language")];
+    for name in [
+        "Accept_Language",
+        "X_Shop_Id",
+        "X-Shop_Id",
+        "x_shop-id",
+        "X-Ignored_Too",
+        "User_Agent",
+        "Sec_CH_UA_Mobile",
+        "X_Api_Key",
+    ] {
+        let head = get("/").with(name, "evil");
+        assert_eq!(concluded_by(&head, &own, 200, &vary), Err(NotStored::Request), "{name}");
+    }
+    let head = get("/").with("X_Other", "1").with("X-Shop-Id", "1");
+    assert!(concluded_by(&head, &own, 200, &vary).is_ok());
 }

@@ -109,6 +109,10 @@ fn a_route_says_what_its_credentials_are() {
     };
     assert_eq!(of(&cookies, "Cookie", "theme=dark"), Credentials::None);
     assert_eq!(of(&cookies, "Cookie", "theme=dark; sid=1"), Credentials::Identity);
+    // So it is where only some origins take it for one.
+    for cookie in ["theme=dark, sid=1", "theme=\"; sid=1; x=\"", "SID=1", "sid =1", "s%69d=1"] {
+        assert_eq!(of(&cookies, "Cookie", cookie), Credentials::Identity, "{cookie}");
+    }
     assert_eq!(of(&cookies, "X-Api-Key", "1"), Credentials::Identity);
     // What is part of the key tells nobody apart any more.
     let keyed = stage(&json!({"key": {"cookies": ["sid"], "headers": ["Authorization"]}}));

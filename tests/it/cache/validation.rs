@@ -256,6 +256,10 @@ fn section_4_3_5_what_a_head_says_about_the_stored_answer() {
         (200, &[("Last-Modified", MODIFIED)], Learned::Other),
         (410, &[], Learned::Other),
         (503, &[], Learned::Nothing),
+        // 4.3.5 is about a 200; what is refused says nothing about a GET.
+        (404, &[], Learned::Other),
+        (405, &[], Learned::Nothing),
+        (431, &[], Learned::Nothing),
         // To a condition of the client's.
         (304, &[("ETag", "\"v2\"")], Learned::Nothing),
     ] {

@@ -143,6 +143,36 @@ fn a_cookie_that_stands_there_twice_selects_nothing() {
     }
 }
 
+/// Nor does one that only some origins read so: a comma separates nothing for
+/// most, a quoted string may hide it ("cookie sandwich"), and names are changed.
+#[test]
+fn a_cookie_that_origins_read_differently_selects_nothing() {
+    let by = |cookies: &str| {
+        let head = get("/").with("Cookie", cookies);
+        values(vec![Selector::Cookie("the_sid".to_owned())], &head, &CacheStage::default())
+    };
+    for doubtful in [
+        "x=1, the_sid=a",
+        "the_sid=a, x=1",
+        "x=\"; the_sid=a; y=\"",
+        "the_sid=\"a; x=1\"",
+        "the_sid =a",
+        "The_Sid=a",
+        "the.sid=a",
+        "the sid=a",
+        "the[sid=a",
+        "the%5Fsid=a",
+        "%74he_sid=a",
+        "the_sid=a; THE_SID=b",
+    ] {
+        assert_eq!(by(doubtful), Err(NotStored::Vary), "{doubtful}");
+    }
+    for sure in ["the_sid=a", "x=\"1\"; the_sid=a", "x=1, 2; the_sid=a", "the-sid=b; the_sid=a; thesid=c"] {
+        assert_eq!(by(sure).unwrap()[0].1.as_deref(), Some("a"), "{sure}");
+    }
+    assert_eq!(by("x=1, y=\"; the-sid=a").unwrap()[0].1, None);
+}
+
 /// An entry from before the route had all of its keys serves nobody.
 #[test]
 fn an_entry_without_the_route_s_keys_is_not_selected() {

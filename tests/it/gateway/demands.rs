@@ -184,6 +184,22 @@ fn only_if_cached_and_no_cache_ask_nobody() {
     assert_eq!(gate.send(&head).0.status, 200);
 }
 
+/// 5.2.1.7: what is stored answers where nothing else that is demanded forbids
+/// it. `no-store` does not (5.2.1.5).
+#[test]
+fn only_if_cached_and_no_store_get_what_is_stored() {
+    let gate = stored(&["location"]);
+    let head = |more: &str| get("/a").with("Cache-Control", &["no-store, only-if-cached", more].concat());
+    for more in ["", ", max-age=20"] {
+        assert_eq!(status(&gate, &head(more)), "edgeweir; hit; ttl=590", "{more}");
+    }
+    for more in [", no-cache", ", max-age=5"] {
+        assert_eq!(gate.send(&head(more)).0.status, 504, "{more}");
+    }
+    assert_eq!(gate.send(&get("/b").with("Cache-Control", "no-store, only-if-cached")).0.status, 504);
+    assert_eq!(gate.sent_count(), 1);
+}
+
 fn no_store() -> PlainHead {
     get("/a").with("Cache-Control", "no-store")
 }
@@ -353,4 +369,84 @@ fn a_demand_that_memory_meets_asks_no_location() {
         assert_eq!(status(&gate, &get("/a").with("Cache-Control", control)), "edgeweir; hit; ttl=590");
     }
     assert_eq!(lookups(&gate), before);
+}
+
+/// RFC 9111, 4.3.3 leaves open whether an answer that is not kept removes the
+/// stored one. What a demand brings does not where a field of that request may
+/// be the cause: else whoever sends one that the origin refuses would empty the
+/// cache each second.
+#[test]
+fn what_a_demand_brings_upon_itself_removes_nothing() {
+    for tiers in TIERS {
+        for status in [400, 401, 403, 405, 406, 413, 416, 429, 431, 451] {
+            for demand in [demands()[0].clone(), demands()[5].clone()] {
+                let gate = stored(tiers);
+                gate.platform.origin(move |_| Response::new(status));
+                assert_eq!(gate.send(&demand).0.status, status);
+                assert_eq!(self::status(&gate, &get("/a")), "edgeweir; hit; ttl=590", "{status} {demand:?}");
+            }
+        }
+        // What says that there is nothing any more does.
+        for status in [404, 410] {
+            let gate = stored(tiers);
+            gate.platform.origin(move |_| Response::new(status));
+            gate.send(&demands()[0]);
+            assert_eq!(gate.send(&get("/a")).0.status, status);
+        }
+    }
+}
+
+/// An answer for somebody with credentials is no news for the others.
+#[test]
+fn what_a_demand_with_credentials_brings_removes_nothing() {
+    let shared = |sent: &Sent| confirming(sent).with("Cache-Control", "public");
+    let own: [fn(&Sent) -> Response; 3] = [
+        |_| Response::new(200).with("Cache-Control", "private").with("ETag", "\"v2\""),
+        |_| Response::new(304).with("Cache-Control", "private").with("ETag", "\"v1\"").body(""),
+        |_| Response::new(200).with("Set-Cookie", "a=b"),
+    ];
+    for answer in own {
+        for demand in [demands()[0].clone(), demands()[5].clone()] {
+            let gate = route(&json!({"cache": {}}));
+            gate.platform.origin(shared);
+            gate.send(&get("/a"));
+            gate.platform.advance(10_000);
+            gate.platform.origin(answer);
+            let (seen, _) = gate.send(&demand.with("Authorization", "x"));
+            assert!(seen.field("cache-status").unwrap().contains("fwd=request"));
+            assert_eq!(status(&gate, &get("/a")), "edgeweir; hit; ttl=590");
+        }
+    }
+}
+
+/// What a request keeps from being stored itself neither removes what is stored
+/// nor marks the key.
+#[test]
+fn what_a_request_forbids_itself_is_no_news_for_others() {
+    let gate = route(&json!({"cache": {"tiers": ["location"]}}));
+    gate.platform
+        .origin(|_| Response::new(200).with("Cache-Control", "max-age=600").with("Vary", "Accept-Language"));
+    let imitated = get("/a").with("Accept_Language", "evil");
+    assert_eq!(status(&gate, &imitated), "edgeweir; fwd=uri-miss; fwd-status=200; detail=request");
+    gate.send(&get("/a"));
+    gate.platform.advance(10_000);
+    let demanded = imitated.with("Cache-Control", "no-cache");
+    assert_eq!(status(&gate, &demanded), "edgeweir; fwd=request; fwd-status=200; detail=request");
+    assert_eq!(status(&gate, &get("/a")), "edgeweir; hit; ttl=590");
+    let events = gate.platform.store_events.borrow();
+    assert!(!events.iter().any(|event| matches!(event, StoreEvent::Remove(_))), "{events:?}");
+}
+
+/// A key is not given up for a minute because somebody sent a broken request.
+#[test]
+fn what_blames_the_request_marks_no_key() {
+    for (status, looks) in [(400, 2), (413, 2), (431, 2), (403, 1)] {
+        let gate = route(&json!({"cache": {"tiers": ["location"]}}));
+        gate.platform.origin(move |_| Response::new(status));
+        gate.send(&get("/a"));
+        gate.send(&get("/a"));
+        let events = gate.platform.store_events.borrow();
+        let count = events.iter().filter(|event| matches!(event, StoreEvent::Lookup(_))).count();
+        assert_eq!(count, looks, "{status}");
+    }
 }

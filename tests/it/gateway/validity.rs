@@ -426,6 +426,23 @@ fn a_second_cookie_of_one_name_poisons_no_entry() {
     assert_eq!((other.body.as_str(), gate.sent_count()), ("evil", 3));
 }
 
+/// Nor by one that the origin does not read where the gateway does, or the
+/// other way round.
+#[test]
+fn a_cookie_that_origins_read_differently_poisons_no_entry() {
+    for evil in ["x=1, lang=de", "x=\"; lang=de; y=\"", "lang =de", "LANG=de", "l%61ng=de"] {
+        let cache = json!({"key": {"cookies": ["lang"]}, "credentials": {"cookies": ["session"]}});
+        let gate = cached(&cache, |sent| {
+            let cookie = sent.field("cookie").unwrap_or_default();
+            Response::new(200).with("Cache-Control", "max-age=60").body(&cookie)
+        });
+        gate.send(&get("/").with("Cookie", evil));
+        for victim in [get("/"), get("/").with("Cookie", "lang=de"), get("/").with("Cookie", "x=1")] {
+            assert_ne!(gate.send(&victim).0.body, evil);
+        }
+    }
+}
+
 /// Cache deception: a private page under a name that looks static stays
 /// private, and no spelling of it leads to another's entry.
 #[test]
@@ -596,4 +613,55 @@ fn a_store_that_fails_between_two_lookups() {
     assert_eq!((response.body.as_str(), record.cache), ("en", Some("bypass")));
     let lookups = gate.platform.store_events.borrow();
     assert!(lookups.iter().any(|event| matches!(event, StoreEvent::Lookup(_))));
+}
+
+/// RFC 9111, 4: of the answers that would do the latest counts. One that has
+/// been replaced by what nothing selects does not come back because fields
+/// select again.
+#[test]
+fn what_was_replaced_does_not_come_back_when_vary_does() {
+    for tiers in [["memory"], ["location"]] {
+        let gate = cached(&json!({"tiers": tiers}), |_| Response::new(200));
+        let answer = |body: &'static str, fields: &[(&str, &str)]| {
+            let answer = fields
+                .iter()
+                .fold(Response::new(200).body(body), |answer, (name, value)| answer.with(name, value));
+            gate.platform.origin(move |_| answer.clone());
+            gate.platform.advance(10_000);
+        };
+        let vary = ("Vary", "Accept-Language");
+        let korean = || get("/").with("Accept-Language", "ko");
+        answer("first", &[("Cache-Control", "max-age=600"), vary]);
+        gate.send(&get("/").with("Accept-Language", "en"));
+        gate.send(&korean());
+        answer("second", &[("Cache-Control", "max-age=15")]);
+        gate.send(&get("/").with("Accept-Language", "de"));
+        assert_eq!(gate.send(&korean()).0.body, "second");
+        gate.platform.advance(10_000);
+        answer("third", &[("Cache-Control", "max-age=600"), vary]);
+        gate.send(&get("/").with("Accept-Language", "en"));
+        let (seen, _) = gate.send(&korean());
+        let said = seen.field("cache-status").unwrap();
+        assert_eq!(seen.body, "third", "{tiers:?} {said}");
+        assert!(said.starts_with("edgeweir; fwd=vary-miss"), "{said}");
+    }
+}
+
+/// RFC 5861, 3: what is asked behind an answer goes with the fields of the
+/// client that got it. That the origin blames those removes nothing.
+#[test]
+fn a_broken_request_behind_an_answer_removes_nothing() {
+    for status in [400, 413, 431] {
+        let gate = cached(&json!({}), |_| {
+            Response::new(200).with("Cache-Control", "max-age=10, stale-while-revalidate=60").body("good")
+        });
+        gate.send(&get("/"));
+        gate.platform.advance(11_000);
+        gate.platform.origin(move |_| Response::new(status));
+        for _ in 0..3 {
+            assert_eq!(gate.send(&get("/").with("X-Oversized", "x")).0.body, "good");
+        }
+        // And the next request does not bring the next one.
+        assert_eq!(gate.sent_count(), 2, "{status}");
+    }
 }
