@@ -68,14 +68,17 @@ impl<P: Platform> Journey<'_, P> {
             )
     }
 
-    /// The later of two, the near one where they are the same.
+    /// The later of two, the near one where they are the same. One that came
+    /// later than now, by a clock that has been set back, is none.
     fn later(
         &self,
         near: Option<Candidate<P::Response>>,
         far: Option<Candidate<P::Response>>,
     ) -> Option<Candidate<P::Response>> {
+        let now = self.platform.now();
+        let gives_way = |near: &Entry, far: &Entry| far.received > near.received || near.received > now;
         let (stays, goes) = match (near, far) {
-            (Some(near), Some(far)) if far.entry.received > near.entry.received => (far, near),
+            (Some(near), Some(far)) if gives_way(&near.entry, &far.entry) => (far, near),
             (Some(near), Some(far)) => (near, far),
             (near, far) => return near.or(far),
         };
@@ -279,8 +282,8 @@ impl Isolate {
     }
 
     /// A body has arrived as a whole that memory is to keep.
-    pub fn body_arrived<P: ResponseStore>(&self, platform: &P, body: BodyNumber, size: u64) {
-        self.memory.borrow_mut().fill(body, size);
+    pub fn body_arrived<P: ResponseStore + Clock>(&self, platform: &P, body: BodyNumber, size: u64) {
+        self.memory.borrow_mut().fill(body, size, platform.now());
         self.release(platform);
         self.flights.borrow_mut().landed(body);
     }

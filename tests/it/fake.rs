@@ -339,6 +339,11 @@ impl FakePlatform {
     pub fn advance(&self, millis: u64) {
         self.clock.set(self.clock.get() + millis);
     }
+
+    /// Sets the clock back.
+    pub fn set_back(&self, millis: u64) {
+        self.clock.set(self.clock.get() - millis);
+    }
 }
 
 impl Clock for FakePlatform {

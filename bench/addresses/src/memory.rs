@@ -54,7 +54,7 @@ pub extern "C" fn fill_memory(entries: u32) -> u32 {
         key(place, &mut text);
         let waiting = Waiting { key: text.clone(), primary: text.clone(), entry: Rc::new(entry()) };
         memory.expect(BodyNumber(place), waiting);
-        memory.fill(BodyNumber(place), BODY);
+        memory.fill(BodyNumber(place), BODY, now());
     }
     let kept = memory.len();
     MEMORY.with(|held| *held.borrow_mut() = Some(memory));

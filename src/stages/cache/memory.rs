@@ -187,15 +187,16 @@ impl Memory {
     }
 
     /// The whole body has arrived: the entry comes in. Where nothing waits for
-    /// it, or something newer has come in meanwhile, the body is released.
-    pub fn fill(&mut self, body: BodyNumber, size: u64) {
+    /// it, or something newer has come in meanwhile, the body is released. What
+    /// came later than now is not newer: the clock has been set back.
+    pub fn fill(&mut self, body: BodyNumber, size: u64, now: Timestamp) {
         let Some(Waiting { key, entry, .. }) = self.waiting.remove(&body) else {
             self.released.push(body);
             return;
         };
         let tag = self.tag(&key);
         let there = self.table.get(tag).and_then(Slot::entry);
-        if there.is_some_and(|there| there.received > entry.received) {
+        if there.is_some_and(|there| there.received > entry.received && there.received <= now) {
             self.released.push(body);
             return;
         }

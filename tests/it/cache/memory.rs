@@ -11,6 +11,9 @@ use proptest::prelude::*;
 use super::{at, lines};
 use crate::fake::check;
 
+/// Later than anything that comes in here.
+const NOW: Timestamp = Timestamp::from_seconds(u32::MAX as u64);
+
 fn entry(name: &str, received: Timestamp) -> Rc<Entry> {
     Rc::new(Entry {
         status: 200,
@@ -28,7 +31,7 @@ fn waiting(key: &str, entry: Rc<Entry>) -> Waiting {
 /// Has an answer come in.
 fn put(memory: &mut Memory, key: &str, body: u32, size: u64) {
     memory.expect(BodyNumber(body), waiting(key, entry(key, at(0))));
-    memory.fill(BodyNumber(body), size);
+    memory.fill(BodyNumber(body), size, NOW);
 }
 
 fn released(memory: &mut Memory) -> Vec<u32> {
@@ -61,7 +64,7 @@ fn an_entry_comes_in_with_its_body_and_not_before() {
     let mut memory = Memory::new(1);
     memory.expect(BodyNumber(1), waiting("a", entry("a", at(0))));
     assert_eq!((body(&mut memory, "a"), memory.is_empty()), (None, true));
-    memory.fill(BodyNumber(1), 10);
+    memory.fill(BodyNumber(1), 10, NOW);
     let kept = memory.get("a", at(1)).unwrap();
     assert_eq!((kept.body, kept.size, kept.entry.fields.len()), (BodyNumber(1), 10, 1));
     // The same value, not a copy.
@@ -69,7 +72,7 @@ fn an_entry_comes_in_with_its_body_and_not_before() {
     memory.expect(BodyNumber(2), waiting("b", entry("b", at(0))));
     memory.give_up(BodyNumber(2));
     // Nobody waits for it any more, so it is not kept.
-    memory.fill(BodyNumber(2), 10);
+    memory.fill(BodyNumber(2), 10, NOW);
     assert_eq!((body(&mut memory, "b"), released(&mut memory)), (None, vec![2]));
     assert!(released(&mut memory).is_empty());
 }
@@ -92,7 +95,7 @@ fn what_is_removed_while_its_body_arrives_does_not_come_in() {
         let mut memory = Memory::new(1);
         memory.expect(BodyNumber(1), waiting("a+", entry("a", at(0))));
         memory.remove(&[removed.to_owned()]);
-        memory.fill(BodyNumber(1), 10);
+        memory.fill(BodyNumber(1), 10, NOW);
         assert_eq!((body(&mut memory, "a+"), released(&mut memory)), (None, vec![1]), "{removed}");
     }
 }
@@ -102,8 +105,20 @@ fn an_older_answer_does_not_replace_a_newer_one() {
     let mut memory = Memory::new(1);
     memory.expect(BodyNumber(1), waiting("a", entry("old", at(0))));
     memory.expect(BodyNumber(2), waiting("a", entry("new", at(1))));
-    memory.fill(BodyNumber(2), 10);
-    memory.fill(BodyNumber(1), 10);
+    memory.fill(BodyNumber(2), 10, NOW);
+    memory.fill(BodyNumber(1), 10, NOW);
+    assert_eq!((body(&mut memory, "a"), released(&mut memory)), (Some(2), vec![1]));
+}
+
+/// The clock has been set back: what came by the old one is not newer, or
+/// nothing would take its place until the time has come again.
+#[test]
+fn what_came_later_than_now_is_replaced() {
+    let mut memory = Memory::new(1);
+    memory.expect(BodyNumber(1), waiting("a", entry("ahead", at(3_600))));
+    memory.fill(BodyNumber(1), 10, at(3_600));
+    memory.expect(BodyNumber(2), waiting("a", entry("now", at(1))));
+    memory.fill(BodyNumber(2), 10, at(2));
     assert_eq!((body(&mut memory, "a"), released(&mut memory)), (Some(2), vec![1]));
 }
 
@@ -162,7 +177,7 @@ fn waiting_for_bodies_is_bounded() {
         memory.expect(BodyNumber(number), waiting(&number.to_string(), entry("a", at(0))));
     }
     for number in 0..2_000 {
-        memory.fill(BodyNumber(number), 1);
+        memory.fill(BodyNumber(number), 1, NOW);
     }
     assert_eq!(memory.len(), 256);
     assert_eq!(released(&mut memory).len(), 2_000 - 256);
@@ -329,8 +344,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Against a plain map of what came in last: what is returned is that or
-/// nothing, the weight is bounded, and a body is released once, exactly when
-/// nothing names it any more.
+/// nothing, the weight is bounded and that of what is there, and a body is
+/// released once, exactly when nothing names it any more.
 #[test]
 fn it_returns_what_was_put_and_releases_what_left() {
     const BOUND: u64 = 32 << 10;
@@ -344,7 +359,7 @@ fn it_returns_what_was_put_and_releases_what_left() {
                 Step::Put { key, size } => {
                     memory.expect(BodyNumber(number), waiting(&key.to_string(), entry("a", now)));
                     held.insert(number);
-                    memory.fill(BodyNumber(number), size);
+                    memory.fill(BodyNumber(number), size, NOW);
                     last.insert(key, (number, size, now));
                 }
                 Step::Lose(key) => {
@@ -375,6 +390,12 @@ fn it_returns_what_was_put_and_releases_what_left() {
             prop_assert!(memory.weight() <= BOUND);
             prop_assert_eq!(held.len(), memory.len());
         }
+        let keys: Vec<String> = (0..24_u8).map(|key| key.to_string()).collect();
+        let there = keys.iter().filter_map(|key| memory.peek(key, at(0)));
+        let weights: u64 = there.map(|kept| kept.size + kept.entry.weight() + 512).sum();
+        prop_assert_eq!(memory.weight(), weights);
+        memory.remove(&keys);
+        prop_assert_eq!((memory.len(), memory.weight()), (0, 0));
         Ok(())
     });
 }

@@ -70,6 +70,36 @@ fn memory_alone_never_asks_the_location() {
     assert_eq!((gate.sent_count(), gate.platform.bodies.borrow().len()), (2, 1));
 }
 
+/// What was stored by a clock that has been set back since is replaced by the
+/// next answer, and does not send everybody to the origin until its time comes.
+#[test]
+fn a_clock_that_is_set_back_costs_one_request() {
+    for list in [&["memory"][..], &["location"], &["memory", "location"]] {
+        let gate = route(&json!({"cache": {"tiers": list}}));
+        gate.platform.origin(|_| Response::new(200).with("Cache-Control", "max-age=60").body("a"));
+        assert_eq!(status(&gate, &get("/a")), MISS);
+        gate.platform.set_back(3_600_000);
+        assert_eq!(status(&gate, &get("/a")), MISS.replace("uri-miss", "stale"), "{list:?}");
+        assert_eq!(status(&gate, &get("/a")), HIT, "{list:?}");
+        assert_eq!(gate.sent_count(), 2);
+    }
+}
+
+/// What another isolate has stored since the clock was set back goes before
+/// what memory still has.
+#[test]
+fn the_location_goes_before_what_came_later_than_now() {
+    let (gate, other) = (tiers(&["memory", "location"]), tiers(&["memory", "location"]));
+    assert_eq!(status(&gate, &get("/a")), MISS);
+    for gate in [&gate, &other] {
+        gate.platform.set_back(3_600_000);
+    }
+    assert_eq!(status(&other, &get("/a")), MISS);
+    *gate.platform.stored.borrow_mut() = other.platform.stored.borrow().clone();
+    assert_eq!(status(&gate, &get("/a")), HIT);
+    assert_eq!((gate.sent_count(), gate.platform.bodies.borrow().len()), (1, 1));
+}
+
 #[test]
 fn location_alone_keeps_nothing_in_memory() {
     let gate = tiers(&["location"]);
