@@ -278,6 +278,7 @@ impl<'a, P: Platform> Journey<'a, P> {
             Some((_, old)) if kept.0.part.is_some() && is_another(&kept.0.fields, old) => {
                 Err(NotStored::Changed)
             }
+            Some(_) if miss.plan.brings_upon_itself(miss.forward, status) => Err(NotStored::Request),
             _ => Ok(kept),
         });
         let (response, said) = match entry {

@@ -13,8 +13,8 @@
 //!    it.
 //! 4. Whoever comes while somebody asks waits for that answer where the route
 //!    can let him wait, and gets what is stored where it cannot.
-//! 5. What a demand brings and must not be kept takes nothing away that would
-//!    do for others, where the request itself may have brought it about.
+//! 5. What a demand brings takes nothing away that would do for others, where
+//!    the request itself may have brought it about.
 //! 6. What the origin wants confirmed each time (its own `no-cache`, or a
 //!    lifetime that is over) is no client's demand, and none of this is about
 //!    it.
@@ -49,8 +49,17 @@ impl Plan {
     /// nobody empties the cache by a field that the origin refuses.
     #[must_use]
     pub fn displaces(&self, forward: Forward, status: u16) -> bool {
-        let is_own = self.credentials != Credentials::None || may_be_due_to_the_request(status);
-        !(forward == Forward::Request && is_own)
+        let is_own = forward == Forward::Request && self.credentials != Credentials::None;
+        !is_own && !self.brings_upon_itself(forward, status)
+    }
+
+    /// Whether the answer is an error that the request may have brought about,
+    /// and only a demand had the origin asked. It is not kept in the place of
+    /// what is stored, whatever lifetime the origin gives it: whoever comes
+    /// without a demand asks soon enough.
+    #[must_use]
+    pub fn brings_upon_itself(&self, forward: Forward, status: u16) -> bool {
+        forward == Forward::Request && may_be_due_to_the_request(status)
     }
 
     /// Whether the client wants something else than what would do for others.

@@ -396,6 +396,29 @@ fn what_a_demand_brings_upon_itself_removes_nothing() {
     }
 }
 
+/// Nor does it take its place, whatever lifetime the origin gives its errors:
+/// one request with a field that the origin refuses would poison what is fresh.
+#[test]
+fn an_error_that_a_demand_brings_upon_itself_replaces_nothing() {
+    for tiers in TIERS {
+        for status in [400, 403, 431, 500, 503] {
+            let gate = stored(tiers);
+            gate.platform.origin(move |_| Response::new(status).with("Cache-Control", "public, max-age=600"));
+            assert_eq!(
+                self::status(&gate, &demands()[0]),
+                format!("edgeweir; fwd=request; fwd-status={status}; detail=request")
+            );
+            assert_eq!(self::status(&gate, &get("/a")), "edgeweir; hit; ttl=590", "{status}");
+            // When its time is over, what the origin says then counts.
+            gate.platform.advance(7_200_000);
+            assert_eq!(
+                self::status(&gate, &get("/a")),
+                format!("edgeweir; fwd=stale; fwd-status={status}; stored; ttl=600")
+            );
+        }
+    }
+}
+
 /// An answer for somebody with credentials is no news for the others.
 #[test]
 fn what_a_demand_with_credentials_brings_removes_nothing() {
