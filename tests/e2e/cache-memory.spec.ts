@@ -3,11 +3,12 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { Caching, FRESH, isHit, status } from "./caching.ts";
 import { eventually, sleep } from "./expect.ts";
 import { CLIENT, route, type FetchOptions } from "./mf.ts";
 import { encoded, type Plan } from "./origin.ts";
-import { HOST, noise, sha256, type RawResponse } from "./raw.ts";
+import { HOST, noise, sha256, type Fields, type RawResponse } from "./raw.ts";
 
 let caching: Caching;
 before(async () => {
@@ -18,7 +19,7 @@ before(async () => {
       cache: { tiers: ["memory", "location"], max_memory_body: "10B" },
     }),
     route("chosen", "/chosen/*", {
-      cache: { tiers: ["memory"] },
+      cache: { tiers: ["memory"], allow_set_cookie: true },
       canary: {
         sticky: { cookie: "chosen" },
         variants: [
@@ -79,6 +80,60 @@ describe("a hit", () => {
       ids.add(hit.field("x-request-id"));
     }
     assert.equal(ids.size, 12);
+  });
+
+  test("has the head that it asked for, whatever the one before got", async () => {
+    const body = gzipSync(noise(2_000));
+    const fields: Fields = [
+      ["ETag", '"a"'],
+      ["Content-Encoding", "gzip"],
+      ["Set-Cookie", "one=1"],
+      ["Set-Cookie", "two=2"],
+      // The names of fields that are ours to say.
+      ["X-Request-Id", "origin"],
+      ["Cache-Status", "Origin; hit"],
+    ];
+    const path = caching.origin.serve({ fields: [...FRESH, ...fields], body }, "/chosen");
+    const accept: [string, string] = ["Accept-Encoding", "gzip"];
+    const first = await caching.untilHit(path, { fields: [accept] });
+    const cookie = first.lines("set-cookie").find((line) => line.startsWith("chosen=")) ?? "";
+    const kinds: [number, number, string | undefined, FetchOptions][] = [
+      [200, body.length, `${body.length}`, {}],
+      [200, 0, `${body.length}`, { method: "HEAD" }],
+      [206, 10, "10", { fields: [["Range", "bytes=10-19"]] }],
+      [304, 0, undefined, { fields: [["If-None-Match", '"a"']] }],
+      [416, 0, "0", { fields: [["Range", "bytes=1000000-"]] }],
+    ];
+    const ask = async (nth: number): Promise<void> => {
+      const [code, size, length, options] = kinds[(nth * 3 + (nth >> 3)) % kinds.length] ?? [
+        0,
+        0,
+        "",
+        {},
+      ];
+      const own: Fields = nth % 3 === 0 ? [["Cookie", cookie.split(";")[0] ?? ""]] : [];
+      const hit = await fetch(path, {
+        ...options,
+        fields: [accept, ...own, ...(options.fields ?? [])],
+      });
+      const cookies = hit.lines("set-cookie").map((line) => line.split("=")[0]);
+      assert.deepEqual(
+        [isHit(hit), hit.status, hit.body.length, hit.field("content-length")],
+        [true, code, size, length],
+      );
+      assert.deepEqual(
+        [hit.lines("x-request-id").length, hit.field("x-request-id") === "origin", cookies],
+        [
+          1,
+          false,
+          [...(code === 416 ? [] : ["one", "two"]), ...(own.length === 0 ? ["chosen"] : [])],
+        ],
+      );
+      const coding = code === 304 || code === 416 ? undefined : "gzip";
+      assert.equal(hit.field("content-encoding"), coding);
+    };
+    for (let nth = 0; nth < 60; nth += 1) await ask(nth);
+    await Promise.all(Array.from({ length: 60 }, (_, nth) => ask(nth)));
   });
 
   test("of memory alone is the isolate's own", async () => {

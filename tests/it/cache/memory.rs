@@ -344,8 +344,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Against a plain map of what came in last: what is returned is that or
-/// nothing, the weight is bounded, and a body is released once, exactly when
-/// nothing names it any more.
+/// nothing, the weight is bounded and that of what is there, and a body is
+/// released once, exactly when nothing names it any more.
 #[test]
 fn it_returns_what_was_put_and_releases_what_left() {
     const BOUND: u64 = 32 << 10;
@@ -390,6 +390,12 @@ fn it_returns_what_was_put_and_releases_what_left() {
             prop_assert!(memory.weight() <= BOUND);
             prop_assert_eq!(held.len(), memory.len());
         }
+        let keys: Vec<String> = (0..24_u8).map(|key| key.to_string()).collect();
+        let there = keys.iter().filter_map(|key| memory.peek(key, at(0)));
+        let weights: u64 = there.map(|kept| kept.size + kept.entry.weight() + 512).sum();
+        prop_assert_eq!(memory.weight(), weights);
+        memory.remove(&keys);
+        prop_assert_eq!((memory.len(), memory.weight()), (0, 0));
         Ok(())
     });
 }
