@@ -273,7 +273,7 @@ describe("poisoned denial of service", () => {
 
   test("by an oversized header with no-cache, or with HEAD: what is stored stays", async () => {
     for (const code of [400, 403, 405, 431]) {
-      const target = breaks("x-oversized", { status: code });
+      const target = breaks("x-oversized", { status: code, fields: FRESH });
       await untilHit(target);
       await sleep(1_050);
       const asked: Fields = [
@@ -282,13 +282,7 @@ describe("poisoned denial of service", () => {
       ];
       for (const method of ["GET", "HEAD"]) {
         const refused = await ask(target, { method, fields: asked });
-        assert.deepEqual(
-          [refused.status, status(refused)],
-          [
-            code,
-            `edgeweir; fwd=request; fwd-status=${code}; detail=${method === "GET" ? "no-freshness" : "request"}`,
-          ],
-        );
+        assert.equal(status(refused), `edgeweir; fwd=request; fwd-status=${code}; detail=request`);
         await sleep(1_050);
         assert.ok(isHit(await ask(target)), `${method} ${code}`);
       }
