@@ -82,6 +82,13 @@ describe("a hit", () => {
     assert.notEqual(later.text, first.text);
   });
 
+  test("lasts for a second where that is its lifetime", async () => {
+    const path = caching.serve({ fields: [["Cache-Control", "max-age=1"]] });
+    const hit = await caching.untilHit(path);
+    assert.equal(hit.field("age"), "0");
+    assert.equal(status(hit), "edgeweir; hit; ttl=1");
+  });
+
   test("is shared by the isolates of a location", async () => {
     const path = caching.serve({ fields: FRESH });
     const first = await caching.untilHit(path, { isolate: 0 });

@@ -12,11 +12,12 @@ pub fn age_value(field: Option<&str>) -> u64 {
 }
 
 /// The corrected initial age in seconds, at most [`LONGEST`]. `date` is the
-/// Date field in seconds; `sent` and `received` bound the exchange. What is
-/// not a whole second is rounded up.
+/// Date field in seconds; `sent` and `received` bound the exchange. A part of a
+/// second is left out, as everywhere in whole seconds: rounded up, an answer
+/// with a lifetime of one second would be over when it arrives.
 #[must_use]
 pub fn initial_age(age_value: u64, date: Option<u64>, sent: Timestamp, received: Timestamp) -> u64 {
     let apparent = date.map_or(0, |date| received.seconds().saturating_sub(date));
-    let delay = u64::try_from(received.since(sent).as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+    let delay = received.since(sent).as_secs();
     apparent.max(age_value.saturating_add(delay)).min(LONGEST)
 }

@@ -149,7 +149,7 @@ fn section_5_1_the_age_field() {
     }
 }
 
-/// 4.2.3: Age, the skew of Date and the delay, rounded up.
+/// 4.2.3: Age, the skew of Date and the delay, in whole seconds.
 #[test]
 fn section_4_2_3_the_age_on_arrival() {
     for (fields, expected) in [
@@ -165,7 +165,9 @@ fn section_4_2_3_the_age_on_arrival() {
     }
     let received = Timestamp::from_millis(START);
     let sent = Timestamp::from_millis(START - 1_001);
-    assert_eq!(initial_age(5, None, sent, received), 7);
+    assert_eq!(initial_age(5, None, sent, received), 6);
+    let sent_late = Timestamp::from_millis(START - 999);
+    assert_eq!(initial_age(0, None, sent_late, received), 0);
     assert_eq!(initial_age(5, Some(received.seconds() - 9), sent, received), 9);
     assert_eq!(initial_age(LONGEST, None, sent, received), LONGEST);
     // 1.2.2: 2^31 seconds old is stale, however long the lifetime.
