@@ -218,8 +218,8 @@ fn isolates_of_a_location_ask_once() {
         assert_eq!(
             statuses(&responses),
             [
-                "edgeweir; fwd=uri-miss; collapsed; ttl=59",
-                "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=59"
+                "edgeweir; fwd=uri-miss; collapsed; ttl=60",
+                "edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60"
             ]
         );
         // Each isolate has asked its object for all of its requests.
@@ -322,7 +322,7 @@ fn an_object_that_fails_holds_nobody_up() {
         let (response, record) = gate.send(&get("/a"));
         assert_eq!(
             (response.status, response.field("cache-status").as_deref()),
-            (200, Some("edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=59"))
+            (200, Some("edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60"))
         );
         assert_eq!(stages(&record), ["cache alone -"]);
         assert!(record.stages[0].error.as_ref().unwrap().starts_with("collapser"));
@@ -357,7 +357,7 @@ fn nobody_waits_for_another_isolate_for_ever() {
     };
     assert_eq!(
         response.field("cache-status").as_deref(),
-        Some("edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=59")
+        Some("edgeweir; fwd=uri-miss; fwd-status=200; stored; ttl=60")
     );
     let waited = gate.platform.now().since(before).as_millis();
     assert!((5_000..5_500).contains(&waited), "{waited}");
