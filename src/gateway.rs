@@ -449,34 +449,29 @@ impl<'a, P: Platform> Journey<'a, P> {
             edits.extend(fields);
         }
         let name = request_id.clone().map(|id| Edit::Set(id_field, id));
-        match result {
+        let mut answer = match result {
             Ok(Reply::Native(response, more)) => {
                 self.record.status = self.platform.status(&response);
                 edits.extend(more);
                 // Last: of answers from memory it is as a rule all that differs.
                 edits.extend(name);
-                Reply::Native(response, edits)
+                return Reply::Native(response, edits);
             }
-            Ok(Reply::Answer(mut answer)) => {
-                self.record.status = answer.status;
-                edits.push(respond::dated(self.platform.now()));
-                edits.extend(name);
-                respond::apply(&mut answer, edits);
-                Reply::Answer(answer)
-            }
+            Ok(Reply::Answer(answer)) => answer,
             Err(reject) => {
                 self.record.reason = Some(reject.reason.as_str());
                 self.record.verdict =
                     if reject.reason.is_failure() { Verdict::Failed } else { Verdict::Refused };
-                let mut answer = respond::problem(&reject, request_id.as_deref());
+                let answer = respond::problem(&reject, request_id.as_deref());
                 self.record.error = reject.cause.or_else(|| self.record.error.take());
-                self.record.status = answer.status;
-                edits.push(respond::dated(self.platform.now()));
-                edits.extend(name);
-                respond::apply(&mut answer, edits);
-                Reply::Answer(answer)
+                answer
             }
-        }
+        };
+        self.record.status = answer.status;
+        edits.push(respond::dated(self.platform.now()));
+        edits.extend(name);
+        respond::apply(&mut answer, edits);
+        Reply::Answer(answer)
     }
 
     /// The upstream's index, and the variant's name where it counts.

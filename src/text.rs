@@ -24,7 +24,7 @@ fn digit(nibble: u8) -> u8 {
 }
 
 /// Bytes that are ASCII, as text; nothing where they are not.
-fn ascii(bytes: &[u8]) -> &str {
+pub(crate) fn ascii(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::text::fill_decimal;
+use crate::text::{ascii, fill_decimal};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 ///
@@ -167,8 +167,7 @@ impl Timestamp {
                 fill_decimal(digits, value);
             }
         }
-        // All of it is ASCII.
-        std::str::from_utf8(&text).unwrap_or_default().to_owned()
+        ascii(&text).to_owned()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONNECTION, HeaderName};
+use http::header::{CACHE_CONTROL, CONNECTION, DATE, HeaderName};
 
 use super::binding::{failure, timer};
 use super::glue;
@@ -44,6 +44,7 @@ pub struct EdgeResponse {
     pub(super) status: u16,
     connection: String,
     cache_control: String,
+    date: Option<String>,
     /// When its request was sent, or it was looked for, in the isolate's own
     /// order.
     pub(super) begun: f64,
@@ -73,6 +74,7 @@ impl EdgeResponse {
             status,
             connection: String::new(),
             cache_control: String::new(),
+            date: None,
             begun: 0.0,
             recalled: None,
         }
@@ -99,6 +101,7 @@ impl EdgeResponse {
             begun: f64::from(lines.next()?.parse::<u32>().ok()?),
             connection: lines.next()?.to_owned(),
             cache_control: lines.next()?.to_owned(),
+            date: lines.next().map(str::to_owned),
             recalled: None,
         })
     }
@@ -132,6 +135,7 @@ impl Origin for Edge {
             // An empty field says as little as none.
             CONNECTION => some(&response.connection),
             CACHE_CONTROL => some(&response.cache_control),
+            DATE => response.date.clone(),
             _ => glue::response_field(response.place, name.as_str()),
         }
     }

@@ -325,7 +325,8 @@ impl<'a, P: Platform> Journey<'a, P> {
     /// Only what the origin said counts: what the request did not allow says
     /// nothing about the next one, nor does the answer to somebody with
     /// credentials, to a condition or to a range, or one that blames the request;
-    /// and what is stored may serve others. An origin in trouble says nothing about what it usually answers.
+    /// and what is stored may serve others. An origin in trouble says nothing
+    /// about what it usually answers.
     fn note_unstorable(&self, miss: &Miss<'a, P::Response>, status: u16, now: Timestamp) {
         let Plan { store, ranged, credentials, .. } = miss.plan;
         let is_plain = store && !ranged && credentials == Credentials::None && !blames_the_request(status);

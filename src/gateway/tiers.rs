@@ -18,8 +18,8 @@ use crate::stages::cache::{CacheStage, Forward, Tier};
 use crate::time::Timestamp;
 
 impl<P: Platform> Journey<'_, P> {
-    /// What is stored under the key, in `from` and beyond. Where memory has an answer that is fresh,
-    /// and does for the client, nothing is waited for.
+    /// What is stored under the key, in `from` and beyond. Where memory has an
+    /// answer that is fresh, and does for the client, nothing is waited for.
     pub(super) async fn fetch_entry(
         &mut self,
         plan: &Plan,

@@ -68,37 +68,35 @@ export function open(module, request, env, context) {
   return current.id;
 }
 
-/**
- * Answers a request: at once, or by a promise where the journey has to wait.
- *
- * The runtime forgets a request whose client goes away before there is an
- * answer: its journey would never be resumed or dropped, so its memory would
- * be lost and its log line never written. Handed to waitUntil, it comes to
- * its end.
- */
+/** Answers a request: at once, or by a promise where the journey has to wait. */
 export function serve(module, request, env, context) {
   const id = open(module, request, env, context);
   const exchange = current;
-  if (module.begin(id)) return exchange.answer;
-  const answered = new Promise((resolve, reject) => {
-    exchange.resolve = resolve;
-    exchange.reject = reject;
-  });
-  context.waitUntil(answered);
-  return answered;
+  return module.begin(id) ? exchange.answer : inTheEnd(exchange);
 }
 
 /** Does what is due by schedule: there is no request, and no answer. */
 export function runScheduled(module, env, context) {
   const id = open(module, undefined, env, context);
   const exchange = current;
-  if (module.beginScheduled(id)) return undefined;
-  const done = new Promise((resolve, reject) => {
+  return module.beginScheduled(id) ? undefined : inTheEnd(exchange);
+}
+
+/**
+ * What comes of a journey that has to wait.
+ *
+ * The runtime forgets a request whose client goes away before there is an
+ * answer: its journey would never be resumed or dropped, so its memory would
+ * be lost and its log line never written. Handed to waitUntil, it comes to
+ * its end.
+ */
+function inTheEnd(exchange) {
+  const ended = new Promise((resolve, reject) => {
     exchange.resolve = resolve;
     exchange.reject = reject;
   });
-  context.waitUntil(done);
-  return done;
+  exchange.context.waitUntil(ended);
+  return ended;
 }
 
 // How a lead ends, in the order of its messages.

@@ -13,7 +13,7 @@ const NO_PLATFORM_CACHE = { cacheTtl: -1, cacheLevel: "bypass" };
  * Sends the request on; its body is handed over natively. `text` is the URL
  * and the edits, a line each. Resumes with the place of the response, its
  * status, when it was begun, and the fields that are always asked for, a line
- * each.
+ * each; none for a Date that is not there.
  *
  * `encodeResponseBody: "manual"` leaves a compressed body as it came.
  */
@@ -40,7 +40,9 @@ export function forward(text, firstByte) {
       const { status, headers } = response;
       const connection = headers.get("connection") ?? "";
       const control = headers.get("cache-control") ?? "";
-      return `${held.push(response) - 1}\n${status}\n${begun}\n${connection}\n${control}`;
+      const date = headers.get("date");
+      const always = `${held.push(response) - 1}\n${status}\n${begun}\n${connection}\n${control}`;
+      return date === null ? always : `${always}\n${date}`;
     },
     { discard: (response) => response.body?.cancel() },
   );
